@@ -1,0 +1,1 @@
+"""The leaderboard as pages for people: reads `leaderboards` only."""

@@ -1,0 +1,124 @@
+"""From requests to jobs: rendered, checked against the model's limits, with their stop rules as ids."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from flamingo_lab.engine.search import Ends, Search, search
+from flamingo_lab.errors import BadPrompt, BadSetting, LabError
+from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.model import Answer, Failure, Rank, Request
+from flamingo_lab.render import Rendered
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way to go on from a prompt, to be ranked: tokens after the shared prefix, and which picture each one sees."""
+
+    ids: tuple[int, ...]
+    sees: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request ready for the model.
+
+    `ids` and `sees` are the prompt. Under `Rank` they end where the options' tokens begin to differ from the prompt's:
+    a tokenizer may merge the prompt's last letters with an option's first.
+    """
+
+    request: Request
+    rendered: Rendered
+    ids: tuple[int, ...]
+    sees: tuple[int, ...]
+    ends: Ends
+    options: tuple[Option, ...] = field(default=())
+
+    def search(self) -> Search:
+        """A fresh search for this job."""
+        return search(self.request, self.ends)
+
+    def answer(self, **found: object) -> Answer:
+        """An answer to the request, with the counts that every answer has."""
+        return Answer(
+            id=self.request.id,
+            prompt_tokens=len(self.rendered.ids),
+            images=len(self.rendered.images),
+            **found,  # pyright: ignore[reportArgumentType] - fields of Answer by name
+        )
+
+
+def plan(model: LoadedModel, requests: Iterable[Request]) -> Iterator[Job | Answer]:
+    """A job for each request, or an answer with the reason why there can be none."""
+    for request in requests:
+        try:
+            yield job(model, request)
+        except LabError as error:
+            yield failed(request.id, error)
+
+
+def job(model: LoadedModel, request: Request) -> Job:
+    """The request as a job. Raises `BadPrompt` for one that the model cannot take."""
+    rendered = model.renderer.render(request.prompt)
+    declared = len(request.prompt.images)
+    if len(rendered.images) != declared or rendered.shots != request.prompt.shots:
+        raise BadPrompt(
+            f"{len(rendered.images)} pictures and {rendered.shots} shots would reach the model, "
+            f"{declared} and {request.prompt.shots} were declared"
+        )
+    ends = ends_of(model, request)
+    if not isinstance(request.decoding, Rank):
+        _check_length(model, len(rendered.ids) + request.max_new_tokens)
+        return Job(request, rendered, rendered.ids, rendered.sees, ends)
+    options = [model.renderer.render(request.prompt, option) for option in request.decoding.options]
+    if not options:
+        raise BadSetting("Rank needs at least one option")
+    _check_length(model, max(len(option.ids) for option in options))
+    shared = min(_common(rendered.ids, option.ids) for option in options)
+    if any(len(option.ids) == shared for option in options):
+        raise BadSetting("an option to be ranked adds no token to the prompt")
+    tails = tuple(Option(option.ids[shared:], option.sees[shared:]) for option in options)
+    return Job(request, rendered, rendered.ids[:shared], rendered.sees[:shared], ends, tails)
+
+
+def ends_of(model: LoadedModel, request: Request) -> Ends:
+    """The family's stop rules and forbidden tokens, with the request's own."""
+    stop_texts = request.stop if request.prompt.is_raw else (*model.stop_texts, *request.stop)
+    forbidden = tuple(
+        (token,) if (token := model.tokenizer.id_of(word)) is not None else tuple(model.tokenizer.encode(word))
+        for word in (*model.forbidden, *request.forbidden)
+    )
+    if request.max_new_tokens < 1:
+        raise BadSetting(f"max_new_tokens is {request.max_new_tokens}; at least 1 is needed")
+    return Ends(
+        stop_ids=model.stop_ids,
+        stop_texts=stop_texts,
+        forbidden=forbidden,
+        min_new_tokens=request.min_new_tokens,
+        max_new_tokens=request.max_new_tokens,
+        decode=model.tokenizer.decode,
+    )
+
+
+def failed(request_id: str, error: Exception) -> Answer:
+    """An answer that says why there is none."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    failure = Failure(type(error).__name__, str(error), hashlib.sha256(where.encode()).hexdigest()[:12])
+    return Answer(id=request_id, error=failure, stopped_by="error")
+
+
+def _check_length(model: LoadedModel, tokens: int) -> None:
+    positions = model.limits.positions
+    if positions is not None and tokens > positions:
+        raise BadPrompt(f"the prompt and its answer need {tokens} positions; the model has {positions}")
+
+
+def _common(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """How many ids two sequences share at their beginning."""
+    for place, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return place
+    return min(len(first), len(second))

@@ -1,0 +1,211 @@
+"""Which token comes next: greedy, drawn, or by beams. The same objects drive the reference and the cached loop.
+
+A search is fed the log-probabilities of its open branches and says which tokens go on from which branch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from flamingo_lab.errors import BadSetting
+from flamingo_lab.model import Beam, Greedy, Request, Sample, StoppedBy
+
+
+@dataclass(frozen=True)
+class Ends:
+    """When a branch ends, and what it may not say.
+
+    `forbidden` are token sequences; the last token of one is refused where the others stand before it. Refused tokens
+    get log-probability minus infinity without renormalising, as in the authors' beam search.
+    """
+
+    stop_ids: frozenset[int]
+    stop_texts: tuple[str, ...]
+    forbidden: tuple[tuple[int, ...], ...]
+    min_new_tokens: int
+    max_new_tokens: int
+    decode: Callable[[Sequence[int]], str]
+
+    def restrict(self, logprobs: Tensor, ids: Sequence[int]) -> Tensor:
+        """A copy of logprobs (V,) after the new tokens `ids`, with what may not follow at minus infinity."""
+        refused = [words[-1] for words in self.forbidden if tuple(ids[len(ids) - len(words) + 1 :]) == words[:-1]]
+        if len(ids) < self.min_new_tokens:
+            refused += self.stop_ids
+        logprobs = logprobs.clone()
+        logprobs[refused] = -torch.inf
+        return logprobs
+
+    def stopped_by(self, ids: Sequence[int]) -> StoppedBy | None:
+        """What ends a branch with these new tokens, None if nothing does."""
+        if ids[-1] in self.stop_ids:
+            return "stop token"
+        if self.stop_texts and len(ids) >= self.min_new_tokens:
+            text = self.decode(ids)
+            if any(stop in text for stop in self.stop_texts):
+                return "stop text"
+        return "length" if len(ids) >= self.max_new_tokens else None
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of the new tokens, up to the stop."""
+        text = self.decode(ids[:-1] if ids and ids[-1] in self.stop_ids else ids)
+        cuts = [text.find(stop) for stop in self.stop_texts if stop in text]
+        return text[: min(cuts)] if cuts else text
+
+
+class Next(NamedTuple):
+    """The tokens that go on, and the branch that each one continues. No tokens: the search is over."""
+
+    tokens: Sequence[int]
+    parents: Sequence[int]
+
+
+OVER = Next((), ())
+
+
+class Found(NamedTuple):
+    """What a search ended with; see `Answer` for the fields."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    logprob: float
+    stopped_by: StoppedBy
+
+
+class Search(Protocol):
+    """One request's way through its tokens."""
+
+    def step(self, logprobs: Tensor) -> Next:
+        """Take the log-probabilities (branches, V) of the open branches, one branch at the beginning."""
+        ...
+
+    def found(self) -> Found:
+        """The result, once `step` has said that the search is over."""
+        ...
+
+
+class Chain:
+    """One branch: each step's token is chosen from the restricted log-probabilities (V,) and the step's number."""
+
+    def __init__(self, ends: Ends, choose: Callable[[Tensor, int], int]) -> None:
+        self._ends = ends
+        self._choose = choose
+        self._ids: list[int] = []
+        self._logprob = 0.0
+        self._stopped_by: StoppedBy | None = None
+
+    def step(self, logprobs: Tensor) -> Next:
+        allowed = self._ends.restrict(logprobs[0], self._ids)
+        token = self._choose(allowed, len(self._ids))
+        self._ids.append(token)
+        self._logprob += float(allowed[token])
+        self._stopped_by = self._ends.stopped_by(self._ids)
+        return OVER if self._stopped_by else Next((token,), (0,))
+
+    def found(self) -> Found:
+        return Found(tuple(self._ids), self._ends.text(self._ids), self._logprob, self._stopped_by or "length")
+
+
+class Branch(NamedTuple):
+    """A beam: its new tokens and their summed log-probability."""
+
+    ids: tuple[int, ...]
+    logprob: float
+
+
+class Beams:
+    """Beam search with early stopping off, in the order of events of transformers' `BeamSearchScorer` (4.37).
+
+    A finished beam scores its sum over its length (the stop token counted) to the power `length_penalty`. The search is
+    over when enough beams have finished and the best open one, scored at its present length, cannot beat the worst.
+    """
+
+    def __init__(self, ends: Ends, beams: int, length_penalty: float) -> None:
+        self._ends = ends
+        self._beams = beams
+        self._penalty = length_penalty
+        self._open = [Branch((), 0.0)]
+        self._finished: list[tuple[float, Branch, StoppedBy]] = []
+
+    def step(self, logprobs: Tensor) -> Next:
+        total = torch.stack(
+            [
+                self._ends.restrict(row, branch.ids) + branch.logprob
+                for row, branch in zip(logprobs, self._open, strict=True)
+            ]
+        )
+        vocab = total.shape[-1]
+        best = total.flatten().topk(min(2 * self._beams, total.numel()))
+        going: list[tuple[Branch, int]] = []
+        for rank, (score, index) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
+            parent, token = divmod(index, vocab)
+            branch = Branch((*self._open[parent].ids, token), score)
+            stopped_by = self._ends.stopped_by(branch.ids)
+            if stopped_by in ("stop token", "stop text"):
+                if rank < self._beams:  # a stop ranked below the beams would not have been looked at
+                    self._finish(branch, stopped_by)
+            else:
+                going.append((branch, parent))
+            if len(going) == self._beams:
+                break
+        length = len(self._open[0].ids) + 1
+        self._open = [branch for branch, _ in going]
+        if length >= self._ends.max_new_tokens and not self._is_over(best.values[0].item(), length):
+            for branch in self._open:
+                self._finish(branch, "length")
+            return OVER
+        if self._is_over(best.values[0].item(), length):
+            return OVER
+        return Next([branch.ids[-1] for branch, _ in going], [parent for _, parent in going])
+
+    def found(self) -> Found:
+        score, branch, stopped_by = max(self._finished, key=lambda finished: finished[0])
+        return Found(branch.ids, self._ends.text(branch.ids), score, stopped_by)
+
+    def _score(self, logprob: float, length: int) -> float:
+        return logprob / length**self._penalty
+
+    def _finish(self, branch: Branch, stopped_by: StoppedBy) -> None:
+        """Keep the best finished beams; among equals the earlier one stays."""
+        self._finished.append((self._score(branch.logprob, len(branch.ids)), branch, stopped_by))
+        self._finished.sort(key=lambda finished: -finished[0])
+        del self._finished[self._beams :]
+
+    def _is_over(self, best: float, length: int) -> bool:
+        return len(self._finished) >= self._beams and self._finished[-1][0] >= self._score(best, length)
+
+
+def search(request: Request, ends: Ends) -> Search:
+    """The search that a request asks for."""
+    match request.decoding:
+        case Greedy():
+            return Chain(ends, lambda logprobs, step: int(logprobs.argmax()))
+        case Sample(temperature=temperature, top_p=top_p) as how:
+            if temperature < 0 or not 0 < top_p <= 1:
+                raise BadSetting(f"temperature {temperature} must be 0 or more, top_p {top_p} above 0 and at most 1")
+            return Chain(ends, lambda logprobs, step: draw(logprobs, how, f"{how.seed}/{request.id}/{step}"))
+        case Beam(beams=beams, length_penalty=penalty):
+            if beams < 1:
+                raise BadSetting(f"{beams} beams: at least 1 is needed")
+            return Beams(ends, beams, penalty)
+        case _:
+            raise BadSetting(f"{request.decoding} is no way to generate text")
+
+
+def draw(logprobs: Tensor, how: Sample, key: str) -> int:
+    """A token by Gumbel noise from `key` alone, so that a draw is the same in any company. logprobs (V,)."""
+    if how.temperature == 0:
+        return int(logprobs.argmax())
+    scaled = (logprobs.double() / how.temperature).log_softmax(-1).cpu()
+    if how.top_p < 1:
+        values, order = scaled.sort(descending=True, stable=True)
+        mass_before = values.exp().cumsum(-1) - values.exp()
+        scaled[order[mass_before >= how.top_p]] = -torch.inf
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+    uniform = torch.rand(scaled.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return int((scaled - (-uniform.log()).log()).argmax())

@@ -1,0 +1,36 @@
+"""What can go wrong for a user of the models: one exception type a kind, one line a message.
+
+A message says what is wrong, where, and what to do. The command line catches `LabError` and prints it without a traceback.
+"""
+
+
+class LabError(Exception):
+    """Root of every expected failure of `flamingo_lab`."""
+
+
+class UnknownName(LabError):
+    """A model, option or verb that does not exist; the message names the nearest ones."""
+
+
+class MissingModel(LabError):
+    """A listed model whose files are not on this machine."""
+
+
+class BadCheckpoint(LabError):
+    """A folder or file of weights that cannot be read, or does not hold what its configuration promises."""
+
+
+class BadConfig(BadCheckpoint):
+    """A `config.json` that is absent, unreadable, or describes a model that the core cannot build."""
+
+
+class BadImage(LabError):
+    """A picture that is missing, empty, corrupt, or larger than the pixel limit."""
+
+
+class BadPrompt(LabError):
+    """A prompt that the model cannot take: too long, too many pictures, or none where one is needed."""
+
+
+class BadSetting(LabError):
+    """An option whose value cannot be used (device, dtype, decoding, a training setting)."""

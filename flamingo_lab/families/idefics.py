@@ -1,0 +1,267 @@
+"""IDEFICS 9B and 80B (Hugging Face M4, 2023): an open reproduction of Flamingo on LLaMA and CLIP ViT-H/14.
+
+Layout, formulas and prompts follow the authors' own port, transformers 4.37.2 `models/idefics`, and the model cards of
+HuggingFaceM4/idefics-*. https://huggingface.co/blog/idefics
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from flamingo_lab.config import Architecture, Cross, Decoder, Family, Resampler, Size, Tower
+from flamingo_lab.errors import BadConfig
+from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, Normalise, Pipeline, Resize, RGBOnWhite, triple
+from flamingo_lab.render import Markup, Wording
+from flamingo_lab.tokens import Tokenizer
+from flamingo_lab.weights import Rule, Rules
+
+UTTERANCE_END = "<end_of_utterance>"
+
+NESTED = {
+    "vision_config": {
+        "vision_embed_dim": "embed_dim",
+        "vision_image_size": "image_size",
+        "vision_patch_size": "patch_size",
+        "vision_intermediate_size": "intermediate_size",
+        "vision_num_attention_heads": "num_attention_heads",
+        "vision_num_hidden_layers": "num_hidden_layers",
+    },
+    "perceiver_config": {
+        "qk_layer_norms_perceiver": "qk_layer_norms_perceiver",
+        "resampler_depth": "resampler_depth",
+        "resampler_head_dim": "resampler_head_dim",
+        "resampler_n_heads": "resampler_n_heads",
+        "resampler_n_latents": "resampler_n_latents",
+    },
+}
+"""Where the first revisions, whose config.json was flat, kept what is now in two inner objects."""
+
+DEFAULTS: dict[str, Any] = {
+    "alpha_type": "float",
+    "cross_layer_interval": 1,
+    "qk_layer_norms": False,
+    "use_resampler": False,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+}
+VISION_DEFAULTS: dict[str, Any] = {
+    "embed_dim": 768,
+    "image_size": 224,
+    "patch_size": 14,
+    "intermediate_size": 5120,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 32,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+}
+PERCEIVER_DEFAULTS: dict[str, Any] = {
+    "qk_layer_norms_perceiver": False,
+    "resampler_depth": 6,
+    "resampler_head_dim": 96,
+    "resampler_n_heads": 16,
+    "resampler_n_latents": 64,
+}
+"""What the authors' configuration classes assume where config.json is silent."""
+
+GATES: dict[str, Literal["scalar", "vector"]] = {"float": "scalar", "vector": "vector"}
+
+LAYER = (
+    ("self_attn.{q|k|v|o}_proj.weight", "attention.{q|k|v|out}.weight"),
+    ("mlp.{gate|up|down}_proj.weight", "mlp.{gate|up|down}.weight"),
+    ("{input|post_attention}_layernorm.weight", "{attention|mlp}_norm.weight"),
+)
+GATED = (
+    ("alpha_{cross_attn|dense}", "{attention|mlp}_gate"),
+    ("cross_attn.{q|k|v|o}_proj.weight", "attention.{q|k|v|out}.weight"),
+    ("cross_attn.{q|k}_layer_norm.weight", "attention.{query|key}_norm.weight"),
+    *LAYER[1:],
+)
+TOWER_LAYER = (
+    ("self_attn.{q|k|v|out}_proj.{weight|bias}", "attention.{q|k|v|out}.{weight|bias}"),
+    ("layer_norm{1|2}.{weight|bias}", "{attention|mlp}_norm.{weight|bias}"),
+    ("mlp.fc{1|2}.{weight|bias}", "mlp.{up|down}.{weight|bias}"),
+)
+RESAMPLER_LAYER = (
+    ("0.{context|latents}_layer_norm.{weight|bias}", "{patches|latents}_norm.{weight|bias}"),
+    ("0.{q|k}_layer_norm.{weight|bias}", "attention.{query|key}_norm.{weight|bias}"),
+    ("0.{q_proj|k_proj|v_proj|output_proj}.weight", "attention.{q|k|v|out}.weight"),
+    ("1.ln.{weight|bias}", "mlp_norm.{weight|bias}"),
+    ("1.{fc|c_proj}.weight", "mlp.{up|down}.weight"),
+)
+
+
+def _inside(published: str, ours: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return tuple((f"{published}.{theirs}", f"{ours}.{name}") for theirs, name in rules)
+
+
+RULES: tuple[Rule, ...] = (
+    ("model.embed_tokens.weight", "decoder.embedding.weight"),
+    ("model.embed_tokens.additional_embedding.weight", "decoder.embedding.extra"),
+    ("lm_head.weight", "decoder.head.weight"),
+    ("lm_head.additional_fc.weight", "decoder.head.extra"),
+    ("model.norm.weight", "decoder.norm.weight"),
+    *_inside("model.layers.{n}", "decoder.layers.{n}", LAYER),
+    *_inside("model.gated_cross_attn_layers.{n}", "join.{n}", GATED),
+    ("model.vision_model.embeddings.class_embedding", "tower.class_token"),
+    ("model.vision_model.embeddings.{patch|position}_embedding.weight", "tower.{patches.weight|positions}"),
+    # "pre_layrnorm" is how the authors spell it.
+    ("model.vision_model.{pre_layrnorm|post_layernorm}.{weight|bias}", "tower.{pre|post}_norm.{weight|bias}"),
+    *_inside("model.vision_model.encoder.layers.{n}", "tower.layers.{n}", TOWER_LAYER),
+    ("model.perceiver_resampler.latents", "connector.latents"),
+    ("model.perceiver_resampler.layer_norm.{weight|bias}", "connector.norm.{weight|bias}"),
+    *_inside("model.perceiver_resampler.blocks.{n}", "connector.layers.{n}", RESAMPLER_LAYER),
+)
+
+BUFFERS = ("*.rotary_emb.inv_freq", "model.vision_model.embeddings.position_ids")
+"""What 2023 files also carry and nothing reads."""
+
+
+def architecture(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
+    """The model that config.json describes, nested or flat.
+
+    The number of extra tokens is taken from their embedding where the shapes are known: first revisions of the instruct
+    models state one too few.
+    """
+    get = DEFAULTS | dict(config)
+    vision = VISION_DEFAULTS | _inner(config, "vision_config")
+    perceiver = PERCEIVER_DEFAULTS | _inner(config, "perceiver_config")
+    try:
+        extra = shapes.get("model.embed_tokens.additional_embedding.weight", (get["additional_vocab_size"],))[0]
+        decoder = Decoder(
+            vocab=get["vocab_size"],
+            extra_vocab=extra,
+            width=get["hidden_size"],
+            layers=get["num_hidden_layers"],
+            heads=get["num_attention_heads"],
+            mlp_width=get["intermediate_size"],
+            positions=get["max_position_embeddings"],
+            activation=get["hidden_act"],
+            norm_eps=get["rms_norm_eps"],
+            ties_embeddings=get["tie_word_embeddings"],
+        )
+        tower = Tower(
+            image_px=vision["image_size"],
+            patch_px=vision["patch_size"],
+            width=vision["embed_dim"],
+            layers=vision["num_hidden_layers"],
+            heads=vision["num_attention_heads"],
+            mlp_width=vision["intermediate_size"],
+            activation=vision["hidden_act"],
+            norm_eps=vision["layer_norm_eps"],
+        )
+        interval = get["cross_layer_interval"]
+        if decoder.layers % interval:
+            raise BadConfig(f"config.json: {decoder.layers} layers cannot hold a gated block every {interval} layers")
+        join = Cross(
+            layers=tuple(range(0, decoder.layers, interval)),
+            kv_width=tower.width,
+            has_qk_norms=get["qk_layer_norms"],
+            gate=GATES[get["alpha_type"]],
+        )
+    except KeyError as error:
+        raise BadConfig(f"config.json of an IDEFICS model: {error} is missing or not a known value") from None
+    connector = Resampler(
+        width=tower.width,
+        depth=perceiver["resampler_depth"],
+        heads=perceiver["resampler_n_heads"],
+        head_width=perceiver["resampler_head_dim"],
+        latents=perceiver["resampler_n_latents"],
+        mlp_width=4 * tower.width,
+        has_qk_norms=perceiver["qk_layer_norms_perceiver"],
+    )
+    return Architecture(tower, connector if get["use_resampler"] else None, decoder, join)
+
+
+def _inner(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An inner object of config.json, from the flat keys of first revisions where there is none."""
+    return {new: config[old] for old, new in NESTED[key].items() if old in config} | config.get(key, {})
+
+
+def rules(built: Architecture) -> Rules:
+    """Names of the published tensors; the heads of a tied model, where a file repeats them, are surplus."""
+    tied = ("lm_head.weight", "lm_head.additional_fc.weight") if built.decoder.ties_embeddings else ()
+    return Rules(RULES, surplus=(*BUFFERS, *tied))
+
+
+def pipeline(settings: Mapping[str, Any], built: Architecture) -> Pipeline:
+    """Straight to the tower's square, as `IdeficsImageProcessor` does."""
+    size = settings.get("image_size", built.tower.image_px)
+    if size != built.tower.image_px:
+        raise BadConfig(f"preprocessor_config.json: image_size {size}, but the tower takes {built.tower.image_px}")
+    normalise = Normalise(triple(settings, "image_mean", CLIP_MEAN), triple(settings, "image_std", CLIP_STD))
+    return Pipeline((RGBOnWhite(), Resize(size, size)), normalise)
+
+
+def wording(tokenizer: Tokenizer) -> str:
+    """Instruct models are those whose tokenizer knows the end of an utterance."""
+    return "base" if tokenizer.id_of(UTTERANCE_END) is None else "instruct"
+
+
+def _published(width: int, layers: int, heads: int, inner: int, eps: float) -> dict[str, Any]:
+    """config.json of a published size, as far as the layout depends on it."""
+    return {
+        "model_type": "idefics",
+        "vocab_size": 32000,
+        "additional_vocab_size": 2,
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+        "rms_norm_eps": eps,
+        "cross_layer_interval": 4,
+        "qk_layer_norms": True,
+        "use_resampler": True,
+        "vision_config": {"embed_dim": 1280},
+        "perceiver_config": {"qk_layer_norms_perceiver": True},
+    }
+
+
+_9B = _published(4096, 32, 32, 11008, 1e-6)
+_80B = _published(8192, 80, 64, 22016, 1e-5)
+_LICENCE = "LLaMA's terms on the language model, MIT on the rest"
+
+FAMILY = Family(
+    name="idefics",
+    title="Flamingo / IDEFICS",
+    paper="arXiv 2204.14198 and https://huggingface.co/blog/idefics",
+    matches=lambda config: config.get("model_type") == "idefics",
+    architecture=architecture,
+    rules=rules,
+    pipeline=pipeline,
+    markup=Markup(
+        start="<s>", end="</s>", image="<image>", around="<fake_token_around_image>", utterance_end=UTTERANCE_END
+    ),
+    wordings={
+        "base": Wording("running", stop=("\n",)),
+        "instruct": Wording("chat", user="User:", assistant="Assistant:", turn_end=UTTERANCE_END, stop=("\nUser:",)),
+    },
+    wording=wording,
+    stop_tokens={"base": ("</s>",), "instruct": (UTTERANCE_END, "</s>")},
+    forbidden=("<image>", "<fake_token_around_image>"),
+    sizes=(
+        Size("flamingo-tiny", 0, {}, 3, "base", bundled="flamingo-tiny", licence="Apache-2.0"),
+        Size("idefics-9b", 8_929_679_632, _9B, 2, "base", hub="HuggingFaceM4/idefics-9b", licence=_LICENCE),
+        Size(
+            "idefics-9b-instruct",
+            8_929_687_824,
+            _9B,
+            3,
+            "instruct",
+            hub="HuggingFaceM4/idefics-9b-instruct",
+            licence=_LICENCE,
+        ),
+        Size("idefics-80b", 79_967_843_624, _80B, 2, "base", hub="HuggingFaceM4/idefics-80b", licence=_LICENCE),
+        Size(
+            "idefics-80b-instruct",
+            79_967_860_008,
+            _80B,
+            3,
+            "instruct",
+            hub="HuggingFaceM4/idefics-80b-instruct",
+            licence=_LICENCE,
+        ),
+    ),
+)

@@ -1,0 +1,84 @@
+"""A model in memory: weights, tokenizer, pictures' pipeline and wording together. The `Model` of local weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from flamingo_lab.errors import LabError
+from flamingo_lab.model import Answer, Decoding, Greedy, Limits, Request, Sent
+from flamingo_lab.pixels import Pipeline
+from flamingo_lab.prompt import QUESTION_ANSWER, Part, Prompt, Shot
+from flamingo_lab.render import Renderer
+from flamingo_lab.tokens import Tokenizer
+from flamingo_lab.vlm import VLM
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A local model. `digest` names weights, pre-processing, tokenizer and dtype; `about` holds facts for the record."""
+
+    name: str
+    digest: str
+    vlm: VLM
+    tokenizer: Tokenizer
+    renderer: Renderer
+    pipeline: Pipeline
+    stop_ids: frozenset[int]
+    forbidden: tuple[str, ...]
+    about: Mapping[str, Any]
+
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        """Texts that end an answer to a prompt with a template."""
+        return self.renderer.wording.stop
+
+    @cached_property
+    def limits(self) -> Limits:
+        """Positions of the decoder; any number of pictures."""
+        return Limits(positions=self.vlm.architecture.decoder.positions)
+
+    def sent(self, request: Request) -> Sent:
+        """The request as it would reach the decoder."""
+        rendered = self.renderer.render(request.prompt)
+        return Sent(self.renderer.marked(rendered), rendered.ids, len(rendered.images), rendered.shots)
+
+    def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """An answer a request, in the order in which the batches finish."""
+        from flamingo_lab.engine import loop
+
+        return loop.answers(self, requests)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        decoding: Decoding | None = None,
+        *,
+        max_new_tokens: int = 32,
+        min_new_tokens: int = 0,
+        stop: Sequence[str] = (),
+        forbidden: Sequence[str] = (),
+    ) -> Answer:
+        """The answer to one prompt. Raises `LabError` where there can be none."""
+        request = Request(
+            "prompt", prompt, decoding or Greedy(), max_new_tokens, min_new_tokens, tuple(stop), tuple(forbidden)
+        )
+        (answer,) = self.answers([request])
+        if answer.error:
+            raise LabError(answer.error.message)
+        return answer
+
+    def answer(
+        self,
+        *parts: Part,
+        shots: Sequence[Shot] = (),
+        system: str | None = None,
+        running: str = QUESTION_ANSWER,
+        decoding: Decoding | None = None,
+        max_new_tokens: int = 32,
+    ) -> Answer:
+        """The answer to a question with its pictures, after worked examples with theirs."""
+        prompt = Prompt.ask(*parts, shots=shots, system=system, running=running)
+        return self.generate(prompt, decoding, max_new_tokens=max_new_tokens)

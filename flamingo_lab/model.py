@@ -1,0 +1,135 @@
+"""The one contract of everything that answers: engines, endpoints, guided search and test doubles are all a `Model`.
+
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from flamingo_lab.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The most likely token at each step."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Tokens drawn at a temperature from the smallest set that holds `top_p` of the probability.
+
+    The noise comes from (seed, request id, step) alone, so an answer does not depend on its company.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Beam search; a finished beam scores its summed log-probability over its length to the power `length_penalty`."""
+
+    beams: int = 3
+    length_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The likeliest of given options, by summed or mean log-probability of the option's tokens."""
+
+    options: tuple[str, ...]
+    normalise: Literal["sum", "mean"] = "sum"
+
+
+Decoding = Greedy | Sample | Beam | Rank
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a model. `stop` and `forbidden` are strings added to the family's own stop and forbidden tokens."""
+
+    id: str
+    prompt: Prompt
+    decoding: Decoding = field(default_factory=Greedy)
+    max_new_tokens: int = 32
+    min_new_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request has no answer: the error's kind, its one-line message, and a digest of where it happened."""
+
+    kind: str
+    message: str
+    digest: str = ""
+
+
+StoppedBy = Literal["stop token", "stop text", "length", "rank", "error"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `token_ids` are the new tokens, the stop token included if one was produced.
+
+    `logprob`: sum over the new tokens, the beam's score under `Beam`, the chosen option's score under `Rank`.
+    `prompt_tokens` and `images` count what reached the model. With `error` set, `text` is empty and means nothing.
+    """
+
+    id: str
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprob: float | None = None
+    option_logprobs: tuple[float, ...] | None = None
+    prompt_tokens: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    stopped_by: StoppedBy = "length"
+    error: Failure | None = None
+    trace: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A prompt as the model gets it: text with `<image:DIGEST>` marks, token ids, and how many pictures and shots it holds."""
+
+    text: str
+    ids: tuple[int, ...]
+    images: int
+    shots: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can take: positions in tokens, pictures in one prompt (None = any number)."""
+
+    positions: int | None = None
+    images: int | None = None
+
+
+class Model(Protocol):
+    """Anything that answers. `digest` names all that can change an answer besides the request."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Facts for the record: family, parameters, dtype, device, backend, weights folder."""
+        ...
+
+    def sent(self, request: Request) -> Sent:
+        """The request as it would reach the model, without asking it. Raises `LabError` where it cannot be rendered."""
+        ...
+
+    def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """One answer a request, in any order, each as soon as it is known; a failed request is an answer with `error`."""
+        ...

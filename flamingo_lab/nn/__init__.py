@@ -1,0 +1,1 @@
+"""The parts of the core, one mechanism a file."""

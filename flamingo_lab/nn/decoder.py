@@ -1,0 +1,115 @@
+"""The causal decoder, with the vocabulary's ends and the place where pictures may come in before a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from flamingo_lab.config import Decoder
+from flamingo_lab.nn.attention import Attention, Heads, attend
+from flamingo_lab.nn.mlp import GatedMLP
+from flamingo_lab.nn.norms import RMSNorm
+from flamingo_lab.nn.positions import Rotation, rotate, rotation
+
+
+class Memory(Protocol):
+    """Where a layer's keys and values are kept between calls."""
+
+    def extend(self, layer: int, new: Heads) -> Heads:
+        """All keys and values of the layer so far, the new ones last."""
+        ...
+
+
+class Embedding(nn.Module):
+    """Token embeddings whose rows beyond the published vocabulary are held apart, so that only they need training."""
+
+    def __init__(self, config: Decoder) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(config.vocab, config.width))
+        self.extra = nn.Parameter(torch.zeros(config.extra_vocab, config.width)) if config.extra_vocab else None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids (B, T) -> (B, T, D)."""
+        if self.extra is None:
+            return nn.functional.embedding(ids, self.weight)
+        vocab = len(self.weight)
+        is_extra = ids >= vocab
+        usual = nn.functional.embedding(ids.masked_fill(is_extra, 0), self.weight)
+        extra = nn.functional.embedding((ids - vocab).clamp(min=0), self.extra)
+        return torch.where(is_extra[..., None], extra, usual)
+
+
+class Head(nn.Module):
+    """Logits over the published vocabulary and the extra tokens behind it. With tied embeddings it owns no weights."""
+
+    def __init__(self, config: Decoder) -> None:
+        super().__init__()
+        is_tied = config.ties_embeddings
+        self.weight = None if is_tied else nn.Parameter(torch.zeros(config.vocab, config.width))
+        self.extra = (
+            None if is_tied or not config.extra_vocab else nn.Parameter(torch.zeros(config.extra_vocab, config.width))
+        )
+
+    def forward(self, x: Tensor, tied: Embedding) -> Tensor:
+        """(B, T, D) -> (B, T, V)."""
+        weight, extra = (tied.weight, tied.extra) if self.weight is None else (self.weight, self.extra)
+        logits = nn.functional.linear(x, weight)
+        return logits if extra is None else torch.cat((logits, nn.functional.linear(x, extra)), -1)
+
+
+class DecoderLayer(nn.Module):
+    """Rotary self-attention, then a gated feed-forward branch, each behind its norm (LLaMA, arXiv 2302.13971)."""
+
+    def __init__(self, config: Decoder) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.width, config.norm_eps)
+        self.attention = Attention(config.width, config.heads)
+        self.mlp_norm = RMSNorm(config.width, config.norm_eps)
+        self.mlp = GatedMLP(config.width, config.mlp_width, config.activation)
+
+    def forward(self, x: Tensor, turn: Rotation, mask: Tensor, layer: int, memory: Memory | None) -> Tensor:
+        normed = self.attention_norm(x)
+        queries = rotate(self.attention.queries(normed), turn)
+        heads = self.attention.keys_values(normed)
+        heads = Heads(rotate(heads.keys, turn), heads.values)
+        if memory is not None:
+            heads = memory.extend(layer, heads)
+        x = x + self.attention.merge(attend(queries, heads.keys, heads.values, mask))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class CausalDecoder(nn.Module):
+    """Embedding, layers, last norm and head."""
+
+    def __init__(self, config: Decoder) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.head = Head(config)
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        memory: Memory | None = None,
+        before: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
+    ) -> Tensor:
+        """Hidden states after the last norm, (B, T, D).
+
+        x (B, T, D) embedded tokens; positions (B, T) int; mask (B, 1, T, S) bool, S counting what `memory` holds too;
+        `before(layer, x)` acts on the sequence before each layer.
+        """
+        turn = rotation(positions, self.config.width // self.config.heads, self.config.rotary_base, x.dtype)
+        for index, layer in enumerate(self.layers):
+            x = layer(before(index, x), turn, mask, index, memory)
+        return self.norm(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, V)."""
+        return self.head(x, self.embedding)

@@ -1,0 +1,167 @@
+"""What one says to a model: pictures, turns, worked examples and prompts. Needs no torch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import urllib.request
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from flamingo_lab.errors import BadImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+MAX_PIXELS = 178_956_970
+"""Largest picture that is decoded, in pixels: Pillow's own threshold for a decompression bomb."""
+
+MAX_DOWNLOAD_BYTES = 64 * 2**20
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Image:
+    """A picture, opened late and named by the SHA-256 of its decoded pixels, mode and size.
+
+    `source`: a path, encoded bytes, an `http(s):` or `data:` URL, or a `PIL.Image.Image`. `name` is what records and
+    messages call it. Nothing is read before `load` or `digest`; every failure there is a `BadImage`.
+    """
+
+    def __init__(self, source: str | PathLike[str] | bytes | Picture, *, name: str | None = None) -> None:
+        self.source = source
+        if name is not None:
+            self.name = name
+        elif isinstance(source, str | PathLike) and not str(source).startswith("data:"):
+            self.name = str(source)
+        else:
+            self.name = "picture in memory"
+
+    def __repr__(self) -> str:
+        return f"Image({self.name!r})"
+
+    def load(self) -> Picture:
+        """The decoded picture, in the file's own mode; decoded anew at each call, so that nothing large is kept."""
+        from PIL import Image as pil
+
+        if isinstance(self.source, pil.Image):
+            return self.source
+        try:
+            with warnings.catch_warnings():
+                # Pillow only warns between its limit and twice its limit; here both are refused.
+                warnings.simplefilter("error", pil.DecompressionBombWarning)
+                with pil.open(self._stream()) as picture:
+                    if picture.width * picture.height > MAX_PIXELS:
+                        raise pil.DecompressionBombError(f"{picture.width} x {picture.height}")
+                    picture.load()
+                    return picture
+        except FileNotFoundError:
+            raise BadImage(f"{self.name}: no such picture") from None
+        except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
+            raise BadImage(f"{self.name}: more than {MAX_PIXELS:,} pixels ({error}); make it smaller") from None
+        # Pillow's decoders raise SyntaxError, ValueError, struct.error, EOFError ... on damaged files.
+        except Exception as error:
+            reason = "the file is empty" if self._is_empty() else f"cannot be decoded ({error})"
+            raise BadImage(f"{self.name}: {reason}") from None
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of mode, size and pixels; equal for equal pictures in whatever file format."""
+        picture = self.load()
+        if picture.mode == "P":  # the palette belongs to the pixels
+            picture = picture.convert("RGBA")
+        head = f"{picture.mode} {picture.width}x{picture.height}\n".encode()
+        return hashlib.sha256(head + picture.tobytes()).hexdigest()
+
+    def _stream(self) -> Path | io.BytesIO:
+        if isinstance(self.source, bytes):
+            return io.BytesIO(self.source)
+        text = str(self.source)
+        if text.startswith("data:"):
+            return io.BytesIO(base64.b64decode(text.partition(",")[2], validate=False))
+        if text.startswith(("http://", "https://")):
+            with urllib.request.urlopen(text, timeout=30) as answer:
+                return io.BytesIO(answer.read(MAX_DOWNLOAD_BYTES))
+        return Path(text)
+
+    def _is_empty(self) -> bool:
+        if isinstance(self.source, bytes):
+            return not self.source
+        path = Path(str(self.source))
+        return path.is_file() and path.stat().st_size == 0
+
+
+Part = str | Image
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says: text and pictures in any order."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, init=False)
+class Shot:
+    """A worked example: what is asked, and the answer that is shown."""
+
+    parts: tuple[Part, ...]
+    answer: str
+
+    def __init__(self, *parts: Part, answer: str) -> None:
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "answer", answer)
+
+
+QUESTION_ANSWER = "Question: {text} Answer: {answer}"
+"""Flamingo's wording of question answering as running text (arXiv 2204.14198, appendix C)."""
+
+CAPTION = "Output: {answer}"
+"""Flamingo's wording of captioning and every other task that asks nothing."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An interleaved prompt: turns that end with the user's, or a raw sequence that is sent as it stands.
+
+    `running` is how a base model, which knows no turns, reads one question with its answer. A chat model ignores it.
+    `ends_utterances` concerns raw prompts: whether the family's end-of-utterance token is put between two consecutive
+    strings; None leaves it to the family, as the authors' processors do.
+    """
+
+    turns: tuple[Turn, ...]
+    is_raw: bool = False
+    running: str = QUESTION_ANSWER
+    ends_utterances: bool | None = None
+
+    @classmethod
+    def raw(cls, *parts: Part, ends_utterances: bool | None = None) -> Prompt:
+        """Text and pictures in order, without any template."""
+        return cls((Turn("user", parts),), is_raw=True, ends_utterances=ends_utterances)
+
+    @classmethod
+    def ask(
+        cls, *parts: Part, shots: Sequence[Shot] = (), system: str | None = None, running: str = QUESTION_ANSWER
+    ) -> Prompt:
+        """A question after its worked examples, each with its pictures."""
+        turns = [Turn("system", (system,))] if system else []
+        for shot in shots:
+            turns += [Turn("user", shot.parts), Turn("assistant", (shot.answer,))]
+        return cls((*turns, Turn("user", parts)), running=running)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures, in the order in which the model meets them."""
+        return tuple(part for turn in self.turns for part in turn.parts if isinstance(part, Image))
+
+    @property
+    def shots(self) -> int:
+        """How many worked examples stand before the question."""
+        return sum(turn.role == "assistant" for turn in self.turns)

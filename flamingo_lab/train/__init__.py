@@ -1,0 +1,1 @@
+"""Training of the bundled model, by Flamingo's recipe on a scale of minutes."""
