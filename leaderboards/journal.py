@@ -1,0 +1,63 @@
+"""Answers as they come: one JSON line each, appended and flushed; a torn last line is dropped on opening."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from leaderboards.errors import BadStore
+from leaderboards.files import told
+
+SYNC_SECONDS = 0.5
+"""How often the disk itself is waited for; a kill of the process loses nothing in between, a power cut at most this."""
+
+
+class Journal:
+    """An append-only file of one JSON object a line. `held` are the lines that were there on opening."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with told(path):
+            path.touch()
+            content = path.read_bytes()
+        whole, newline, torn = content.rpartition(b"\n")
+        self.held: list[dict[str, Any]] = []
+        for number, line in enumerate(whole.split(b"\n") if newline else [], 1):
+            try:
+                self.held.append(json.loads(line))
+            except ValueError:
+                raise BadStore(f"{path}: line {number} is damaged; move the run's folder away and ask again") from None
+        with told(path):
+            if torn:
+                os.truncate(path, len(content) - len(torn))
+            self._stream = path.open("ab", buffering=0)
+        self._synced = time.monotonic()
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write one line, whole, in one call of the operating system."""
+        text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        with told(self.path):
+            written = self._stream.write(text)
+            if written != len(text):
+                raise OSError(28, "No space left on device")
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                self.sync()
+
+    def sync(self) -> None:
+        """Wait until the disk has everything."""
+        with told(self.path):
+            os.fsync(self._stream.fileno())
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()

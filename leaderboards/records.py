@@ -1,0 +1,161 @@
+"""A run and its samples as records, schema version 1. Values are 0..1 where a score is a share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from leaderboards.errors import BadSchema, BadStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+Status = Literal["running", "complete", "too many errors"]
+
+ALL = "all"
+"""The slice that holds every sample."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric on one slice of a run, with its 95 % interval.
+
+    `n` samples were scored; `n_errors` more have no answer and take no part; `n_unparsed` of the n gave no readable answer.
+    """
+
+    metric: str
+    variant: str
+    slice: str
+    value: float | None
+    low: float | None
+    high: float | None
+    stderr: float | None
+    n: int
+    n_errors: int = 0
+    n_unparsed: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model's answers to one task under fixed settings, and what they scored."""
+
+    run_id: str
+    status: Status
+    created: str
+    command: str
+    model: str
+    model_digest: str
+    family: str
+    parameters: int | None
+    backend: str
+    dtype: str
+    task: str
+    task_digest: str
+    split: str
+    num_fewshot: int
+    shot_selection: str
+    phrasing: str
+    decoding: str
+    seed: int
+    limit: int | None
+    n: int
+    settings: Mapping[str, Any]
+    scores: Sequence[Score] = ()
+    finished: str | None = None
+    quantisation: str | None = None
+    replicas: int = 1
+    n_errors: int = 0
+    seconds: float = 0.0
+    questions_per_second: float | None = None
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    peak_memory: int | None = None
+    counters: Mapping[str, float] = field(default_factory=dict[str, float])
+    stages: Mapping[str, float] = field(default_factory=dict[str, float])
+    hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The record as indented JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Run:
+        """The record in `text`. Raises `BadSchema` for a newer one, `BadStore` for what is no record; both name `where`."""
+        try:
+            held = json.loads(text)
+            version = held["schema_version"]
+        except (ValueError, KeyError, TypeError):
+            raise BadStore(f"{where}: not a run's record; move it away or restore it") from None
+        if version > SCHEMA_VERSION:
+            raise BadSchema(
+                f"{where}: schema version {version}; this version reads up to {SCHEMA_VERSION}: update flamingo-lab"
+            )
+        known = {one.name for one in fields(cls)}
+        try:
+            scores = tuple(Score(**score) for score in held.pop("scores"))
+            return cls(**{key: value for key, value in held.items() if key in known}, scores=scores)
+        except (TypeError, KeyError) as error:
+            raise BadStore(f"{where}: not a whole record ({error})") from None
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """One question of a run: what was asked, as sent, what came back, and what it scored."""
+
+    run_id: str
+    sample_id: str
+    document: str
+    image_digests: Sequence[str]
+    image_paths: Sequence[str]
+    question: str
+    targets: Sequence[str]
+    choices: Sequence[str]
+    prompt: str
+    shot_ids: Sequence[str]
+    answer_raw: str | None
+    answer: str | None
+    logprob: float | None
+    option_logprobs: Sequence[float] | None
+    scores: Mapping[str, float]
+    slices: Mapping[str, str]
+    error_kind: str | None
+    error: str | None
+    prompt_tokens: int
+    generated_tokens: int
+    n_images: int
+    seconds: float
+    trace: str | None
+
+
+def sample_schema() -> pa.Schema:
+    """Columns of `samples.parquet`, in the order of `SampleRecord`'s fields."""
+    import pyarrow as pa
+
+    text, texts = pa.string(), pa.list_(pa.string())
+    types = {
+        **dict.fromkeys(("image_digests", "image_paths", "targets", "choices", "shot_ids"), texts),
+        **dict.fromkeys(("logprob", "seconds"), pa.float64()),
+        **dict.fromkeys(("prompt_tokens", "generated_tokens", "n_images"), pa.int64()),
+        "option_logprobs": pa.list_(pa.float64()),
+        "scores": pa.map_(text, pa.float64()),
+        "slices": pa.map_(text, text),
+    }
+    named = [(one.name, types.get(one.name, text)) for one in fields(SampleRecord)]
+    return pa.schema(named, metadata={"schema_version": str(SCHEMA_VERSION)})
+
+
+def samples_table(samples: Sequence[SampleRecord]) -> pa.Table:
+    """The records as an Arrow table."""
+    import pyarrow as pa
+
+    rows = [asdict(sample) for sample in samples]
+    for row in rows:
+        row["scores"] = list(row["scores"].items())
+        row["slices"] = list(row["slices"].items())
+    return pa.Table.from_pylist(rows, schema=sample_schema())

@@ -1,0 +1,139 @@
+"""The leaderboard as a table: one row a run and score."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from leaderboards.records import Run, Score
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMATS = ("rich", "md", "csv", "json")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A score with the run it belongs to; the fields that `--json` prints."""
+
+    run_id: str
+    model: str
+    task: str
+    metric: str
+    variant: str
+    slice: str
+    value: float | None
+    low: float | None
+    high: float | None
+    stderr: float | None
+    n: int
+    n_errors: int
+    n_unparsed: int
+    num_fewshot: int
+    seconds: float
+    questions_per_second: float | None
+    status: str
+    created: str
+
+
+def rows(runs: Sequence[Run], *, every_slice: bool = False) -> list[Row]:
+    """A row for each run, with the official metric on the whole task; with `every_slice` a row for each score."""
+    return [_row(run, score) for run in runs for score in (run.scores if every_slice else run.scores[:1])]
+
+
+def _row(run: Run, score: Score) -> Row:
+    return Row(
+        run_id=run.run_id,
+        model=run.model,
+        task=run.task,
+        num_fewshot=run.num_fewshot,
+        seconds=run.seconds,
+        questions_per_second=run.questions_per_second,
+        status=run.status,
+        created=run.created,
+        **asdict(score),
+    )
+
+
+def shown(row: Row) -> str:
+    """A row's score in percent; two decimals where the interval is narrower than one shows."""
+    if row.value is None or row.low is None or row.high is None:
+        return "–"
+    return percent(row.value, row.low, row.high, digits=1 if row.high - row.low >= 0.01 else 2)
+
+
+def percent(value: float, low: float, high: float, *, digits: int) -> str:
+    """A share with its interval as `96.4 [96.0, 96.8]`."""
+    texts = [f"{100 * number:.{digits}f}" for number in (value, low, high)]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `m:ss`, or with one decimal below a minute."""
+    return f"{int(seconds // 60)}:{int(seconds % 60):02}" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+COLUMNS = ("model", "task", "slice", "shots", "metric", "score [95 %]", "n", "errors", "time", "q/s", "run")
+RIGHT = {"shots", "score [95 %]", "n", "errors", "time", "q/s"}
+FOLDED = {"metric", "slice"}
+"""Columns that break over lines where a terminal is narrow."""
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text, in the order of `COLUMNS`."""
+    speed = f"{row.questions_per_second:,.0f}" if row.questions_per_second else "–"
+    return (
+        row.model,
+        row.task,
+        row.slice,
+        str(row.num_fewshot),
+        f"{row.metric} {row.variant}",
+        shown(row),
+        f"{row.n:,}",
+        str(row.n_errors),
+        duration(row.seconds),
+        speed,
+        row.run_id[:8],
+    )
+
+
+def rich_table(table: Sequence[Row]) -> Table:
+    """For a terminal. Text of models and tasks is shown, never read as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(padding=(0, 0, 0, 1))
+    for column in COLUMNS:
+        drawn.add_column(column, justify="right" if column in RIGHT else "left", no_wrap=column not in FOLDED)
+    for row in table:
+        style = "bold red" if row.n_errors else ""
+        texts = [
+            Text(text, style=style if column == "errors" else "")
+            for column, text in zip(COLUMNS, cells(row), strict=True)
+        ]
+        drawn.add_row(*texts)
+    return drawn
+
+
+def text(table: Sequence[Row], form: str) -> str:
+    """The table as Markdown, CSV, or one JSON object a line."""
+    if form == "json":
+        return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in table)
+    if form == "md":
+        lines = [COLUMNS, tuple("---:" if column in RIGHT else "---" for column in COLUMNS), *map(cells, table)]
+        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*Row.__dataclass_fields__])
+    writer.writerows([_harmless(value) for value in asdict(row).values()] for row in table)
+    return stream.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """Text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
