@@ -1,0 +1,29 @@
+"""What can go wrong for a user of the benchmarks; the command line shows the message as one line."""
+
+
+class TaskError(Exception):
+    """Root of every expected failure of `eval_tasks`."""
+
+
+class UnknownTask(TaskError):
+    """A task, metric, wording, split or option that does not exist; the message names the nearest ones."""
+
+
+class MissingData(TaskError):
+    """A benchmark's files that are not where they were looked for."""
+
+
+class BadRow(TaskError):
+    """A row of a benchmark's files that lacks a field or holds something else than it should."""
+
+
+class TooFewShots(TaskError):
+    """More worked examples asked for than the split has to give."""
+
+
+class PromptMismatch(TaskError):
+    """A prompt that would reach the model with other pictures or shots than were declared."""
+
+
+class BadPredictions(TaskError):
+    """A file of predictions that cannot be read or joined with the task's targets."""

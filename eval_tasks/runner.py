@@ -1,0 +1,234 @@
+"""A run: plan, ask what the journal lacks, score, write the records. Killed anywhere, the same command goes on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from eval_tasks import metrics
+from eval_tasks.errors import PromptMismatch
+from eval_tasks.metrics import Prediction, Targets
+from eval_tasks.plan import Asked, Plan, Settings, plan
+from eval_tasks.scoring import overall
+from eval_tasks.task import Task
+from flamingo_lab.model import Answer, Failure, Model
+from leaderboards.journal import Journal
+from leaderboards.records import Run, SampleRecord
+from leaderboards.store import Store
+
+Progress = Callable[[int, int, int], None]
+"""Called with how many answers there are, of how many, and how many of them are errors."""
+
+
+def run(
+    model: Model,
+    task: Task,
+    settings: Settings,
+    store: Store,
+    *,
+    command: str = "",
+    planned: Callable[[Plan], None] = lambda plan: None,
+    progress: Progress = lambda done, total, errors: None,
+) -> Run:
+    """The record of a finished run: made now, gone on with, or found complete.
+
+    A sample without an answer counts as an error, is shown beside the score and takes no part in it. Above
+    `max_error_rate` the status is "too many errors". Raises the packages' own errors; an interrupted run can be gone on
+    with by the same call.
+    """
+    began = time.perf_counter()
+    making = plan(model, task, settings)
+    planned(making)
+    with store.begin(making.run_id) as folder:
+        if (folder.path / "run.json").is_file():
+            before = store.run(making.run_id)
+            if before.status != "running":
+                return before
+            record = before
+        else:
+            record = _opened(model, making, command)
+            folder.state(record)
+        planned_at = time.perf_counter()
+        answers = _answers(model, making, folder.journal, progress)
+        answered_at = time.perf_counter()
+        samples = [_sample(making, record.run_id, asked, answers[asked.sample.id]) for asked in making.asked]
+        finished = _closed(record, making, samples, answers)
+        stages = {
+            "plan": planned_at - began,
+            "answer": answered_at - planned_at,
+            "score": time.perf_counter() - answered_at,
+        }
+        earlier = sum(held["seconds"] for held in folder.journal.held)
+        seconds = earlier + time.perf_counter() - began
+        finished = replace(finished, seconds=seconds, stages=stages, questions_per_second=len(samples) / seconds)
+        folder.finish(finished, samples)
+        return finished
+
+
+def _answers(model: Model, making: Plan, journal: Journal, progress: Progress) -> Mapping[str, Answer]:
+    """Every answer by sample id: those of the journal, then those asked now, each journaled as it comes."""
+    asked = {one.sample.id: one for one in making.asked}
+    answers = {held["id"]: _from_line(held) for held in journal.held}
+    errors = sum(answer.error is not None for answer in answers.values())
+    progress(len(answers), len(asked), errors)
+
+    def keep(answer: Answer) -> None:
+        nonlocal errors
+        journal.append(_to_line(answer))
+        answers[answer.id] = answer
+        errors += answer.error is not None
+        progress(len(answers), len(asked), errors)
+
+    missing = [one for one in making.asked if one.sample.id not in answers]
+    for one in missing:
+        if one.error is not None:
+            failure = Failure(type(one.error).__name__, str(one.error))
+            keep(Answer(one.sample.id, error=failure, stopped_by="error"))
+    # Closed at once on an interruption, so that no model goes on working behind it.
+    with closing(_stream(model, [one for one in missing if one.error is None])) as stream:
+        for answer in stream:
+            declared = asked[answer.id].images
+            if answer.error is None and answer.images != declared:
+                raise PromptMismatch(
+                    f"{making.task.name} {answer.id}: {answer.images} pictures reached {model.name}, "
+                    f"but {declared} were declared; the run is not scored"
+                )
+            keep(answer)
+    return answers
+
+
+def _stream(model: Model, asked: Sequence[Asked]) -> Generator[Answer]:
+    yield from model.answers([one.request for one in asked])
+
+
+def _to_line(answer: Answer) -> dict[str, Any]:
+    return asdict(answer)
+
+
+def _from_line(held: Mapping[str, Any]) -> Answer:
+    error, options = held["error"], held["option_logprobs"]
+    fields: dict[str, Any] = dict(held) | {
+        "token_ids": tuple(held["token_ids"]),
+        "option_logprobs": None if options is None else tuple(options),
+        "error": None if error is None else Failure(**error),
+    }
+    return Answer(**fields)
+
+
+def _sample(making: Plan, run_id: str, asked: Asked, answer: Answer) -> SampleRecord:
+    """The record of one sample. The answer is stripped once, here; the raw text is kept beside it."""
+    sample = asked.sample
+    failed = answer.error is not None
+    text = answer.text.strip()
+    scores = {
+        str(name): metrics.scorer(name.metric, name.variant)(Prediction(text), Targets(sample.targets))
+        for name in making.task.metrics
+    }
+    images = asked.request.prompt.images
+    return SampleRecord(
+        run_id=run_id,
+        sample_id=sample.id,
+        document=sample.document,
+        image_digests=[image.digest for image in images] if asked.sent else [],
+        image_paths=[image.name for image in images],
+        question=sample.question,
+        targets=sample.targets,
+        choices=sample.choices,
+        prompt=asked.sent.text if asked.sent else "",
+        shot_ids=[shot.id for shot in asked.shots],
+        answer_raw=None if failed else answer.text,
+        answer=None if failed else text,
+        logprob=answer.logprob,
+        option_logprobs=answer.option_logprobs,
+        scores={} if failed else scores,
+        slices=sample.slices,
+        error_kind=answer.error.kind if answer.error else None,
+        error=answer.error.message if answer.error else None,
+        prompt_tokens=answer.prompt_tokens,
+        generated_tokens=len(answer.token_ids),
+        n_images=answer.images,
+        seconds=answer.seconds,
+        trace=None if answer.trace is None else json.dumps(answer.trace),
+    )
+
+
+def _opened(model: Model, making: Plan, command: str) -> Run:
+    """The record of a run that is about to ask."""
+    settings = making.settings
+    about = model.about
+    held = asdict(settings)
+    held |= {
+        "options": sorted(settings.options),
+        "data": None if settings.data is None else str(settings.data),
+        "decoding": making.how,
+    }
+    return Run(
+        run_id=making.run_id,
+        status="running",
+        created=_now(),
+        command=command,
+        model=model.name,
+        model_digest=model.digest,
+        family=about.get("family", ""),
+        parameters=about.get("parameters"),
+        backend=about.get("backend", ""),
+        dtype=about.get("dtype", ""),
+        task=making.task.name,
+        task_digest=making.task_digest,
+        split=making.split,
+        num_fewshot=settings.num_fewshot,
+        shot_selection=settings.shot_selection,
+        phrasing=making.wording.name,
+        decoding=making.how,
+        seed=settings.seed,
+        limit=settings.limit,
+        n=len(making.asked),
+        settings=held,
+        hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
+        versions=_versions(),
+    )
+
+
+def _closed(record: Run, making: Plan, samples: Sequence[SampleRecord], answers: Mapping[str, Answer]) -> Run:
+    """The record with its scores and counts."""
+    errors = sum(sample.error_kind is not None for sample in samples)
+    is_over = errors > making.settings.max_error_rate * len(samples)
+    found = [answers[sample.sample_id] for sample in samples]
+    return replace(
+        record,
+        status="too many errors" if is_over else "complete",
+        finished=_now(),
+        scores=overall(making.task, samples),
+        n_errors=errors,
+        prompt_tokens=sum(answer.prompt_tokens for answer in found),
+        generated_tokens=sum(len(answer.token_ids) for answer in found),
+        counters={
+            "prompt_tokens_asked": sum(answer.prompt_tokens for answer in found),
+            "images_referenced": sum(answer.images for answer in found),
+        },
+        # Linux counts in KiB.
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {"python": platform.python_version()}
+    for name in ("flamingo-lab", "torch", "tokenizers", "safetensors", "pillow", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

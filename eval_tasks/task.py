@@ -1,0 +1,122 @@
+"""Task and Sample: what a benchmark is made of; tasks are found by being files in `tasks/`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from eval_tasks.errors import UnknownTask
+from eval_tasks.phrasing import Wording
+from flamingo_lab.model import Decoding, Greedy
+from flamingo_lab.prompt import Image, Shot
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question with its pictures and right answers.
+
+    `document` names what other questions may share (a picture, a page): shots never come from it, and intervals treat
+    its questions as dependent.
+    """
+
+    id: str
+    images: tuple[Image, ...]
+    question: str
+    targets: tuple[str, ...]
+    document: str
+    choices: tuple[str, ...] = ()
+    slices: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def shot(self, wording: Wording) -> Shot:
+        """This sample as a worked example."""
+        return Shot(*self.images, wording.ask(self), answer=self.targets[0])
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """A metric and which of its variants."""
+
+    metric: str
+    variant: str
+
+    def __str__(self) -> str:
+        return f"{self.metric}/{self.variant}"
+
+
+class Task:
+    """A benchmark. A subclass states its facts and turns its source's rows into samples.
+
+    `mean_of` names the slices whose unweighted mean is the task's overall score; without any it is the mean over all
+    samples. `splits_for_shots` are tried in order. `options` are the task's own flags, with what each one does.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    source: ClassVar[str]
+    licence: ClassVar[str]
+    split: ClassVar[str] = "test"
+    splits: ClassVar[tuple[str, ...]] = ("test",)
+    splits_for_shots: ClassVar[tuple[str, ...]] = ("train", "val")
+    needs_data: ClassVar[bool] = True
+    metrics: ClassVar[tuple[MetricName, ...]]
+    wordings: ClassVar[tuple[Wording, ...]]
+    mean_of: ClassVar[tuple[str, ...]] = ()
+    max_new_tokens: ClassVar[int] = 16
+    decoding: ClassVar[Decoding] = Greedy()
+    options: ClassVar[Mapping[str, str]] = {}
+
+    def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
+        """The split's samples, in the benchmark's own order. `data` is the benchmark's root folder."""
+        raise NotImplementedError
+
+    def shots_for(
+        self, sample: Sample, shots: int, seed: int, data: Path | None, options: frozenset[str]
+    ) -> Sequence[Sample] | None:
+        """The sample's own worked examples, where the benchmark brings them; None where they come from a split."""
+        return None
+
+    def wording(self, name: str | None) -> Wording:
+        """The wording of this name, the first one by default."""
+        if name is None:
+            return self.wordings[0]
+        for wording in self.wordings:
+            if wording.name == name:
+                return wording
+        raise UnknownTask(f"{self.name} has no wording {name!r}; there are {', '.join(w.name for w in self.wordings)}")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A task's name and title, readable without loading its data."""
+
+    name: str
+    title: str
+
+
+def names() -> list[str]:
+    """The names of all tasks."""
+    from eval_tasks import tasks
+
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(tasks.__path__))
+
+
+def get(name: str) -> Task:
+    """The task of this name. Raises `UnknownTask` with the nearest names."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3) or names()
+        raise UnknownTask(f"unknown task {name!r}: did you mean {' or '.join(near)}? (all: flab list tasks)")
+    return importlib.import_module(f"eval_tasks.tasks.{name.replace('-', '_')}").TASK
+
+
+def check_options(task: Task, options: frozenset[str]) -> None:
+    """Refuse an option that the task does not have."""
+    for option in sorted(options - task.options.keys()):
+        near = difflib.get_close_matches(option, task.options, n=1)
+        there = f"did you mean {near[0]}?" if near else f"it has {', '.join(task.options) or 'none'}"
+        raise UnknownTask(f"{task.name} has no option {option!r}; {there}")
