@@ -107,14 +107,13 @@ class Architecture:
 class Size:
     """A listed model: its name, where it is published, and how many parameters it is published to have.
 
-    `bundled`: the folder inside this package that ships it. `config` and `extra_vocab` give the published layout where
-    no file is at hand, so that the full-size model can be built on the meta device.
+    `bundled`: the folder inside this package that ships it. `config` gives the published layout where no file is at
+    hand, so that the full-size model can be built on the meta device.
     """
 
     name: str
     parameters: int
     config: Mapping[str, Any]
-    extra_vocab: int
     wording: str
     hub: str | None = None
     bundled: str | None = None
@@ -126,8 +125,8 @@ class Family:
     """All that makes a family of published checkpoints: data and small functions of its `config.json`. No forward pass.
 
     `architecture` takes config.json and the published shapes by name; `pipeline` takes preprocessor_config.json;
-    `wording` names one of `wordings` for a checkpoint, from what its tokenizer knows; `stop` and `forbidden` are tokens,
-    by wording where they differ.
+    `wording` names one of `wordings` for a checkpoint, from what its tokenizer knows; `stop_tokens` are by wording;
+    `parts` names the further folders that a family keeps parts in.
     """
 
     name: str
@@ -143,3 +142,8 @@ class Family:
     stop_tokens: Mapping[str, tuple[str, ...]]
     forbidden: tuple[str, ...]
     sizes: tuple[Size, ...]
+    parts: tuple[str, ...] = ()
+
+    def built(self, size: Size) -> Architecture:
+        """The architecture of a listed size, without its files."""
+        return self.architecture(size.config, {})

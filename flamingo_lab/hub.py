@@ -31,7 +31,7 @@ def locate(name: str, *, weights: Path | None = None, download: bool = False) ->
         folder = Path(name)
         if folder.is_dir():
             return _checked(folder)
-        raise UnknownName(_unknown(name))
+        raise UnknownName(unknown(name))
     if size.bundled:
         return BUNDLED / size.bundled
     here = Path(size.name)
@@ -76,7 +76,8 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
-def _unknown(name: str) -> str:
+def unknown(name: str) -> str:
+    """What to say of a name that is not listed, with the nearest ones."""
     names = [size.name for _, size in families.sizes()]
     near = difflib.get_close_matches(name.lower(), names, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from flamingo_lab.errors import LabError
@@ -35,7 +34,7 @@ class LoadedModel:
         """Texts that end an answer to a prompt with a template."""
         return self.renderer.wording.stop
 
-    @cached_property
+    @property
     def limits(self) -> Limits:
         """Positions of the decoder; any number of pictures."""
         return Limits(positions=self.vlm.architecture.decoder.positions)

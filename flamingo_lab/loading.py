@@ -8,21 +8,19 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from flamingo_lab import checkpoint, families, hub, weights
+from flamingo_lab import checkpoint, families, hub
 from flamingo_lab.checkpoint import Checkpoint, read_json
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.render import Renderer
 from flamingo_lab.tokens import TokenizerFile
 from flamingo_lab.vlm import VLM
+from flamingo_lab.weights import fill
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 SETTING_FILES = ("config.json", "preprocessor_config.json", "tokenizer.json")
 """Besides the weights, what decides an answer."""
@@ -35,31 +33,41 @@ def load(
     name_or_folder: str | PathLike[str],
     *,
     weights: str | PathLike[str] | None = None,
+    vision: str | PathLike[str] | None = None,
+    language_model: str | PathLike[str] | None = None,
+    base: str | PathLike[str] | None = None,
+    owlvit: str | PathLike[str] | None = None,
     device: str = "auto",
-    dtype: DtypeName = "auto",
+    dtype: str = "auto",
     download: bool = False,
 ) -> LoadedModel:
     """The model of a listed name or of a folder in its family's published layout.
 
-    `weights` points to the files of a listed model. Nothing is downloaded unless `download` is set. `dtype` auto is
+    `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
+    elsewhere. Nothing is downloaded unless `download` is set. `dtype` auto is
     float32 on a CPU where the machine has room for it, the files' own elsewhere. Raises `LabError` kinds.
     """
     name = str(name_or_folder)
     folder = hub.locate(name, weights=Path(weights) if weights else None, download=download)
     config = read_json(folder / "config.json")
     family = families.of(config, folder)
+    given = {"vision": vision, "language_model": language_model, "base": base, "owlvit": owlvit}
+    for part, where in given.items():
+        if where is not None and part not in family.parts:
+            raise BadSetting(f"{part} {where}: the {family.name} family keeps everything in one folder; leave it away")
     files = checkpoint.open_folder(folder)
     built = family.architecture(config, {key: entry.shape for key, entry in files.items()})
     settings_file = folder / "preprocessor_config.json"
     pipeline = family.pipeline(read_json(settings_file) if settings_file.is_file() else {}, built)
     tokenizer = TokenizerFile(folder / "tokenizer.json")
     wording = family.wording(tokenizer)
-    where = _device(device)
+    place = _device(device)
     with torch.device("meta"):
         vlm = VLM(built)
     parameters = sum(parameter.numel() for parameter in vlm.parameters())
-    kind = _dtype(dtype, where, files, parameters)
-    _fill(vlm, files, family.rules(built), kind, where)
+    kind = _dtype(dtype, place, files, parameters)
+    fill(vlm, files, family.rules(built), dtype=kind, device=place)
+    vlm.eval()
     stop_ids = (tokenizer.id_of(token) for token in family.stop_tokens[wording])
     listed = hub.find(name)
     return LoadedModel(
@@ -76,16 +84,11 @@ def load(
             "parameters": parameters,
             "backend": "flamingo-lab",
             "dtype": str(kind).removeprefix("torch."),
-            "device": str(where),
+            "device": str(place),
             "weights": str(folder),
             "wording": wording,
         },
     )
-
-
-def _fill(vlm: VLM, files: Checkpoint, rules: weights.Rules, dtype: torch.dtype, device: torch.device) -> None:
-    weights.fill(vlm, files, rules, dtype=dtype, device=device)
-    vlm.eval()
 
 
 def _device(name: str) -> torch.device:

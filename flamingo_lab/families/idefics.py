@@ -7,6 +7,7 @@ HuggingFaceM4/idefics-*. https://huggingface.co/blog/idefics
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 from flamingo_lab.config import Architecture, Cross, Decoder, Family, Resampler, Size, Tower
@@ -200,12 +201,12 @@ def wording(tokenizer: Tokenizer) -> str:
     return "base" if tokenizer.id_of(UTTERANCE_END) is None else "instruct"
 
 
-def _published(width: int, layers: int, heads: int, inner: int, eps: float) -> dict[str, Any]:
-    """config.json of a published size, as far as the layout depends on it."""
+def _published(width: int, layers: int, heads: int, inner: int, eps: float, extra: int) -> dict[str, Any]:
+    """config.json of a published size, as far as the layout depends on it; `extra` as its embedding really has them."""
     return {
         "model_type": "idefics",
         "vocab_size": 32000,
-        "additional_vocab_size": 2,
+        "additional_vocab_size": extra,
         "hidden_size": width,
         "intermediate_size": inner,
         "num_attention_heads": heads,
@@ -219,9 +220,15 @@ def _published(width: int, layers: int, heads: int, inner: int, eps: float) -> d
     }
 
 
-_9B = _published(4096, 32, 32, 11008, 1e-6)
-_80B = _published(8192, 80, 64, 22016, 1e-5)
+_9B = partial(_published, 4096, 32, 32, 11008, 1e-6)
+_80B = partial(_published, 8192, 80, 64, 22016, 1e-5)
+_BASE, _INSTRUCT = 2, 3
 _LICENCE = "LLaMA's terms on the language model, MIT on the rest"
+
+
+def _size(name: str, parameters: int, config: dict[str, Any], style: str) -> Size:
+    return Size(name, parameters, config, style, hub=f"HuggingFaceM4/{name}", licence=_LICENCE)
+
 
 FAMILY = Family(
     name="idefics",
@@ -242,26 +249,9 @@ FAMILY = Family(
     stop_tokens={"base": ("</s>",), "instruct": (UTTERANCE_END, "</s>")},
     forbidden=("<image>", "<fake_token_around_image>"),
     sizes=(
-        Size("flamingo-tiny", 0, {}, 3, "base", bundled="flamingo-tiny", licence="Apache-2.0"),
-        Size("idefics-9b", 8_929_679_632, _9B, 2, "base", hub="HuggingFaceM4/idefics-9b", licence=_LICENCE),
-        Size(
-            "idefics-9b-instruct",
-            8_929_687_824,
-            _9B,
-            3,
-            "instruct",
-            hub="HuggingFaceM4/idefics-9b-instruct",
-            licence=_LICENCE,
-        ),
-        Size("idefics-80b", 79_967_843_624, _80B, 2, "base", hub="HuggingFaceM4/idefics-80b", licence=_LICENCE),
-        Size(
-            "idefics-80b-instruct",
-            79_967_860_008,
-            _80B,
-            3,
-            "instruct",
-            hub="HuggingFaceM4/idefics-80b-instruct",
-            licence=_LICENCE,
-        ),
+        _size("idefics-9b", 8_929_679_632, _9B(_BASE), "base"),
+        _size("idefics-9b-instruct", 8_929_687_824, _9B(_INSTRUCT), "instruct"),
+        _size("idefics-80b", 79_967_843_624, _80B(_BASE), "base"),
+        _size("idefics-80b-instruct", 79_967_860_008, _80B(_INSTRUCT), "instruct"),
     ),
 )
