@@ -1,0 +1,82 @@
+"""`flab list`: the models, tasks and runs that there are."""
+
+from __future__ import annotations
+
+import json as jsons
+import sys
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from flamingo_lab.cli import options
+
+app = typer.Typer(
+    help="List models, tasks or runs.", no_args_is_help=True, rich_markup_mode=None, epilog="Example:  flab list models"
+)
+
+
+@app.command(epilog="Example:  flab list models --json")
+def models(json: options.Json = False) -> None:
+    """The models that can be named, and where their files are published."""
+    from flamingo_lab import families
+
+    rows = [
+        {
+            "name": size.name,
+            "family": family.name,
+            "parameters": size.parameters,
+            "from": size.hub or "bundled with this package",
+            "licence": size.licence,
+        }
+        for family, size in families.sizes()
+    ]
+    print_rows(rows, json)
+
+
+@app.command(epilog="Example:  flab list tasks")
+def tasks(json: options.Json = False) -> None:
+    """The benchmarks."""
+    from eval_tasks import task
+
+    found = [task.get(name) for name in task.names()]
+    rows = [
+        {"name": one.name, "title": one.title, "metric": str(one.metrics[0]), "splits": " ".join(one.splits)}
+        for one in found
+    ]
+    print_rows(rows, json)
+
+
+@app.command(epilog="Example:  flab list runs --results results")
+def runs(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
+    """The runs in a results folder, the newest first."""
+    from leaderboards.store import Store
+
+    rows = [
+        {
+            "run": run.run_id,
+            "status": run.status,
+            "model": run.model,
+            "task": run.task,
+            "shots": run.num_fewshot,
+            "n": run.n,
+            "created": run.created,
+        }
+        for run in Store(results).runs()
+    ]
+    if not rows:
+        print(f"no runs in {results} yet", file=sys.stderr)
+    print_rows(rows, json)
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
+    """Rows as aligned columns, or one JSON object a line."""
+    if as_json:
+        sys.stdout.writelines(jsons.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return
+    texts = [
+        {key: f"{value:,}" if isinstance(value, int) else str(value) for key, value in row.items()} for row in rows
+    ]
+    widths = {key: max(len(key), *(len(row[key]) for row in texts)) for key in (texts[0] if texts else {})}
+    heading = [{key: key for key in widths}] if texts else []
+    for row in [*heading, *texts]:
+        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())

@@ -1,0 +1,59 @@
+"""Options that several verbs share, and how they become a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from flamingo_lab.loaded import LoadedModel
+
+Model = Annotated[str, typer.Option(help="A listed name (flab list models) or a folder in a published layout.")]
+Weights = Annotated[Path | None, typer.Option(help="Folder with a listed model's own files.")]
+Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tower, where a family keeps it apart.")]
+LanguageModel = Annotated[
+    Path | None, typer.Option(help="Folder of the language model, where a family keeps it apart.")
+]
+Base = Annotated[Path | None, typer.Option(help="Folder of the base model of deltas and adapters.")]
+Owlvit = Annotated[Path | None, typer.Option(help="Folder of OWL-ViT, which guided search needs.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch the files from the hub where they are missing.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Results = Annotated[Path, typer.Option(help="Folder of the results.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
+
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where a model's files are."""
+
+    weights: Path | None = None
+    vision: Path | None = None
+    language_model: Path | None = None
+    base: Path | None = None
+    owlvit: Path | None = None
+    download: bool = False
+
+
+def load(model: str, parts: Parts, device: str, dtype: str) -> LoadedModel:
+    """The model of these options, loaded after its name has been found to exist."""
+    import flamingo_lab as fl
+    from flamingo_lab import hub
+
+    hub.locate(model, weights=parts.weights, download=parts.download)
+    return fl.load(
+        model,
+        weights=parts.weights,
+        vision=parts.vision,
+        language_model=parts.language_model,
+        base=parts.base,
+        owlvit=parts.owlvit,
+        device=device,
+        dtype=dtype,
+        download=parts.download,
+    )

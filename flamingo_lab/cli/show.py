@@ -1,0 +1,119 @@
+"""`flab show`: one model, task or run in full."""
+
+from __future__ import annotations
+
+import json as jsons
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from flamingo_lab.cli import options
+
+app = typer.Typer(
+    help="Show a model, a task or a run.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example:  flab show task chartqa",
+)
+
+Name = Annotated[str, typer.Argument(help="As listed by flab list.")]
+
+WRONG_SHOWN = 5
+"""Wrong answers that `flab show run` prints."""
+
+
+@app.command(epilog="Example:  flab show model idefics-9b")
+def model(name: Name, json: options.Json = False) -> None:
+    """A model's family, size, parts, and where its files are published."""
+    from flamingo_lab import families, hub
+    from flamingo_lab.errors import UnknownName
+
+    for family, size in families.sizes():
+        if size.name == name.lower():
+            built = family.built(size)
+            facts = {
+                "name": size.name,
+                "family": family.title,
+                "paper": family.paper,
+                "from": size.hub or "bundled with this package",
+                "licence": size.licence,
+                "parameters": size.parameters,
+                "memory": hub.memory_needed(size.parameters),
+                "style": size.wording,
+                "tokens per image": built.tokens_per_image,
+                "tower": asdict(built.tower),
+                "connector": asdict(built.connector) if built.connector else None,
+                "decoder": asdict(built.decoder),
+                "join": asdict(built.join),
+            }
+            print_facts(facts, json)
+            return
+    raise UnknownName(hub.unknown(name))
+
+
+@app.command(epilog="Example:  flab show task easy-vqa")
+def task(name: Name, json: options.Json = False) -> None:
+    """A task's source, licence, splits, metrics, wordings and flags."""
+    from eval_tasks import metrics
+    from eval_tasks import task as tasks
+
+    found = tasks.get(name)
+    facts = {
+        "name": found.name,
+        "title": found.title,
+        "about": found.__doc__,
+        "paper": found.paper,
+        "source": found.source,
+        "licence": found.licence,
+        "splits": ", ".join(found.splits),
+        "metrics": {
+            str(one): (metrics.scorer(one.metric, one.variant).__doc__ or "").split("\n")[0] for one in found.metrics
+        },
+        "wordings": {wording.name: wording.question for wording in found.wordings},
+        "options": dict(found.options),
+        "overall": f"mean of {', '.join(found.mean_of)}" if found.mean_of else "mean over all questions",
+    }
+    print_facts(facts, json)
+
+
+@app.command(epilog="Example:  flab show run 7c1e5a90")
+def run(name: Name, results: options.Results = options.RESULTS, json: options.Json = False) -> None:
+    """A run's settings and scores, and the first answers that were wrong or missing."""
+    from leaderboards import table
+    from leaderboards.store import Store
+
+    store = Store(results)
+    found = store.run(name)
+    if json:
+        print(jsons.dumps(asdict(found), ensure_ascii=False))
+        return
+    held = {key: value for key, value in asdict(found).items() if key != "scores" and value not in (None, {}, "")}
+    print_facts(held, as_json=False)
+    if not found.scores:
+        print("not finished: the same flab eval command goes on with it")
+        return
+    from rich.console import Console
+
+    Console().print(table.rich_table(table.rows([found], every_slice=True)))
+    official = f"{found.scores[0].metric}/{found.scores[0].variant}"
+    wrong = store.wrong(found.run_id, official, WRONG_SHOWN)
+    for sample in wrong:
+        said = f"error: {sample.error}" if sample.error else f"answered {sample.answer!r}"
+        print(f"{sample.sample_id}: {sample.question!r} {said}, right is {' or '.join(map(repr, sample.targets))}")
+
+
+def print_facts(facts: Mapping[str, object], as_json: bool) -> None:
+    """Facts as indented lines, or as one JSON object."""
+    if as_json:
+        print(jsons.dumps(facts, ensure_ascii=False))
+        return
+    width = max(map(len, facts)) + 2
+    for key, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            lines = [f"{inner}: {text}" for inner, text in value.items()]
+        else:
+            lines = [f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)]
+        for number, line in enumerate(lines):
+            print(f"{key if number == 0 else '':<{width}}{' '.join(line.split())}")
