@@ -40,6 +40,11 @@ OF_COLOUR = (
     "what is the color of the {shape}?",
 )
 
+NEGATED = 0.2
+"""Share of the negated among yes/no questions. With half of them neither the match nor the negation alone would predict
+the answer, and neither would be learnt first.
+"""
+
 SYLLABLES = tuple(consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou")
 
 TEST_SHARE = 8
@@ -69,7 +74,7 @@ def question(kind: Kind, random: np.random.Generator) -> tuple[str, str]:
     else:
         others = [name for name in COLOURS if name != colour]
         thing = f"{colour if is_there else others[random.integers(len(others))]} shape"
-    is_negated = random.random() < 0.5
+    is_negated = random.random() < NEGATED
     forms = NO_YES if is_negated else YES_NO
     return forms[random.integers(len(forms))].format(thing=thing), "yes" if is_there != is_negated else "no"
 

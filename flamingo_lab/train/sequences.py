@@ -1,38 +1,54 @@
-"""Training sequences as arrays: worked examples one after another, with a caption or a picture before each question."""
+"""Training sequences: worked examples one after another, with a caption or a picture before each question."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flamingo_lab.train.binding import episode
-from flamingo_lab.train.language import EXTRA, NAMING, SPECIALS, asking, caption, question, shown, tokenizer_json
+from flamingo_lab.train.binding import episode, pairs
+from flamingo_lab.train.language import EXTRA, NAMING, SPECIALS, asking, caption, question, shown, tokenizer_json, words
 from flamingo_lab.train.pictures import KINDS
 
 MOST = 9
 """Pictures of a sequence at most: eight shots and a question."""
 
 QUESTION_WEIGHT = 0.1
-"""How much the tokens of a question count against those of an answer."""
+"""How much the tokens of a caption or question count against those of an answer."""
+
+NOTHING = -1
+"""What a token sees that sees no picture."""
+
+
+class Token(NamedTuple):
+    """A token, which of the sequence's pictures it sees, and its weight as a target."""
+
+    id: int
+    sees: int
+    weight: float
+
+
+Row = list[Token]
 
 
 @dataclass(frozen=True)
 class Example:
     """A thing of some kind, what is asked of it, and the answer; whether the answer can be known from what came before.
 
-    `picture` is an index into a pool of pictures.
+    `picture` is an index into a pool of pictures. `is_new` is False for a further question about the thing before.
     """
 
     kind: int
     asked: str
     answer: str
     is_known: bool = True
-    picture: int = -1
+    picture: int = 0
+    is_new: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,27 +65,134 @@ Choose = Callable[[int, np.random.Generator], int]
 """A picture of the pool that shows the given kind."""
 
 
-def naming(random: np.random.Generator, choose: Choose | None = None) -> list[Example]:
+def no_picture(kind: int, random: np.random.Generator) -> int:
+    """For sequences of text alone."""
+    return 0
+
+
+def naming(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
     """An episode of concept binding. A word's first occurrence cannot be known."""
-    told = episode(random, int(random.integers(1, MOST)))
+    told = episode(random, int(random.integers(3, MOST)))
     examples: list[Example] = []
     met: set[int] = set()
     for which in told.order:
         kind = told.kinds[which]
-        picture = choose(kind, random) if choose else -1
-        examples.append(Example(kind, NAMING, told.words[which], which in met, picture))
+        examples.append(Example(kind, NAMING, told.words[which], which in met, choose(kind, random)))
         met.add(which)
     return examples
 
 
-def questions(random: np.random.Generator, choose: Choose | None = None) -> list[Example]:
-    """Questions of easy-VQA's forms, each about a thing of its own."""
+def questions(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
+    """Questions of easy-VQA's forms: about several things one each, or several about one thing.
+
+    The latter are where comparing a question with a thing is learnt first: no other thing is there to confuse.
+    """
+    is_about_one = random.random() < 0.5
     examples: list[Example] = []
-    for _ in range(int(random.integers(1, MOST + 1))):
-        kind = int(random.integers(len(KINDS)))
+    kind = picture = 0
+    for number in range(int(random.integers(1, MOST + 1))):
+        is_new = number == 0 or not is_about_one
+        if is_new:
+            kind = int(random.integers(len(KINDS)))
+            picture = choose(kind, random)
         asked, answer = question(KINDS[kind], random)
-        examples.append(Example(kind, asked, answer, picture=choose(kind, random) if choose else -1))
+        examples.append(Example(kind, asked, answer, picture=picture, is_new=is_new))
     return examples
+
+
+def worked(examples: Sequence[Example], *, with_pictures: bool) -> Row:
+    """The examples as the base model's wording renders them, each new thing as its picture's marks or as its caption."""
+    around, image, _ = (special(token) for token in EXTRA)
+    row = [Token(special(SPECIALS[1]), NOTHING, 0.0)]
+    seen = NOTHING
+    for example in examples:
+        if example.is_new and with_pictures:
+            row += [Token(around, seen, 0.0), Token(image, seen + 1, 0.0), Token(around, seen + 1, 0.0)]
+            seen += 1
+        elif example.is_new:
+            row += _text(caption(KINDS[example.kind]), seen, QUESTION_WEIGHT)
+        whole = encode(shown(example.asked, example.answer))
+        begin = len(encode(asking(example.asked)))
+        row += [Token(token, seen, QUESTION_WEIGHT) for token in whole[:begin]]
+        row += [Token(token, seen, float(example.is_known)) for token in whole[begin:]]
+    return row
+
+
+def named_captions(random: np.random.Generator) -> Row:
+    """Captions, each followed by the invented word for its kind, two to four kinds again and again; text only.
+
+    Short and dense, this is where a language model first learns to bind. Any two kinds are a training pair.
+    """
+    of_pairs = set(pairs()[0])
+    kinds: list[int] = []
+    wanted = int(random.integers(2, 5))
+    for kind in random.permutation(len(KINDS)).tolist():
+        if all((min(kind, other), max(kind, other)) in of_pairs for other in kinds):
+            kinds.append(kind)
+        if len(kinds) == wanted:
+            break
+    names = _some_words(random, len(kinds))
+    row = [Token(special(SPECIALS[1]), NOTHING, 0.0)]
+    met: set[int] = set()
+    for _ in range(int(random.integers(8, 18))):
+        which = int(random.integers(len(kinds)))
+        row += _text(caption(KINDS[kinds[which]]), NOTHING, QUESTION_WEIGHT)
+        row += _text(names[which], NOTHING, float(which in met))
+        met.add(which)
+    return row
+
+
+def repeated_words(random: np.random.Generator) -> Row:
+    """Invented words said again in the same order; text only. Here copying is learnt."""
+    names = _some_words(random, int(random.integers(3, 9)))
+    row = [Token(special(SPECIALS[1]), NOTHING, 0.0)]
+    for time in range(2 if len(names) > 5 else 3):
+        for name in names:
+            row += _text(name, NOTHING, float(time > 0))
+    return row
+
+
+def batch(rows: Sequence[Row], pictures: Sequence[Sequence[int]] = ()) -> Batch:
+    """Rows, padded on the right, with the pictures of each one."""
+    length = max(map(len, rows))
+    padded = np.array([row + [Token(0, NOTHING, 0.0)] * (length - len(row)) for row in rows])
+    most = max(map(len, pictures), default=0)
+    return Batch(
+        ids=torch.from_numpy(padded[..., 0].astype(np.int64)),
+        sees=torch.from_numpy(padded[..., 1].astype(np.int64)),
+        weights=torch.from_numpy(padded[..., 2].astype(np.float32)),
+        pictures=torch.tensor([[*held, *[0] * (most - len(held))] for held in pictures], dtype=torch.long),
+    )
+
+
+def text_batch(random: np.random.Generator, size: int) -> Batch:
+    """What the language model is trained on."""
+    rows: list[Row] = []
+    for share in random.random(size):
+        if share < 0.15:
+            rows.append(repeated_words(random))
+        elif share < 0.4:
+            rows.append(named_captions(random))
+        else:
+            examples = naming(random) if share < 0.7 else questions(random)
+            rows.append(worked(examples, with_pictures=False))
+    return batch(rows)
+
+
+def picture_batch(random: np.random.Generator, size: int, choose: Choose) -> Batch:
+    """What the resampler and the gated blocks are trained on."""
+    held = [naming(random, choose) if random.random() < 0.5 else questions(random, choose) for _ in range(size)]
+    shown_pictures = [[example.picture for example in examples if example.is_new] for examples in held]
+    return batch([worked(examples, with_pictures=True) for examples in held], shown_pictures)
+
+
+def _some_words(random: np.random.Generator, count: int) -> list[str]:
+    of_training = words()[0]
+    return [of_training[number] for number in random.choice(len(of_training), count, replace=False)]
+
+
+def _text(text: str, seen: int, weight: float) -> Row:
+    return [Token(token, seen, weight) for token in encode(text)]
 
 
 @cache
@@ -91,32 +214,3 @@ def special(token: str) -> int:
     """The id of a special token."""
     (found,) = _tokenizer()(token)
     return found
-
-
-def batch(sequences: Sequence[Sequence[Example]], *, with_pictures: bool) -> Batch:
-    """Sequences as one batch, padded on the right. Without pictures each question stands behind a caption."""
-    around, image, _ = (special(token) for token in EXTRA)
-    rows: list[list[tuple[int, int, float]]] = []
-    for examples in sequences:
-        row = [(special(SPECIALS[1]), -1, 0.0)]
-        for number, example in enumerate(examples):
-            if with_pictures:
-                row += [(around, number - 1, 0.0), (image, number, 0.0), (around, number, 0.0)]
-            else:
-                row += [(token, -1, QUESTION_WEIGHT) for token in encode(caption(KINDS[example.kind]))]
-            whole = encode(shown(example.asked, example.answer))
-            begin = len(encode(asking(example.asked)))
-            seen = number if with_pictures else -1
-            row += [(token, seen, QUESTION_WEIGHT) for token in whole[:begin]]
-            row += [(token, seen, float(example.is_known)) for token in whole[begin:]]
-        rows.append(row)
-    length = max(map(len, rows))
-    padded = np.array([row + [(0, -1, 0.0)] * (length - len(row)) for row in rows])
-    most = max(map(len, sequences))
-    pictures = [[max(e.picture, 0) for e in examples] + [0] * (most - len(examples)) for examples in sequences]
-    return Batch(
-        ids=torch.from_numpy(padded[..., 0].astype(np.int64)),
-        sees=torch.from_numpy(padded[..., 1].astype(np.int64)),
-        weights=torch.from_numpy(padded[..., 2].astype(np.float32)),
-        pictures=torch.tensor(pictures),
-    )
