@@ -22,6 +22,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not path.is_file():
+            raise BadStore(f"{path}: not a file; move it away")
         with told(path):
             path.touch()
             content = path.read_bytes()

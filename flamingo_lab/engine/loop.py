@@ -42,7 +42,7 @@ def answers(model: LoadedModel, requests: Iterable[Request], batch_tokens: int =
             else:
                 jobs.append(planned)
         for batch in batches(jobs, batch_tokens):
-            yield from _answer_batch(model, store, batch)
+            yield from _answer_all(model, store, batch)
 
 
 def batches(jobs: Iterable[Job], batch_tokens: int) -> Iterator[list[Job]]:
@@ -75,6 +75,28 @@ def _rows(job: Job) -> int:
 def _capacity(job: Job) -> int:
     """Positions that one of the job's sequences takes at most."""
     return len(job.ids) + max((len(option.ids) for option in job.options), default=job.request.max_new_tokens)
+
+
+def _answer_all(model: LoadedModel, store: PictureStore, jobs: list[Job]) -> Iterator[Answer]:
+    """An answer a job, whatever happens: a batch that fails, for want of memory say, is asked again by halves."""
+    left = {job.request.id: job for job in jobs}
+    alone: Answer | None = None
+    try:
+        for answer in _answer_batch(model, store, jobs):
+            del left[answer.id]
+            yield answer
+    except Exception as error:  # whatever one question does, the others are still asked
+        if len(left) == 1:
+            alone = failed(*left, error)
+    # Outside of the handler, so that the failed batch's tensors are free.
+    if alone is not None:
+        yield alone
+        return
+    rest = list(left.values())
+    half = (len(rest) + 1) // 2
+    for part in (rest[:half], rest[half:]):
+        if part:
+            yield from _answer_all(model, store, part)
 
 
 def _answer_batch(model: LoadedModel, store: PictureStore, jobs: list[Job]) -> Iterator[Answer]:
