@@ -47,7 +47,8 @@ def wilson(successes: float, n: int, effect: float = 1.0) -> Interval:
     share = successes / n
     centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
     half = Z / (1 + Z**2 / size) * math.sqrt(share * (1 - share) / size + Z**2 / (4 * size**2))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), half / Z)
+    # At 0 and 1 an end is the share itself, which rounding must not pass.
+    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), half / Z)
 
 
 def design_effect(values: NDArray[np.float64], groups: NDArray[np.int64]) -> float:

@@ -55,8 +55,9 @@ class Store:
     """A folder of results. It need not exist before the first run is written."""
 
     def __init__(self, path: Path) -> None:
-        if path.exists() and not path.is_dir():
-            raise BadStore(f"{path}: a file stands where the results folder should be; choose another --results folder")
+        for folder in (path, path / "runs"):
+            if folder.exists() and not folder.is_dir():
+                raise BadStore(f"{folder}: a file stands where a folder should be; choose another --results folder")
         self.path = path
 
     @contextmanager

@@ -6,12 +6,13 @@ rate, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 
 from eval_tasks.errors import TaskError
-from flamingo_lab.cli import ask, evaluate, listing, results, score, show, train
+from flamingo_lab.cli import ask, evaluate, listing, options, results, score, show, train
 from flamingo_lab.errors import LabError
 from leaderboards.errors import ResultsError
 
@@ -21,7 +22,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="flab",
     help="Ask open vision-language models the questions of any benchmark, and see which is better.",
-    epilog="Begin with:  flab eval --model flamingo-tiny --tasks easy-vqa --limit 200",
+    epilog=options.example("flab eval --model flamingo-tiny --tasks easy-vqa --limit 200"),
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -43,6 +44,7 @@ def run(arguments: list[str]) -> int:
     """The exit code of a command line. Expected failures become one message on stderr."""
     try:
         code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except typer.TyperException as error:  # an option or argument that is not one
         print(
             f"error: {error.format_message()}\n(flab --help, or --help after a verb, says what there is)",
@@ -57,6 +59,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stdout = None
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = None
+        print(f"error: the output could not be written ({error.strerror})", file=sys.stderr)
+        return USER_ERROR
     if code == INTERRUPTED:
         print("stopped; the same command goes on where this one ended", file=sys.stderr)
     return code if isinstance(code, int) else 0

@@ -14,7 +14,7 @@ from flamingo_lab.cli import options
 if TYPE_CHECKING:
     from flamingo_lab.prompt import Part
 
-EXAMPLE = 'Example:  flab ask --model flamingo-tiny --image circle.png "what shape is in the image?"'
+EXAMPLE = options.example('flab ask --model flamingo-tiny --image circle.png "what shape is in the image?"')
 
 
 def register(app: typer.Typer) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from leaderboards.records import Run
     from leaderboards.store import Store
 
-EXAMPLE = "Example:  flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --num-fewshot 4"
+EXAMPLE = options.example("flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --num-fewshot 4")
 
 TOO_MANY_ERRORS = 3
 
@@ -88,9 +88,7 @@ def evaluate(
     if json:
         sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
     else:
-        from rich.console import Console
-
-        Console().print(table.rich_table(table.rows(runs)))
+        options.console().print(table.rich_table(table.rows(runs)))
     for run in runs:
         where = f" --results {shlex.quote(str(results))}" if results != options.RESULTS else ""
         print(f"saved run {run.run_id[:8]} · look at it: flab show run {run.run_id[:8]}{where}", file=sys.stderr)

@@ -11,11 +11,14 @@ import typer
 from flamingo_lab.cli import options
 
 app = typer.Typer(
-    help="List models, tasks or runs.", no_args_is_help=True, rich_markup_mode=None, epilog="Example:  flab list models"
+    help="List models, tasks or runs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=options.example("flab list models"),
 )
 
 
-@app.command(epilog="Example:  flab list models --json")
+@app.command(epilog=options.example("flab list models --json"))
 def models(json: options.Json = False) -> None:
     """The models that can be named, and where their files are published."""
     from flamingo_lab import families
@@ -33,7 +36,7 @@ def models(json: options.Json = False) -> None:
     print_rows(rows, json)
 
 
-@app.command(epilog="Example:  flab list tasks")
+@app.command(epilog=options.example("flab list tasks"))
 def tasks(json: options.Json = False) -> None:
     """The benchmarks."""
     from eval_tasks import task
@@ -46,7 +49,7 @@ def tasks(json: options.Json = False) -> None:
     print_rows(rows, json)
 
 
-@app.command(epilog="Example:  flab list runs --results results")
+@app.command(epilog=options.example("flab list runs --results results"))
 def runs(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
     """The runs in a results folder, the newest first."""
     from leaderboards.store import Store

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from flamingo_lab.loaded import LoadedModel
 
 Model = Annotated[str, typer.Option(help="A listed name (flab list models) or a folder in a published layout.")]
@@ -26,6 +28,19 @@ Results = Annotated[Path, typer.Option(help="Folder of the results.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
 
 RESULTS = Path("results")
+
+
+def example(command: str) -> str:
+    """The end of a verb's help: a command to paste, kept on one line."""
+    return f"Example:\n\n\b\n{command}"
+
+
+def console() -> Console:
+    """Standard output for tables: as wide as the terminal, wide enough for every column where there is none."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 @dataclass(frozen=True)

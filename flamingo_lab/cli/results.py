@@ -10,7 +10,10 @@ import typer
 from flamingo_lab.cli import options
 
 app = typer.Typer(
-    help="What the runs scored.", no_args_is_help=True, rich_markup_mode=None, epilog="Example:  flab results table"
+    help="What the runs scored.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=options.example("flab results table"),
 )
 
 
@@ -19,7 +22,7 @@ def results() -> None:
     """What the runs scored."""
 
 
-@app.command(epilog="Example:  flab results table --format md")
+@app.command(epilog=options.example("flab results table --format md"))
 def table(
     results: options.Results = options.RESULTS,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, with commas between.")] = None,
@@ -46,8 +49,6 @@ def table(
     if not rows:
         print(f"no finished runs in {results}; begin with flab eval --help", file=sys.stderr)
     if form == "rich":
-        from rich.console import Console
-
-        Console().print(tables.rich_table(rows))
+        options.console().print(tables.rich_table(rows))
     else:
         sys.stdout.write(tables.text(rows, form))

@@ -12,7 +12,7 @@ import typer
 
 from flamingo_lab.cli import options
 
-EXAMPLE = "Example:  flab score --task chartqa --predictions predictions.json"
+EXAMPLE = options.example("flab score --task chartqa --predictions predictions.json")
 
 
 def register(app: typer.Typer) -> None:

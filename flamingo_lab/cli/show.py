@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Show a model, a task or a run.",
     no_args_is_help=True,
     rich_markup_mode=None,
-    epilog="Example:  flab show task chartqa",
+    epilog=options.example("flab show task chartqa"),
 )
 
 Name = Annotated[str, typer.Argument(help="As listed by flab list.")]
@@ -24,7 +24,7 @@ WRONG_SHOWN = 5
 """Wrong answers that `flab show run` prints."""
 
 
-@app.command(epilog="Example:  flab show model idefics-9b")
+@app.command(epilog=options.example("flab show model idefics-9b"))
 def model(name: Name, json: options.Json = False) -> None:
     """A model's family, size, parts, and where its files are published."""
     from flamingo_lab import families, hub
@@ -53,7 +53,7 @@ def model(name: Name, json: options.Json = False) -> None:
     raise UnknownName(hub.unknown(name))
 
 
-@app.command(epilog="Example:  flab show task easy-vqa")
+@app.command(epilog=options.example("flab show task easy-vqa"))
 def task(name: Name, json: options.Json = False) -> None:
     """A task's source, licence, splits, metrics, wordings and flags."""
     from eval_tasks import metrics
@@ -78,7 +78,7 @@ def task(name: Name, json: options.Json = False) -> None:
     print_facts(facts, json)
 
 
-@app.command(epilog="Example:  flab show run 7c1e5a90")
+@app.command(epilog=options.example("flab show run 7c1e5a90"))
 def run(name: Name, results: options.Results = options.RESULTS, json: options.Json = False) -> None:
     """A run's settings and scores, and the first answers that were wrong or missing."""
     from leaderboards import table
@@ -94,9 +94,7 @@ def run(name: Name, results: options.Results = options.RESULTS, json: options.Js
     if not found.scores:
         print("not finished: the same flab eval command goes on with it")
         return
-    from rich.console import Console
-
-    Console().print(table.rich_table(table.rows([found], every_slice=True)))
+    options.console().print(table.rich_table(table.rows([found], every_slice=True)))
     official = f"{found.scores[0].metric}/{found.scores[0].variant}"
     wrong = store.wrong(found.run_id, official, WRONG_SHOWN)
     for sample in wrong:

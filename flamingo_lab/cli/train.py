@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example:  flab train flamingo-tiny --out training"
+from flamingo_lab.cli import options
+
+EXAMPLE = options.example("flab train flamingo-tiny --out training")
 
 
 def register(app: typer.Typer) -> None:

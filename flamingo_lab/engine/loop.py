@@ -87,7 +87,7 @@ def _answer_all(model: LoadedModel, store: PictureStore, jobs: list[Job]) -> Ite
             yield answer
     except Exception as error:  # whatever one question does, the others are still asked
         if len(left) == 1:
-            alone = failed(*left, error)
+            alone = failed(next(iter(left)), error)
     # Outside of the handler, so that the failed batch's tensors are free.
     if alone is not None:
         yield alone

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,40 +24,15 @@ NAME = "flamingo-tiny"
 
 @dataclass(frozen=True)
 class Tiny:
-    """Sizes of the parts, as config.json states them, and how each stage learns."""
+    """Sizes of the parts, as config.json states them, how each stage learns, and how many pictures are drawn for the last."""
 
-    decoder: dict[str, int] = field(
-        default_factory=lambda: {
-            "hidden_size": 128,
-            "intermediate_size": 344,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "cross_layer_interval": 1,
-            "max_position_embeddings": 1024,
-        }
-    )
-    tower: dict[str, int] = field(
-        default_factory=lambda: {
-            "embed_dim": 96,
-            "intermediate_size": 384,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "patch_size": 8,
-        }
-    )
-    resampler: dict[str, int] = field(
-        default_factory=lambda: {
-            "resampler_depth": 2,
-            "resampler_n_heads": 4,
-            "resampler_head_dim": 24,
-            "resampler_n_latents": 8,
-        }
-    )
-    language_recipe: Recipe = Recipe(steps=2_500, batch=32)
-    tower_recipe: Recipe = Recipe(steps=1_500, batch=128)
-    join_recipe: Recipe = Recipe(steps=1_200, batch=24)
-    drawn: int = 6_000
-    """Pictures drawn for the last stage, beside easy-VQA's."""
+    decoder: Mapping[str, int]
+    tower: Mapping[str, int]
+    resampler: Mapping[str, int]
+    language_recipe: Recipe
+    tower_recipe: Recipe
+    join_recipe: Recipe
+    drawn: int
 
     @property
     def steps(self) -> dict[str, int]:
@@ -84,7 +60,33 @@ class Tiny:
         }
 
 
-TINY = Tiny()
+TINY = Tiny(
+    decoder={
+        "hidden_size": 128,
+        "intermediate_size": 344,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "cross_layer_interval": 1,
+        "max_position_embeddings": 1024,
+    },
+    tower={
+        "embed_dim": 96,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "patch_size": 8,
+    },
+    resampler={
+        "resampler_depth": 2,
+        "resampler_n_heads": 4,
+        "resampler_head_dim": 24,
+        "resampler_n_latents": 8,
+    },
+    language_recipe=Recipe(steps=2_500, batch=32),
+    tower_recipe=Recipe(steps=1_500, batch=128),
+    join_recipe=Recipe(steps=1_200, batch=24),
+    drawn=6_000,
+)
 
 
 def train(out: Path, *, seed: int, progress: Progress, tiny: Tiny = TINY) -> Path:
@@ -95,9 +97,9 @@ def train(out: Path, *, seed: int, progress: Progress, tiny: Tiny = TINY) -> Pat
     stages.train_language(vlm.decoder, tiny.language_recipe, seed, out, progress)
     match = stages.CaptionMatch(tiny.tower["embed_dim"])
     stages.train_tower(vlm.tower, match, tiny.tower_recipe, seed, out, progress)
-    vlm.decoder.requires_grad_(False)
-    vlm.tower.requires_grad_(False)
-    vlm.decoder.embedding.extra.requires_grad_(True)
+    vlm.requires_grad_(False)
+    for _, parameter in stages.trained_in_join(vlm):
+        parameter.requires_grad_(True)
     pictures = pool.build(vlm.tower, tiny.drawn, stages.seeded(seed, stages.JOIN, 0))
     stages.train_join(vlm, pictures, tiny.join_recipe, seed, out, progress)
     return export(vlm, tiny.config(), out / NAME)

@@ -1,0 +1,164 @@
+"""The command line on a tiny random checkpoint and real files: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from flamingo_lab.cli import run
+from leaderboards.store import Store
+from tests.families.tiny_idefics import write_checkpoint
+from tests.leaderboards.test_table import PROMISED
+from tests.tasks import charts
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny-idefics"
+    write_checkpoint(folder, {"max_position_embeddings": 2048}, seed=0)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return charts.write(tmp_path / "data")
+
+
+@pytest.fixture(autouse=True)
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def evaluate(model: Path | str, data: Path, *more: str) -> int:
+    return run(["eval", "--model", str(model), "--tasks", "chartqa", "--data", str(data), *more])
+
+
+def test_eval_prints_scores_as_json_on_stdout_and_nothing_else(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(checkpoint, data, "--num-fewshot", "2", "--json") == 0
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert all(row.keys() >= PROMISED for row in rows)
+    assert {(row["metric"], row["variant"], row["slice"]) for row in rows} >= {
+        ("relaxed_accuracy", "pix2struct", part) for part in ("all", "kind=human", "kind=augmented")
+    }
+    assert {row["num_fewshot"] for row in rows} == {2}
+    assert "7 questions, 2 shots" in err
+    assert f"flab show run {rows[0]['run_id'][:8]}" in err
+
+
+def test_results_table_gives_what_eval_gave(checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(checkpoint, data, "--json", "--limit", "5")
+    printed = capsys.readouterr().out
+    assert run(["results", "table", "--every-slice", "--json"]) == 0
+    assert capsys.readouterr().out == printed
+    for form in ("rich", "md", "csv"):
+        assert run(["results", "table", "--format", form]) == 0
+        assert "tiny-idefics" in capsys.readouterr().out
+
+
+def test_show_run_and_list_runs(checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(checkpoint, data, "--json")
+    run_id = json.loads(capsys.readouterr().out.splitlines()[0])["run_id"]
+    assert run(["show", "run", run_id[:8]]) == 0
+    out = capsys.readouterr().out
+    assert "relaxed_accuracy" in out and "right is" in out
+    assert run(["list", "runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == run_id
+
+
+def test_a_changed_weight_makes_another_run(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    other = tmp_path / "tiny-idefics"
+    shutil.copytree(checkpoint, other)
+    file = other / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"] = torch.nextafter(tensors["model.norm.weight"], torch.tensor(2.0))
+    save_file(tensors, file, metadata={"format": "pt"})
+    for model in (checkpoint, checkpoint, other):
+        assert evaluate(model, data, "--results", str(tmp_path / "r"), "--json") == 0
+    assert len(Store(tmp_path / "r").runs()) == 2
+
+
+def test_another_dtype_makes_another_run(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    for dtype in ("float32", "bfloat16"):
+        assert evaluate(checkpoint, data, "--dtype", dtype, "--json", "--results", str(tmp_path / "r")) == 0
+    assert {run.dtype for run in Store(tmp_path / "r").runs()} == {"float32", "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [["--beams", "3", "--length-penalty", "0"], ["--temperature", "0.7", "--top-p", "0.9"], ["--max-new-tokens", "3"]],
+)
+def test_decodings(decoding: list[str], checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    assert evaluate(checkpoint, data, *decoding, "--json", "--results", str(tmp_path / "r")) == 0
+
+
+def test_more_errors_than_allowed_end_with_3(checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "ChartQA Dataset" / "test" / "png" / "human-2.png").write_bytes(b"")
+    assert evaluate(checkpoint, data, "--json") == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[0])["n_errors"] == 1
+    assert "1 of 7 questions have no answer" in err
+    assert evaluate(checkpoint, data, "--json", "--max-error-rate", "0.2") == 0
+
+
+def test_ask_reads_text_and_pictures_in_the_order_typed(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for colour in ("red", "blue"):
+        Image.new("RGB", (20, 20), colour).save(tmp_path / f"{colour}.png")
+
+    def asked(*parts: str) -> dict[str, Any]:
+        assert run(["ask", "--model", str(checkpoint), "--json", "--max-new-tokens", "8", *parts]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    first = asked("one", "--image", "red.png", "two", "--image", "blue.png", "three?")
+    again = asked("one", "--image=red.png", "two", "--image", "blue.png", "three?")
+    other = asked("one", "--image", "blue.png", "two", "--image", "red.png", "three?")
+    assert first["images"] == 2
+    assert (first["token_ids"], first["logprob"]) == (again["token_ids"], again["logprob"])
+    assert first["logprob"] != other["logprob"]
+
+
+def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "models", "--json"]) == 0
+    models = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"idefics-9b", "idefics-80b", "flamingo-tiny"} <= {model["name"] for model in models}
+    assert run(["list", "tasks"]) == 0
+    assert all(name in capsys.readouterr().out for name in ("easy-vqa", "chartqa", "shapes-binding"))
+    assert run(["show", "model", "idefics-80b"]) == 0
+    assert "79,967,843,624" in capsys.readouterr().out
+    assert run(["show", "task", "shapes-binding"]) == 0
+    assert "shuffle-pictures" in capsys.readouterr().out
+
+
+def test_score_of_predictions_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"imgname": "a.png", "prediction": "105", "answer": "100", "split": "human"},
+        {"imgname": "b.png", "prediction": "no", "answer": "yes", "split": "augmented"},
+    ]
+    (tmp_path / "p.json").write_text(json.dumps(rows))
+    assert run(["score", "--task", "chartqa", "--predictions", "p.json", "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["slice"]: row["value"] for row in found} == {"all": 0.5, "split=human": 1.0, "split=augmented": 0.0}
+    assert run(["score", "--task", "chartqa", "--predictions", "p.json"]) == 0
+    assert "50.00 [" in capsys.readouterr().out
+
+
+VERBS = ["", "eval", "ask", "score", "train", "list models", "list tasks", "list runs", "show model", "show task"]
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "show run", "results table"])
+def test_help_ends_with_a_command_to_paste(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*verb.split(), "--help"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert "flab " in lines[-1]

@@ -1,0 +1,67 @@
+"""Intervals against statsmodels, and by simulation: they hold the truth as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
+
+from leaderboards.statistics import Interval, interval, mean_of, wilson
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_statsmodels_wilson(counts: tuple[int, int]) -> None:
+    successes, n = counts
+    found = wilson(successes, n)
+    low, high = proportion_confint(successes, n, method="wilson")
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.stderr > 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_no_interval_is_empty_where_all_scores_are_equal(value: float) -> None:
+    found = interval([value] * 30, [str(number) for number in range(30)])
+    assert found.value == value
+    assert found.high - found.low > 0.05
+
+
+def test_questions_that_share_a_picture_widen_the_interval() -> None:
+    scores = [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0] * 20
+    alone = interval(scores, [str(number) for number in range(160)])
+    together = interval(scores, [str(number // 4) for number in range(160)])
+    assert together.high - together.low > 1.8 * (alone.high - alone.low)
+    assert together.value == alone.value
+
+
+def test_clusters_of_independent_scores_change_little() -> None:
+    random = np.random.default_rng(0)
+    scores = (random.random(2000) < 0.7).astype(float).tolist()
+    alone = interval(scores, [str(number) for number in range(2000)])
+    together = interval(scores, [str(number // 5) for number in range(2000)])
+    assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.15)
+
+
+@pytest.mark.parametrize("kind", ["shares", "points"])
+def test_the_truth_lies_inside_about_95_times_of_100(kind: str) -> None:
+    """Questions in clusters of four, with a difficulty that each cluster shares."""
+    random = np.random.default_rng(1)
+    hits = 0
+    trials = 300 if kind == "shares" else 60
+    for _ in range(trials):
+        difficulty = np.repeat(random.choice([0.9, 0.5], size=60), 4)
+        scores = (random.random(240) < difficulty).astype(float)
+        if kind == "points":
+            scores *= 0.5
+        found = interval(scores.tolist(), [str(number // 4) for number in range(240)])
+        hits += found.low <= (0.7 if kind == "shares" else 0.35) <= found.high
+    assert 0.9 <= hits / trials <= 1.0
+
+
+def test_the_mean_of_parts_has_the_error_of_independent_parts() -> None:
+    found = mean_of([Interval(0.8, 0.78, 0.82, 0.01), Interval(0.9, 0.88, 0.92, 0.01)])
+    assert found.value == pytest.approx(0.85)
+    assert found.stderr == pytest.approx(0.01 / 2**0.5)
+    assert found.low < 0.85 < found.high
