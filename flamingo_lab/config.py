@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from flamingo_lab.pixels import Pipeline
@@ -16,6 +17,9 @@ from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.weights import Rules
 
 Activation = Literal["gelu", "relu", "silu"]
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where models that this package ships have their folders."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Architecture:
 class Size:
     """A listed model: its name, where it is published, and how many parameters it is published to have.
 
-    `bundled`: the folder inside this package that ships it. `config` gives the published layout where no file is at
+    `bundled`: its folder in `BUNDLED`, where this package ships it. `config` gives the published layout where no file is at
     hand, so that the full-size model can be built on the meta device.
     """
 

@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 
 from flamingo_lab import families
-from flamingo_lab.config import Size
+from flamingo_lab.config import BUNDLED, Size
 from flamingo_lab.errors import BadCheckpoint, MissingModel, UnknownName
-
-BUNDLED = Path(__file__).parent / "bundled"
 
 WANTED_FILES = ("*.json", "*.safetensors", "tokenizer.model")
 """What is fetched of a repository; `.bin` copies of the same weights are left there."""
@@ -57,8 +55,8 @@ def machine() -> tuple[float, str | None]:
 
 
 def gib(count: float) -> str:
-    """Bytes as GiB for people."""
-    return f"{count / 2**30:.0f} GiB"
+    """Bytes as GiB for people, as MiB below one GiB."""
+    return f"{count / 2**30:.0f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def memory_needed(parameters: int) -> str:

@@ -37,13 +37,16 @@ def ask(
     json: options.Json = False,
 ) -> None:
     """Ask one question: text and `--image FILE`, any number of each, in any order."""
-    from flamingo_lab.prompt import Prompt
+    from flamingo_lab.errors import BadPrompt
+    from flamingo_lab.prompt import Image, Prompt
 
     parts = interleaved(context.args)
     if not parts:
         raise typer.BadParameter(
             "nothing is asked; give text and --image FILE in the order in which they should be read"
         )
+    if not raw and not any(isinstance(part, Image) for part in parts):
+        raise BadPrompt("a question without a picture; add --image FILE, or --raw to send text alone")
     loaded = options.load(model, options.Parts(weights, download=download), device, dtype)
     prompt = Prompt.raw(*parts) if raw else Prompt.ask(*parts)
     answer = loaded.generate(prompt, max_new_tokens=max_new_tokens)

@@ -6,11 +6,12 @@ HuggingFaceM4/idefics-*. https://huggingface.co/blog/idefics
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
-from flamingo_lab.config import Architecture, Cross, Decoder, Family, Resampler, Size, Tower
+from flamingo_lab.config import BUNDLED, Architecture, Cross, Decoder, Family, Resampler, Size, Tower
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, Normalise, Pipeline, Resize, RGBOnWhite, triple
 from flamingo_lab.render import Markup, Wording
@@ -230,6 +231,11 @@ def _size(name: str, parameters: int, config: dict[str, Any], style: str) -> Siz
     return Size(name, parameters, config, style, hub=f"HuggingFaceM4/{name}", licence=_LICENCE)
 
 
+def _bundled(name: str, parameters: int, style: str) -> Size:
+    config = json.loads((BUNDLED / name / "config.json").read_text(encoding="utf-8"))
+    return Size(name, parameters, config, style, bundled=name, licence="Apache-2.0")
+
+
 FAMILY = Family(
     name="idefics",
     title="Flamingo / IDEFICS",
@@ -253,5 +259,6 @@ FAMILY = Family(
         _size("idefics-9b-instruct", 8_929_687_824, _9B(_INSTRUCT), "instruct"),
         _size("idefics-80b", 79_967_843_624, _80B(_BASE), "base"),
         _size("idefics-80b-instruct", 79_967_860_008, _80B(_INSTRUCT), "instruct"),
+        _bundled("flamingo-tiny", 2_325_320, "base"),
     ),
 )

@@ -205,6 +205,7 @@ def test_an_unreadable_picture(content: bytes | str, fails: Fails, model: Path, 
 
 def test_a_question_without_a_picture_or_words(fails: Fails, model: Path) -> None:
     assert "nothing is asked" in fails("ask", "--model", model, lines=2)
+    assert "a question without a picture" in fails("ask", "--model", model, "what is this?")
     assert "--image needs a file" in fails("ask", "--model", model, "what?", "--image", lines=2)
     assert "--imgae" in fails("ask", "--model", model, "--imgae", "x.png", "what?", lines=2)
 

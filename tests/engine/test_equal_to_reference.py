@@ -6,6 +6,7 @@ import dataclasses
 import random
 
 import pytest
+import torch
 
 import flamingo_lab as fl
 from flamingo_lab.engine import loop, reference
@@ -140,3 +141,42 @@ def test_a_picture_is_encoded_once(model: fl.LoadedModel, monkeypatch: pytest.Mo
     ]
     list(loop.answers(model, [fl.Request(str(n), prompt) for n, prompt in enumerate(prompts)], batch_tokens=1))
     assert sum(encoded) == 2
+
+
+def test_a_batch_too_large_for_the_memory_is_asked_by_halves(
+    model: fl.LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = type(model.vlm).forward
+    refused: list[int] = []
+
+    def small_only(vlm: object, ids: torch.Tensor, *rest: object) -> torch.Tensor:
+        if len(ids) > 3:
+            refused.append(len(ids))
+            raise torch.OutOfMemoryError("not enough memory")
+        return forward(vlm, ids, *rest)  # pyright: ignore[reportArgumentType]
+
+    expected = {asked.id: reference.answer(model, asked) for asked in requests(fl.Greedy(), {})}
+    monkeypatch.setattr(type(model.vlm), "forward", small_only)
+    found = list(model.answers(requests(fl.Greedy(), {})))
+    assert refused
+    assert len(found) == len(expected)
+    for answer in found:
+        assert_equal(answer, expected[answer.id])
+
+
+def test_a_request_that_breaks_the_model_fails_alone(model: fl.LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a generation: answers that were already given are not given again."""
+    forward = type(model.vlm).forward
+    poison = model.tokenizer.encode("zzz")
+
+    def breaks(vlm: object, ids: torch.Tensor, *rest: object) -> torch.Tensor:
+        if any(poison == row[-len(poison) :] for row in ids.tolist()):
+            raise RuntimeError("a bug")
+        return forward(vlm, ids, *rest)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(type(model.vlm), "forward", breaks)
+    asked = [*requests(fl.Greedy(), {}), fl.Request("poisoned", fl.Prompt.raw("zzz"))]
+    found = list(model.answers(asked))
+    assert sorted(answer.id for answer in found) == sorted(request.id for request in asked)
+    (failed,) = [answer for answer in found if answer.error]
+    assert (failed.id, failed.error and failed.error.kind) == ("poisoned", "RuntimeError")

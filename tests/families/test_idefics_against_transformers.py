@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as pil
@@ -18,8 +19,6 @@ from flamingo_lab.engine import reference
 from flamingo_lab.engine.loop import Rows, padded
 from flamingo_lab.engine.plan import Job, job
 from tests.families.tiny_idefics import EXTRA, IMAGE_PX, write_checkpoint
-
-transformers = pytest.importorskip("transformers")
 
 TEXTS = ("a red car", "two dogs on the sofa", "what is it?\n", "x", "an old tree near the river was")
 
