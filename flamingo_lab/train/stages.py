@@ -66,7 +66,7 @@ def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Pa
     """The decoder on text. The extra tokens' embeddings take no part."""
 
     def loss(step: int) -> Tensor:
-        batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch)
+        batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch, is_late=recipe.is_late(step))
         length = batch.ids.shape[1]
         with torch.autocast("cpu", torch.bfloat16):
             hidden = decoder(decoder.embedding(batch.ids), torch.arange(length)[None], causal(length))
@@ -116,7 +116,7 @@ def train_join(vlm: VLM, pool: Pool, recipe: Recipe, seed: int, folder: Path, pr
     width = built.tower.width
 
     def loss(step: int) -> Tensor:
-        batch = picture_batch(seeded(seed, JOIN, step), recipe.batch, pool.choose)
+        batch = picture_batch(seeded(seed, JOIN, step), recipe.batch, pool.choose, is_late=recipe.is_late(step))
         rows, most = batch.pictures.shape
         length = batch.ids.shape[1]
         visible = batch.sees[..., None] == torch.arange(most)
