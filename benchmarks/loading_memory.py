@@ -20,8 +20,9 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from flamingo_lab import hub, loading
+from flamingo_lab import loading
 from flamingo_lab.families import idefics
+from flamingo_lab.family import BUNDLED, Folder
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import published_name
 
@@ -35,6 +36,7 @@ CONFIG = idefics.FAMILY.sizes[0].config | {
     "vision_config": {"embed_dim": 640, "num_hidden_layers": 16, "intermediate_size": 2560},
     "perceiver_config": {"qk_layer_norms_perceiver": True},
 }
+LISTED = Folder(Path("random"), config=CONFIG)
 SHARDS = 4
 ALLOWED_MB = 300
 
@@ -54,8 +56,8 @@ class Measured:
 def write(folder: Path, form: str) -> None:
     """A checkpoint of random bfloat16 weights in `SHARDS` shards."""
     with torch.device("meta"):
-        vlm = VLM(idefics.architecture(CONFIG, {}))
-    rules = idefics.FAMILY.rules(vlm.architecture)
+        vlm = VLM(idefics.architecture(LISTED))
+    rules = [*idefics.rules(LISTED, vlm.architecture).values()]
     shapes = {published_name(rules, name): parameter.shape for name, parameter in vlm.named_parameters()}
     names = sorted(shapes)
     index: dict[str, str] = {}
@@ -68,7 +70,7 @@ def write(folder: Path, form: str) -> None:
     name = "model.safetensors.index.json" if form == "safetensors" else "pytorch_model.bin.index.json"
     (folder / name).write_text(json.dumps({"weight_map": index}))
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    tokenizer = hub.BUNDLED / "flamingo-tiny" / "tokenizer.json"
+    tokenizer = BUNDLED / "flamingo-tiny" / "tokenizer.json"
     (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
 
 

@@ -7,19 +7,19 @@ memory-mapped file.
 from __future__ import annotations
 
 import ctypes
-import json
 import mmap
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from flamingo_lab.errors import BadCheckpoint
+from flamingo_lab.files import read_json
 
 DTYPES = {
     "F64": torch.float64,
@@ -38,8 +38,13 @@ DTYPES = {
 FORMS = (
     ("model.safetensors.index.json", "model.safetensors"),
     ("pytorch_model.bin.index.json", "pytorch_model.bin"),
+    ("", "open_clip_pytorch_model.bin"),
+    ("", "checkpoint.pt"),
 )
 """Index and single file of each published form, the preferred form first."""
+
+WRAPPINGS = ("model_state_dict", "state_dict")
+"""Keys under which trainers put the tensors beside their own state."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,21 @@ class Entry:
     shape: tuple[int, ...]
     dtype: torch.dtype
     file: Path
+
+
+class Tensors(Protocol):
+    """Published tensors, wherever they come from: headers by name, and the tensors on demand."""
+
+    folder: Path
+    files: tuple[Path, ...]
+
+    def items(self) -> ItemsView[str, Entry]:
+        """Headers by published name."""
+        ...
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor with its name."""
+        ...
 
 
 class Checkpoint(Mapping[str, Entry]):
@@ -86,13 +106,18 @@ def open_folder(folder: Path) -> Checkpoint:
     """The checkpoint in a folder. Raises `BadCheckpoint`, naming file and tensor, for whatever cannot be read."""
     for index_name, single_name in FORMS:
         index = folder / index_name
-        if index.is_file():
+        if index_name and index.is_file():
             return _from_index(folder, index)
         single = folder / single_name
         if single.is_file():
-            return Checkpoint(folder, (single,), _headers(single))
+            return open_file(single)
     expected = ", ".join(name for form in FORMS for name in form)
     raise BadCheckpoint(f"{folder}: no weights here; expected one of {expected}")
+
+
+def open_file(file: Path) -> Checkpoint:
+    """The checkpoint that one file is."""
+    return Checkpoint(file.parent, (file,), _headers(file))
 
 
 def release(tensor: Tensor) -> None:
@@ -152,19 +177,8 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadCheckpoint(f"{file}: truncated or corrupt ({reason}); download it again") from None
+    if isinstance(held, dict):
+        held = next((held[key] for key in WRAPPINGS if isinstance(held.get(key), dict)), held)
     if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
         raise BadCheckpoint(f"{file}: holds something other than tensors by name; refused")
-    return held
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a checkpoint's folder."""
-    try:
-        held = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadCheckpoint(f"{file}: missing; the folder is not a complete checkpoint") from None
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{file}: not readable as JSON ({error}); download it again") from None
-    if not isinstance(held, dict):
-        raise BadCheckpoint(f"{file}: expected a JSON object")
     return held

@@ -6,27 +6,24 @@ published `config.json`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from flamingo_lab.pixels import Pipeline
-from flamingo_lab.render import Markup, Wording
-from flamingo_lab.tokens import Tokenizer
-from flamingo_lab.weights import Rules
+from flamingo_lab.tiles import Tiling
 
-Activation = Literal["gelu", "relu", "silu"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu"]
 
-BUNDLED = Path(__file__).parent / "bundled"
-"""Where models that this package ships have their folders."""
+Norm = Literal["rms", "layer", "layer_without_bias"]
 
 
 @dataclass(frozen=True)
 class Tower:
-    """A vision transformer in CLIP's form: class token, norm before the layers, learned positions.
+    """A vision transformer: patches by convolution, learned positions, pre-norm layers (CLIP, SigLIP).
 
-    The last layer's tokens are read, the class token included, before the norm that follows it.
+    `reads_layer` counts as the authors' `hidden_states` do: -1 is the last layer's output, before the norm that follows
+    it; -2 the output of the one before. `drops_first` leaves out the first token of what is read, in CLIP the class token.
+    `stored_positions`: the tokens of the published table of positions, where it is interpolated to the picture's.
+    `has_post_norm`: whether the norm behind the last layer is published; nothing that is read passes it.
     """
 
     image_px: int
@@ -37,11 +34,23 @@ class Tower:
     mlp_width: int
     activation: Activation = "gelu"
     norm_eps: float = 1e-5
+    has_class_token: bool = True
+    has_patch_bias: bool = False
+    has_pre_norm: bool = True
+    has_post_norm: bool = True
+    reads_layer: int = -1
+    drops_first: bool = False
+    stored_positions: int | None = None
+
+    @property
+    def positions(self) -> int:
+        """Tokens that pass the layers."""
+        return (self.image_px // self.patch_px) ** 2 + self.has_class_token
 
     @property
     def tokens(self) -> int:
-        """Tokens of one picture, the class token included."""
-        return (self.image_px // self.patch_px) ** 2 + 1
+        """Tokens of one picture that are read."""
+        return self.positions - self.drops_first
 
 
 @dataclass(frozen=True)
@@ -58,25 +67,88 @@ class Resampler:
     activation: Activation = "relu"
     norm_eps: float = 1e-5
 
+    @property
+    def out_width(self) -> int:
+        """Width of the tokens that come out."""
+        return self.width
+
+
+@dataclass(frozen=True)
+class Projector:
+    """Linear layers from the tower's width to the decoder's, with an activation between them.
+
+    `widths` begins with the tower's; two of them are one linear layer, one is nothing at all. `has_norms`: a layer norm
+    behind every linear layer, before the activation (Yi-VL).
+    """
+
+    widths: tuple[int, ...]
+    activation: Activation = "gelu"
+    has_norms: bool = False
+    norm_eps: float = 1e-5
+
+    @property
+    def out_width(self) -> int:
+        """Width of the tokens that come out."""
+        return self.widths[-1]
+
+
+Connector = Resampler | Projector
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions on the first `fraction` of each head (arXiv 2104.09864), in halves as LLaMA lays them out."""
+
+    base: float = 10_000.0
+    fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class Alibi:
+    """Linear biases by distance (arXiv 2108.12409). `slopes`: how they are spread where heads are no power of two.
+
+    "plain" uses the formula as it stands; "interleaved" takes the next power of two's, the odd ones first.
+    """
+
+    max_bias: float = 8.0
+    slopes: Literal["plain", "interleaved"] = "plain"
+
 
 @dataclass(frozen=True)
 class Decoder:
-    """A pre-norm causal decoder: RMS norms, rotary positions, gated MLP.
+    """A pre-norm causal decoder.
 
     `extra_vocab` rows are held apart from the frozen vocabulary and follow it in the ids (decoupled embeddings).
+    `is_parallel`: both branches of a layer read the same norm of its input and are added together (Phi, GPT-J).
+    `qk_norm`: whether queries and keys are normalised, each head by itself or over the whole width.
+    `window`: how many positions back a token sees, itself counted; None for all.
     """
 
     vocab: int
-    extra_vocab: int
     width: int
     layers: int
     heads: int
     mlp_width: int
     positions: int
-    activation: Activation = "silu"
+    extra_vocab: int = 0
+    kv_heads: int | None = None
+    norm: Norm = "rms"
     norm_eps: float = 1e-6
-    rotary_base: float = 10_000.0
+    activation: Activation = "silu"
+    is_gated: bool = True
+    is_parallel: bool = False
+    has_qkv_bias: bool = False
+    has_out_bias: bool = False
+    has_mlp_bias: bool = False
+    qk_norm: Literal["head", "width"] | None = None
+    place: Rotary | Alibi = Rotary()
+    window: int | None = None
     ties_embeddings: bool = False
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one head."""
+        return self.width // self.heads
 
 
 @dataclass(frozen=True)
@@ -88,66 +160,50 @@ class Cross:
 
     layers: tuple[int, ...]
     kv_width: int
+    heads: int
+    head_width: int
+    mlp_width: int
+    norm: Norm
+    norm_eps: float
+    activation: Activation
+    is_gated: bool
     has_qk_norms: bool
     gate: Literal["scalar", "vector"]
 
 
 @dataclass(frozen=True)
+class Inline:
+    """Picture tokens take positions in the sequence, like words.
+
+    `cut_at`: the authors cut longer sequences at their end; None where they do not.
+    """
+
+    cut_at: int | None = None
+
+
+@dataclass(frozen=True)
 class Architecture:
-    """The whole model. Without a connector the tower's own tokens are what the decoder attends to."""
+    """The whole model. Without a connector the tower's own tokens are what the decoder gets.
+
+    `tiling`: how one picture becomes several for the tower, and their tokens one sequence again.
+    """
 
     tower: Tower
-    connector: Resampler | None
+    connector: Connector | None
     decoder: Decoder
-    join: Cross
+    join: Cross | Inline
+    tiling: Tiling | None = None
 
     @property
-    def tokens_per_image(self) -> int:
-        """Tokens that the decoder can attend to for one picture."""
-        return self.connector.latents if self.connector else self.tower.tokens
+    def tokens_per_view(self) -> int:
+        """Tokens that the connector gives for one picture of the tower's size."""
+        return self.connector.latents if isinstance(self.connector, Resampler) else self.tower.tokens
 
+    @property
+    def picture_width(self) -> int:
+        """Width of the tokens that the decoder gets."""
+        return self.connector.out_width if self.connector else self.tower.width
 
-@dataclass(frozen=True)
-class Size:
-    """A listed model: its name, where it is published, and how many parameters it is published to have.
-
-    `bundled`: its folder in `BUNDLED`, where this package ships it. `config` gives the published layout where no file is at
-    hand, so that the full-size model can be built on the meta device.
-    """
-
-    name: str
-    parameters: int
-    config: Mapping[str, Any]
-    wording: str
-    hub: str | None = None
-    bundled: str | None = None
-    licence: str = ""
-
-
-@dataclass(frozen=True)
-class Family:
-    """All that makes a family of published checkpoints: data and small functions of its `config.json`. No forward pass.
-
-    `architecture` takes config.json and the published shapes by name; `pipeline` takes preprocessor_config.json;
-    `wording` names one of `wordings` for a checkpoint, from what its tokenizer knows; `stop_tokens` are by wording;
-    `parts` names the further folders that a family keeps parts in.
-    """
-
-    name: str
-    title: str
-    paper: str
-    matches: Callable[[Mapping[str, Any]], bool]
-    architecture: Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], Architecture]
-    rules: Callable[[Architecture], Rules]
-    pipeline: Callable[[Mapping[str, Any], Architecture], Pipeline]
-    markup: Markup
-    wordings: Mapping[str, Wording]
-    wording: Callable[[Tokenizer], str]
-    stop_tokens: Mapping[str, tuple[str, ...]]
-    forbidden: tuple[str, ...]
-    sizes: tuple[Size, ...]
-    parts: tuple[str, ...] = ()
-
-    def built(self, size: Size) -> Architecture:
-        """The architecture of a listed size, without its files."""
-        return self.architecture(size.config, {})
+    def tokens_of(self, size: tuple[int, int]) -> int:
+        """How many tokens a picture of this size, (width, height) in pixels, becomes."""
+        return self.tiling.tokens(size) if self.tiling else self.tokens_per_view

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from flamingo_lab import families
-from flamingo_lab.config import BUNDLED, Size
 from flamingo_lab.errors import BadCheckpoint, MissingModel, UnknownName
+from flamingo_lab.family import BUNDLED, Folder, Size, flag
 
-WANTED_FILES = ("*.json", "*.safetensors", "tokenizer.model")
-"""What is fetched of a repository; `.bin` copies of the same weights are left there."""
+NEVER_FETCHED = ("*.msgpack", "*.h5", "*.onnx", "*.gguf", "*.py", "*.ot")
+"""What is left in a repository: other frameworks' copies, and code."""
 
 BYTES_BY_DTYPE = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5}
 
@@ -24,7 +25,7 @@ def locate(name: str, *, weights: Path | None = None, download: bool = False) ->
     """
     if weights is not None:
         return _checked(weights)
-    size = find(name)
+    size = listed(name)
     if size is None:
         folder = Path(name)
         if folder.is_dir():
@@ -38,7 +39,7 @@ def locate(name: str, *, weights: Path | None = None, download: bool = False) ->
     return _from_hub(size, download=download)
 
 
-def find(name: str) -> Size | None:
+def listed(name: str) -> Size | None:
     """The listed model of this name, None if there is none."""
     return next((size for _, size in families.sizes() if size.name == name.lower()), None)
 
@@ -66,10 +67,42 @@ def memory_needed(parameters: int) -> str:
     )
 
 
+def parts(folder: Folder, wanted: Mapping[str, str], given: Mapping[str, Path], *, download: bool) -> Folder:
+    """The folder with its further folders: those that are given, else where `wanted` says they are by default."""
+    found = {
+        name: Folder(_given(given[name])) if name in given else _default(folder, name, wanted[name], download)
+        for name in wanted
+    }
+    return Folder(folder.path, found)
+
+
+def _given(path: Path) -> Path:
+    if not path.is_dir():
+        raise BadCheckpoint(f"{path}: no such folder of weights")
+    return path
+
+
+def _default(folder: Folder, name: str, where: str, download: bool) -> Folder:
+    if where.startswith("./"):
+        path = (folder.path / where).resolve()
+        if not path.is_relative_to(folder.path.resolve()):
+            raise BadCheckpoint(f"{folder.path / 'config.json'}: {where!r} leads out of the folder")
+        if path.is_dir():
+            return Folder(path)
+        raise BadCheckpoint(f"{path}: no such folder, though config.json names it as the {name.replace('_', ' ')}")
+    cached = snapshot(where, download=download)
+    if isinstance(cached, Path):
+        return Folder(cached)
+    raise MissingModel(
+        f"{folder.path}: its {name.replace('_', ' ')} is in another repository; looked in the hub cache for {where}: "
+        f"point to it with {flag(name)}, or get it with: hf download {where}"
+    )
+
+
 def _checked(folder: Path) -> Path:
     if not folder.is_dir():
         raise BadCheckpoint(f"{folder}: no such folder of weights")
-    if not (folder / "config.json").is_file():
+    if not any(folder.glob("*.json")) and not (folder / "checkpoint.pt").is_file():
         raise BadCheckpoint(f"{folder}: no config.json in it, so it is not a published checkpoint")
     return folder
 
@@ -83,16 +116,24 @@ def unknown(name: str) -> str:
 
 
 def _from_hub(size: Size, *, download: bool) -> Path:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     assert size.hub is not None
+    found = snapshot(size.hub, download=download)
+    if isinstance(found, Path):
+        return _checked(found)
+    raise MissingModel(_missing(size, HF_HUB_CACHE, found if download else None))
+
+
+def snapshot(repository: str, *, download: bool) -> Path | Exception:
+    """A repository's folder in the hub's cache, fetched first if asked; else the reason why there is none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
-        folder = snapshot_download(size.hub, allow_patterns=list(WANTED_FILES), local_files_only=not download)
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise MissingModel(_missing(size, HF_HUB_CACHE, error if download else None)) from None
-    return _checked(Path(folder))
+        return Path(snapshot_download(repository, ignore_patterns=list(NEVER_FETCHED), local_files_only=not download))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        return error
 
 
 def _missing(size: Size, cache: str, failure: Exception | None) -> str:

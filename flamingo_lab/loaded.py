@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flamingo_lab.config import Inline
 from flamingo_lab.errors import LabError
 from flamingo_lab.model import Answer, Decoding, Greedy, Limits, Request, Sent
 from flamingo_lab.pixels import Pipeline
@@ -30,9 +31,10 @@ class LoadedModel:
     about: Mapping[str, Any]
 
     @property
-    def stop_texts(self) -> tuple[str, ...]:
-        """Texts that end an answer to a prompt with a template."""
-        return self.renderer.wording.stop
+    def cut_at(self) -> int | None:
+        """Where the authors' code cuts longer prompts."""
+        join = self.vlm.architecture.join
+        return join.cut_at if isinstance(join, Inline) else None
 
     @property
     def limits(self) -> Limits:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 
 import torch
 
-from flamingo_lab import checkpoint, families, hub
-from flamingo_lab.checkpoint import Checkpoint, read_json
+from flamingo_lab import families, hub
+from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.errors import BadSetting
+from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.render import Renderer
-from flamingo_lab.tokens import TokenizerFile
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import fill
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-SETTING_FILES = ("config.json", "preprocessor_config.json", "tokenizer.json")
+SETTING_FILES = ("*.json", "tokenizer.model", "*.tiktoken")
 """Besides the weights, what decides an answer."""
 
 ROOM = 0.5
@@ -37,6 +38,7 @@ def load(
     language_model: str | PathLike[str] | None = None,
     base: str | PathLike[str] | None = None,
     owlvit: str | PathLike[str] | None = None,
+    wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     download: bool = False,
@@ -44,38 +46,41 @@ def load(
     """The model of a listed name or of a folder in its family's published layout.
 
     `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
-    elsewhere. Nothing is downloaded unless `download` is set. `dtype` auto is
-    float32 on a CPU where the machine has room for it, the files' own elsewhere. Raises `LabError` kinds.
+    elsewhere; `wording` names one of the family's, its own by default. Nothing is downloaded unless `download` is set.
+    `dtype` auto is float32 on a CPU where the machine has room for it, the files' own elsewhere. Raises `LabError` kinds.
     """
     name = str(name_or_folder)
-    folder = hub.locate(name, weights=Path(weights) if weights else None, download=download)
-    config = read_json(folder / "config.json")
-    family = families.of(config, folder)
     given = {"vision": vision, "language_model": language_model, "base": base, "owlvit": owlvit}
-    for part, where in given.items():
-        if where is not None and part not in family.parts:
-            raise BadSetting(f"{part} {where}: the {family.name} family keeps everything in one folder; leave it away")
-    files = checkpoint.open_folder(folder)
-    built = family.architecture(config, {key: entry.shape for key, entry in files.items()})
-    settings_file = folder / "preprocessor_config.json"
-    pipeline = family.pipeline(read_json(settings_file) if settings_file.is_file() else {}, built)
-    tokenizer = TokenizerFile(folder / "tokenizer.json")
-    wording = family.wording(tokenizer)
+    folder, family = find(
+        name,
+        weights=Path(weights) if weights else None,
+        parts={part: Path(where) for part, where in given.items() if where is not None},
+        download=download,
+    )
+    built = family.architecture(folder)
+    rules = family.rules(folder, built)
+    tensors = family.tensors(folder, rules)
+    tokenizer = family.tokenizer(folder)
+    chosen = wording or family.wording(folder)
+    if chosen not in family.wordings:
+        raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
+    said = family.wordings[chosen]
+    pipeline, markup = family.pipeline(folder, built), family.markup(folder)
     place = _device(device)
     with torch.device("meta"):
         vlm = VLM(built)
     parameters = sum(parameter.numel() for parameter in vlm.parameters())
-    kind = _dtype(dtype, place, files, parameters)
-    fill(vlm, files, family.rules(built), dtype=kind, device=place)
+    kind = _dtype(dtype, place, tensors.values(), parameters)
+    fill(vlm, [(tensors[part], rules[part]) for part in rules], dtype=kind, device=place)
     vlm.eval()
-    stop_ids = (tokenizer.id_of(token) for token in family.stop_tokens[wording])
-    listed = hub.find(name)
+    stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
+    listed = hub.listed(name)
     return LoadedModel(
-        name=listed.name if listed else folder.resolve().name,
-        digest=_digest(folder, files, f"{family.name} {wording} {pipeline!r} {kind}"),
+        name=listed.name if listed else folder.path.resolve().name,
+        digest=_digest(folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {built!r} {kind}"),
         vlm=vlm,
         tokenizer=tokenizer,
-        renderer=Renderer(family.markup, family.wordings[wording], tokenizer),
+        renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size)),
         pipeline=pipeline,
         stop_ids=frozenset(token for token in stop_ids if token is not None),
         forbidden=family.forbidden,
@@ -85,10 +90,25 @@ def load(
             "backend": "flamingo-lab",
             "dtype": str(kind).removeprefix("torch."),
             "device": str(place),
-            "weights": str(folder),
-            "wording": wording,
+            "weights": str(folder.path),
+            "wording": chosen,
         },
     )
+
+
+def find(
+    name: str, *, weights: Path | None = None, parts: Mapping[str, Path] | None = None, download: bool = False
+) -> tuple[Folder, Family]:
+    """A model's folder with the further folders that it needs, and its family. Raises `LabError` kinds."""
+    given = parts or {}
+    folder = Folder(hub.locate(name, weights=weights, download=download))
+    family = families.of(folder)
+    wanted = family.parts(folder)
+    for part in given:
+        if part not in wanted:
+            there = ", ".join(map(flag, wanted)) or "nothing else"
+            raise BadSetting(f"{flag(part)}: {folder.path} of the {family.name} family needs {there}; leave it away")
+    return hub.parts(folder, wanted, given, download=download), family
 
 
 def _device(name: str) -> torch.device:
@@ -103,7 +123,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device, files: Checkpoint, parameters: int) -> torch.dtype:
+def _dtype(name: str, device: torch.device, tensors: Iterable[Tensors], parameters: int) -> torch.dtype:
     if name != "auto":
         if name not in DTYPES:
             raise BadSetting(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}")
@@ -111,19 +131,21 @@ def _dtype(name: str, device: torch.device, files: Checkpoint, parameters: int) 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if device.type == "cpu" and 4 * parameters <= ROOM * memory:
         return torch.float32
-    return next(entry.dtype for entry in files.values() if entry.dtype.is_floating_point)
+    return next(entry.dtype for one in tensors for _, entry in one.items() if entry.dtype.is_floating_point)
 
 
-def _digest(folder: Path, files: Checkpoint, how: str) -> str:
+def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
     """Hex SHA-256 over the contents of all files that decide an answer, and over how they are used.
 
     Pillow's version counts: its resampling has changed between versions.
     """
     import PIL
 
-    settings = [folder / name for name in SETTING_FILES if (folder / name).is_file()]
+    folders = [folder, *(folder.parts[name] for name in sorted(folder.parts))]
+    settings = [file for one in folders for form in SETTING_FILES for file in sorted(one.path.glob(form))]
+    files = [file for part in sorted(tensors) for file in tensors[part].files]
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_file_digest, [*settings, *files.files]))
+        digests = list(pool.map(_file_digest, [*settings, *files]))
     return hashlib.sha256(json.dumps([how, PIL.__version__, digests]).encode()).hexdigest()
 
 

@@ -50,7 +50,10 @@ Decoding = Greedy | Sample | Beam | Rank
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a model. `stop` and `forbidden` are strings added to the family's own stop and forbidden tokens."""
+    """What is asked of a model. `stop` and `forbidden` are strings added to the family's own stop and forbidden tokens.
+
+    `is_cut`: a prompt may be cut at its end where the authors' code cuts it; otherwise such a prompt is an error.
+    """
 
     id: str
     prompt: Prompt
@@ -59,6 +62,7 @@ class Request:
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,24 @@ class Image:
             reason = "the file is empty" if self._is_empty() else f"cannot be decoded ({error})"
             raise BadImage(f"{self.name}: {reason}") from None
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Hex SHA-256 of mode, size and pixels; equal for equal pictures in whatever file format."""
+        return self._facts[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self._facts[1]
+
+    @cached_property
+    def _facts(self) -> tuple[str, tuple[int, int]]:
         picture = self.load()
+        size = picture.size
         if picture.mode == "P":  # the palette belongs to the pixels
             picture = picture.convert("RGBA")
         head = f"{picture.mode} {picture.width}x{picture.height}\n".encode()
-        return hashlib.sha256(head + picture.tobytes()).hexdigest()
+        return hashlib.sha256(head + picture.tobytes()).hexdigest(), size
 
     def _stream(self) -> Path | io.BytesIO:
         if isinstance(self.source, bytes):

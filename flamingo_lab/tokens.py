@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from flamingo_lab.errors import BadCheckpoint
 
+DUMMY = "\n"
+"""A text before the real one, behind which SentencePiece puts no word-start mark."""
+
 
 class Tokenizer(Protocol):
     """What the renderer and the decoding need of a tokenizer."""
+
+    @property
+    def specials(self) -> frozenset[int]:
+        """Ids that stand for no text."""
+        ...
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text that may hold special tokens; nothing is added."""
@@ -28,10 +37,12 @@ class Tokenizer(Protocol):
 class TokenizerFile:
     """A `tokenizer.json`, read by the `tokenizers` library as it stands.
 
-    transformers' AutoTokenizer rebuilds such files and gives other ids for LLaMA's, so it is never used.
+    transformers' AutoTokenizer rebuilds such files and gives other ids for LLaMA's, so it is never used. `added`: special
+    tokens that the authors' loader appends.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, added: Sequence[str] = ()) -> None:
+        from tokenizers import AddedToken
         from tokenizers import Tokenizer as Library
 
         if not file.is_file():
@@ -42,6 +53,14 @@ class TokenizerFile:
             raise BadCheckpoint(f"{file}: not a tokenizer file ({error})") from None
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
+        self.specials = frozenset(
+            number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
+        )
+
+    def __len__(self) -> int:
+        """All tokens, the added ones included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -51,3 +70,76 @@ class TokenizerFile:
 
     def id_of(self, token: str) -> int | None:
         return self._tokenizer.token_to_id(token)
+
+
+class SentencePieceFile:
+    """A `tokenizer.model`, read by the sentencepiece library, with the rules of the slow `LlamaTokenizer` around it.
+
+    A text is split at special and added tokens, longest first; each piece between them is encoded by itself.
+    `is_legacy`: every piece gets the model's word-start mark; otherwise only the first one does. `strips`: white space
+    beside an added token is dropped (transformers before 4.37, for tokens added as plain strings). `added`: ids of
+    tokens beyond the model's own.
+    """
+
+    def __init__(self, file: Path, added: Mapping[str, int], *, is_legacy: bool, strips: bool) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        if not file.is_file():
+            raise BadCheckpoint(f"{file}: the tokenizer is missing; download the folder again")
+        self._model = SentencePieceProcessor()
+        try:
+            self._model.Load(str(file))
+        except (RuntimeError, OSError) as error:
+            raise BadCheckpoint(f"{file}: not a SentencePiece model ({str(error).splitlines()[0]})") from None
+        self._is_legacy = is_legacy
+        self._strips = strips
+        of_model = (self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
+        self._own = {self._model.IdToPiece(number): number for number in of_model if number >= 0}
+        self._added = {token: number for token, number in added.items() if token not in self._own}
+        self._known = self._own | self._added
+        self._split = re.compile("(" + "|".join(map(re.escape, sorted(self._known, key=len, reverse=True))) + ")")
+        self._texts = {number: token for token, number in self._known.items()}
+        self.specials = frozenset(self._known.values())
+
+    def __len__(self) -> int:
+        """All tokens, the added ones included."""
+        return max(self._model.GetPieceSize(), max(self._known.values()) + 1)
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for is_first, piece in self._pieces(text):
+            if piece in self._known:
+                ids.append(self._known[piece])
+            elif piece:
+                ids += self._plain(piece, is_first=is_first)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._model.DecodeIds([number for number in ids if number not in self._texts])
+
+    def id_of(self, token: str) -> int | None:
+        if token in self._known:
+            return self._known[token]
+        found = self._model.PieceToId(token)
+        return None if found == self._model.unk_id() else found
+
+    def _pieces(self, text: str) -> Iterator[tuple[bool, str]]:
+        pieces = self._split.split(text)
+        for place, piece in enumerate(pieces):
+            if self._strips and piece not in self._known:
+                if place > 0 and pieces[place - 1] in self._added:
+                    piece = piece.lstrip()
+                if place + 1 < len(pieces) and pieces[place + 1] in self._added:
+                    piece = piece.rstrip()
+            yield place == 0, piece
+
+    def _plain(self, piece: str, *, is_first: bool) -> list[int]:
+        if self._is_legacy:
+            return self._model.EncodeAsIds(piece)
+        mark = "\u2581" if is_first else ""
+        encoded = self._model.EncodeAsIds(DUMMY + mark + piece)
+        dummy = self._model.EncodeAsIds(DUMMY)
+        return encoded[len(dummy) :]
+
+
+Reader = Callable[[Path], Tokenizer]

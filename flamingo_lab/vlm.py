@@ -1,4 +1,4 @@
-"""The model itself: a tower, a connector and a decoder, joined by gated cross-attention."""
+"""The model itself: a tower, a connector and a decoder; pictures stand in the sequence, or are looked at across."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flamingo_lab.config import Architecture
+from flamingo_lab.config import Architecture, Connector, Cross, Resampler
+from flamingo_lab.markup import Fill
 from flamingo_lab.nn.attention import Heads
 from flamingo_lab.nn.decoder import CausalDecoder, Memory
 from flamingo_lab.nn.gated import GatedCrossAttention, View
 from flamingo_lab.nn.perceiver import PerceiverResampler
+from flamingo_lab.nn.positions import Places
+from flamingo_lab.nn.projector import LinearProjector
 from flamingo_lab.nn.vit import VisionTower
+from flamingo_lab.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -31,20 +35,27 @@ class Pictures:
         """The given rows, in the given order."""
         return replace(self, heads=[Heads(h.keys[rows], h.values[rows]) for h in self.heads])
 
+    def view(self, sees: Tensor) -> View:
+        """What tokens with these picture indices (B, T) int may attend to."""
+        images = self.heads[0].keys.shape[2] // self.tokens_per_image if self.heads else 0
+        visible = sees[..., None] == torch.arange(images, device=sees.device)
+        return View.of(visible, self.tokens_per_image)
+
 
 class VLM(nn.Module):
-    """A vision-language model of the cross-attention line (Flamingo, IDEFICS)."""
+    """A vision-language model."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        decoder, join, tiling = architecture.decoder, architecture.join, architecture.tiling
         self.tower = VisionTower(architecture.tower)
-        self.connector = PerceiverResampler(architecture.connector) if architecture.connector else nn.Identity()
-        self.decoder = CausalDecoder(architecture.decoder)
-        self.join = nn.ModuleList(
-            GatedCrossAttention(architecture.decoder, architecture.join) for _ in architecture.join.layers
-        )
-        self._block_before = {layer: block for block, layer in enumerate(architecture.join.layers)}
+        self.connector = connector(architecture.connector)
+        self.newline = nn.Parameter(torch.zeros(decoder.width)) if tiling and tiling.has_newline else None
+        self.decoder = CausalDecoder(decoder)
+        layers = join.layers if isinstance(join, Cross) else ()
+        self.join = nn.ModuleList(GatedCrossAttention(decoder.width, join) for _ in layers if isinstance(join, Cross))
+        self._block_before = {layer: block for block, layer in enumerate(layers)}
 
     @property
     def blocks(self) -> list[GatedCrossAttention]:
@@ -53,38 +64,63 @@ class VLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.norm.weight.device
+        return self.decoder.embedding.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.decoder.norm.weight.dtype
+        return self.decoder.embedding.weight.dtype
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, px, px) -> picture tokens (N, L, Dv)."""
-        return self.connector(self.tower(pixels))
+    def encode(self, views: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """The tokens (L, D) of each picture, from its views (N, 3, px, px) and its size (width, height)."""
+        counts = [len(of_picture) for of_picture in views]
+        tokens = self.connector(self.tower(torch.cat(list(views)))).split(counts)
+        return [self._arranged(of_picture, size) for of_picture, size in zip(tokens, sizes, strict=True)]
 
-    def look_at(self, tokens: Tensor) -> Pictures:
-        """Keys and values of picture tokens (B, I, L, Dv) for every gated block."""
-        flat = tokens.flatten(1, 2)
-        heads = [block.attention.keys_values(flat) for block in self.blocks] if tokens.shape[1] else []
-        return Pictures(heads, tokens.shape[2])
+    def _arranged(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """A picture's views (N, P, D) as one sequence."""
+        tiling = self.architecture.tiling
+        if tiling is None or tiling.merge == "flat":
+            return tokens.flatten(0, 1)
+        return torch.cat((tokens[0], canvas(tokens[1:], tiling, size, self.newline)))
+
+    def look_at(self, pictures: Sequence[Sequence[Tensor]]) -> Pictures:
+        """Keys and values for every gated block of the pictures' tokens (L, D), row by row."""
+        most = max(map(len, pictures))
+        if not self.join or not most:
+            return Pictures([], 0)
+        length, width = self.architecture.tokens_per_view, self.architecture.picture_width
+        padded = torch.zeros((len(pictures), most, length, width), device=self.device, dtype=self.dtype)
+        for row, held in enumerate(pictures):
+            if held:
+                padded[row, : len(held)] = torch.stack(list(held))
+        flat = padded.flatten(1, 2)
+        return Pictures([block.attention.keys_values(flat) for block in self.blocks], length)
+
+    def embed(
+        self, ids: Tensor, fills: Sequence[Sequence[Fill]] = (), pictures: Sequence[Sequence[Tensor]] = ()
+    ) -> Tensor:
+        """Embedded tokens (B, T, D). ids (B, T) int, `PICTURE` where picture tokens go.
+
+        fills: for each row, which tokens those are, by position in the row; pictures: each row's pictures' tokens (L, D).
+        """
+        x = self.decoder.embedding(ids.clamp(min=0))
+        for row, of_row in enumerate(fills):
+            for fill in of_row:
+                shown = pictures[row][fill.image][fill.first : fill.first + fill.tokens]
+                x[row, fill.position : fill.position + fill.tokens] = shown
+        return x
 
     def forward(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        mask: Tensor,
-        pictures: Pictures,
-        sees: Tensor,
-        memory: Memory | None = None,
+        self, x: Tensor, places: Places, pictures: Pictures, sees: Tensor, memory: Memory | None = None
     ) -> Tensor:
-        """Hidden states (B, T, D) of ids (B, T).
+        """Hidden states after the last norm, (B, T, D).
 
-        positions (B, T) int; mask (B, 1, T, S) bool over everything in `memory` and the new tokens;
-        sees (B, T, I) bool: which of its row's pictures a token may look at.
+        x (B, T, D) embedded tokens; sees (B, T) int, the picture that each token may look at across, `NONE` for none;
+        `memory` holds the keys and values of the tokens before, which `places` counts.
         """
-        view = View.of(sees, pictures.tokens_per_image)
-        blocks = self.blocks
+        if not self.join:
+            return self.decoder(x, places, memory)
+        view, blocks = pictures.view(sees), self.blocks
 
         def before(layer: int, x: Tensor) -> Tensor:
             block = self._block_before.get(layer)
@@ -92,20 +128,26 @@ class VLM(nn.Module):
                 return x
             return blocks[block](x, pictures.heads[block] if pictures.heads else None, view)
 
-        return self.decoder(self.decoder.embedding(ids), positions, mask, memory, before)
+        return self.decoder(x, places, memory, before)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, V)."""
         return self.decoder.logits(hidden)
 
 
-def causal_mask(real: Tensor) -> Tensor:
-    """(B, 1, T, T) bool: a token attends to itself and the real tokens before it. real (B, T) bool, False on padding."""
-    length = real.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=real.device).tril()
-    return causal & real[:, None, None, :]
+def connector(config: Connector | None) -> nn.Module:
+    """The module of this kind."""
+    if config is None:
+        return nn.Identity()
+    return PerceiverResampler(config) if isinstance(config, Resampler) else LinearProjector(config)
 
 
-def positions_of(real: Tensor) -> Tensor:
-    """(B, T) int: how many real tokens stand before each one; padding gets 0."""
-    return (real.cumsum(-1) - 1).clamp(min=0)
+def canvas(tiles: Tensor, tiling: Tiling, size: tuple[int, int], newline: Tensor | None) -> Tensor:
+    """The tokens (L, D) of a picture's tiles (N, P, D), row by row over its canvas, without what is padding."""
+    (rows, columns), side = tiling.shape(size), tiling.side_tokens
+    grid = tiles.view(rows, columns, side, side, -1).permute(0, 2, 1, 3, 4).reshape(rows * side, columns * side, -1)
+    kept = tiling.kept(size)
+    grid = grid[kept.top : kept.bottom, kept.left : kept.right]
+    if newline is not None:
+        grid = torch.cat((grid, newline.expand(len(grid), 1, -1)), 1)
+    return grid.flatten(0, 1)

@@ -4,14 +4,19 @@ A rule is a pair of patterns. `{n}` stands for a number that is carried over, `{
 in order with those at the same place in the other pattern:
 
     ("model.layers.{n}.self_attn.{q|k|v|o}_proj.weight", "decoder.layers.{n}.attention.{q|k|v|out}.weight")
+
+Where the layouts differ, a rule names a step that turns the published tensor into ours, or into several of ours:
+
+    Split("attn.Wqkv.weight", ("attention.q.weight", "attention.k.weight", "attention.v.weight"), thirds)
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from flamingo_lab.errors import BadCheckpoint
 
@@ -19,75 +24,127 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from flamingo_lab.checkpoint import Checkpoint
+    from flamingo_lab.checkpoint import Tensors
 
-Rule = tuple[str, str]
+Step = Callable[["Tensor"], Sequence["Tensor"]]
+"""One published tensor to ours, in the order of the rule's names. Acts on meta tensors too, so shapes are known early."""
 
-NUMBER = "{n}"
+
+class Split(NamedTuple):
+    """A rule with a step: the published name's pattern, ours, and what makes the one into the others."""
+
+    published: str
+    ours: tuple[str, ...]
+    step: Step
+
+
+Rule = tuple[str, str] | Split
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a published tensor becomes: names of our parameters, and the step, None where it stays as it is."""
+
+    names: tuple[str, ...]
+    step: Step | None
+
+    def apply(self, tensor: Tensor) -> Sequence[Tensor]:
+        """Our tensors, in the order of `names`."""
+        return [tensor] if self.step is None else self.step(tensor)
 
 
 class Rules:
     """Both directions between published names and our parameter names.
 
-    `surplus` are patterns of published tensors that are known and not part of the model (buffers, for example).
+    `surplus` are patterns of published tensors that are known and not part of the model (buffers, for example); `*` in
+    them stands for anything.
     """
 
     def __init__(self, rules: Sequence[Rule], surplus: Sequence[str] = ()) -> None:
         plain = [pair for rule in rules for pair in _alternatives(rule)]
-        self._to_ours = [(_pattern(published), ours) for published, ours in plain]
-        self._to_published = [(_pattern(ours), published) for published, ours in plain]
+        self._to_ours = [(_pattern(rule.published), rule) for rule in plain]
+        self._to_published = [(_pattern(ours), rule.published) for rule in plain for ours in rule.ours]
         self._surplus = [_pattern(pattern) for pattern in surplus]
 
-    def ours(self, published: str) -> str | None:
-        """Our parameter's name, None for an unknown tensor."""
-        return _renamed(published, self._to_ours)
+    def ours(self, published: str) -> Target | None:
+        """What a published tensor becomes, None for an unknown one."""
+        for pattern, rule in self._to_ours:
+            if match := pattern.fullmatch(published):
+                names = tuple(_numbered(ours, match.groups()) for ours in rule.ours)
+                return Target(names, rule.step)
+        return None
 
     def published(self, ours: str) -> str | None:
         """The published name of one of our parameters."""
-        return _renamed(ours, self._to_published)
+        for pattern, published in self._to_published:
+            if match := pattern.fullmatch(ours):
+                return _numbered(published, match.groups())
+        return None
 
     def is_surplus(self, published: str) -> bool:
         """Whether the tensor is known not to belong to the model."""
         return any(pattern.fullmatch(published) for pattern in self._surplus)
 
 
-def check(model: nn.Module, checkpoint: Checkpoint, rules: Rules) -> dict[str, str]:
-    """The parameter that each published tensor fills, from headers alone.
+Source = tuple["Tensors", Rules]
+"""Published tensors with the rules that name them."""
+
+
+def check(model: nn.Module, sources: Sequence[Source]) -> list[dict[str, Target]]:
+    """For each source what its tensors fill, from headers alone.
 
     Raises `BadCheckpoint` at the first tensor without a rule, of another shape than the configuration asks for, or that
     fills a parameter twice, and at the first parameter that nothing fills.
     """
     wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    fills: dict[str, str] = {}
     filled: set[str] = set()
-    for published, entry in checkpoint.items():
-        if rules.is_surplus(published):
-            continue
-        ours = rules.ours(published)
-        if ours is None or ours not in wanted:
-            reason = "no rule names it" if ours is None else "the model that config.json describes has no such part"
-            raise BadCheckpoint(f"{entry.file}: unknown tensor {published} {list(entry.shape)}: {reason}")
-        if entry.shape != wanted[ours]:
-            raise BadCheckpoint(
-                f"{entry.file}: tensor {published} has shape {list(entry.shape)}; config.json asks for {list(wanted[ours])}"
-            )
-        if ours in filled:
-            raise BadCheckpoint(f"{entry.file}: tensor {published} fills {ours} a second time")
-        if not entry.dtype.is_floating_point:
-            raise BadCheckpoint(f"{entry.file}: tensor {published} has dtype {entry.dtype}; a float is expected")
-        fills[published] = ours
-        filled.add(ours)
+    fills = [_check_one(tensors, rules, wanted, filled) for tensors, rules in sources]
     missing = wanted.keys() - filled
     if missing:
         first = next(name for name in wanted if name in missing)
-        shape = list(wanted[first])
-        raise BadCheckpoint(
-            f"{checkpoint.folder}: tensor {rules.published(first)} {shape} is missing ({len(missing)} in all)"
+        folder, published = next(
+            ((tensors.folder, name) for tensors, rules in sources if (name := rules.published(first))),
+            (sources[0][0].folder, first),
         )
+        raise BadCheckpoint(f"{folder}: tensor {published} {list(wanted[first])} is missing ({len(missing)} in all)")
     return fills
 
 
-def fill(model: nn.Module, checkpoint: Checkpoint, rules: Rules, *, dtype: torch.dtype, device: torch.device) -> None:
+def _check_one(
+    tensors: Tensors, rules: Rules, wanted: Mapping[str, tuple[int, ...]], filled: set[str]
+) -> dict[str, Target]:
+    import torch
+
+    fills: dict[str, Target] = {}
+    for published, entry in tensors.items():
+        if rules.is_surplus(published):
+            continue
+        target = rules.ours(published)
+        if target is None or any(name not in wanted for name in target.names):
+            reason = "no rule names it" if target is None else "the model that config.json describes has no such part"
+            raise BadCheckpoint(f"{entry.file}: unknown tensor {published} {list(entry.shape)}: {reason}")
+        if not entry.dtype.is_floating_point:
+            raise BadCheckpoint(f"{entry.file}: tensor {published} has dtype {entry.dtype}; a float is expected")
+        shapes = [wanted[name] for name in target.names]
+        try:
+            found = [tuple(part.shape) for part in target.apply(torch.empty(entry.shape, device="meta"))]
+        except (RuntimeError, ValueError):  # a shape that the step cannot take apart
+            found = []
+        if found != shapes:
+            asked = " and ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
+            as_what = f" as {len(shapes)} parts" if target.step else ""
+            raise BadCheckpoint(
+                f"{entry.file}: tensor {published} has shape {list(entry.shape)}; config.json asks for {asked}{as_what}"
+            )
+        for name in target.names:
+            if name in filled:
+                raise BadCheckpoint(f"{entry.file}: tensor {published} fills {name} a second time")
+            filled.add(name)
+        fills[published] = target
+    return fills
+
+
+def fill(model: nn.Module, sources: Sequence[Source], *, dtype: torch.dtype, device: torch.device) -> None:
     """Fill a model built on the meta device, in place.
 
     A tensor that needs no conversion stays a view of its file; one that does is converted, and its source pages are
@@ -97,33 +154,81 @@ def fill(model: nn.Module, checkpoint: Checkpoint, rules: Rules, *, dtype: torch
 
     from flamingo_lab.checkpoint import release
 
-    fills = check(model, checkpoint, rules)
-    for published, tensor in checkpoint.tensors():
-        if published not in fills:
-            continue
-        owner, _, name = fills[published].rpartition(".")
-        converted = tensor.to(device=device, dtype=dtype)
-        setattr(model.get_submodule(owner), name, nn.Parameter(converted, requires_grad=False))
-        if converted.data_ptr() != tensor.data_ptr():
-            release(tensor)
+    for (tensors, _), fills in zip(sources, check(model, sources), strict=True):
+        for published, tensor in tensors.tensors():
+            if published not in fills:
+                continue
+            is_view = False
+            for ours, part in zip(fills[published].names, fills[published].apply(tensor), strict=True):
+                owner, _, name = ours.rpartition(".")
+                converted = part.to(device=device, dtype=dtype)
+                setattr(model.get_submodule(owner), name, nn.Parameter(converted, requires_grad=False))
+                is_view |= converted.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+            if not is_view:
+                release(tensor)
 
 
-def publish(model: nn.Module, rules: Rules) -> dict[str, Tensor]:
-    """The model's parameters under their published names."""
+def publish(model: nn.Module, rules: Sequence[Rules]) -> dict[str, Tensor]:
+    """The model's parameters under their published names; only for layouts without steps."""
     return {published_name(rules, name): parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def published_name(rules: Rules, ours: str) -> str:
+def published_name(rules: Sequence[Rules], ours: str) -> str:
     """The published name, which every parameter must have."""
-    published = rules.published(ours)
-    if published is None:
-        raise BadCheckpoint(f"parameter {ours} has no published name; a rule is missing")
-    return published
+    for one in rules:
+        if published := one.published(ours):
+            return published
+    raise BadCheckpoint(f"parameter {ours} has no published name; a rule is missing")
 
 
-def _alternatives(rule: Rule) -> Iterator[Rule]:
+def inside(published: str, ours: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """The rules of a part, at its place in a whole."""
+    return tuple(
+        Split(f"{published}.{rule.published}", tuple(f"{ours}.{name}" for name in rule.ours), rule.step)
+        if isinstance(rule, Split)
+        else (f"{published}.{rule[0]}", f"{ours}.{rule[1]}")
+        for rule in rules
+    )
+
+
+def halves(tensor: Tensor) -> Sequence[Tensor]:
+    """Two equal parts, one above the other."""
+    return tensor.chunk(2)
+
+
+def thirds(tensor: Tensor) -> Sequence[Tensor]:
+    """Three equal parts, one above the other: queries, keys and values of all heads."""
+    return tensor.chunk(3)
+
+
+def of_heads(heads: int) -> Step:
+    """Queries, keys and values that follow one another head by head (Megatron's order)."""
+
+    def split(tensor: Tensor) -> Sequence[Tensor]:
+        by_head = tensor.unflatten(0, (heads, 3, -1))
+        return [by_head[:, part].flatten(0, 1) for part in range(3)]
+
+    return split
+
+
+def transposed(tensor: Tensor) -> Sequence[Tensor]:
+    """A matrix that its authors multiply from the other side."""
+    return [tensor.T]
+
+
+class _Plain(NamedTuple):
+    """A rule without alternatives."""
+
+    published: str
+    ours: tuple[str, ...]
+    step: Step | None
+
+
+def _alternatives(rule: Rule) -> Iterator[_Plain]:
     """The rule once for each choice of its alternatives."""
-    sides = [re.split(r"\{([^{}]*\|[^{}]*)\}", side) for side in rule]
+    step = rule.step if isinstance(rule, Split) else None
+    texts = (rule.published, *rule.ours) if isinstance(rule, Split) else rule
+    sides = [re.split(r"\{([^{}]*\|[^{}]*)\}", side) for side in texts]
     choices = [[text.split("|") for text in side[1::2]] for side in sides]
     for picks in itertools.product(*(range(len(options)) for options in choices[0])):
         chosen = [
@@ -133,17 +238,17 @@ def _alternatives(rule: Rule) -> Iterator[Rule]:
             )
             for number, side in enumerate(sides)
         ]
-        yield chosen[0], chosen[1]
+        yield _Plain(chosen[0], tuple(chosen[1:]), step)
+
+
+NUMBER = "{n}"
 
 
 def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(re.escape(name).replace(re.escape(NUMBER), r"(\d+)").replace(r"\*", r".*"))
 
 
-def _renamed(name: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str | None:
-    for pattern, other in rules:
-        if match := pattern.fullmatch(name):
-            for number in match.groups():
-                other = other.replace(NUMBER, number, 1)
-            return other
-    return None
+def _numbered(name: str, numbers: Sequence[str]) -> str:
+    for number in numbers:
+        name = name.replace(NUMBER, number, 1)
+    return name

@@ -29,10 +29,11 @@ def model(name: Name, json: options.Json = False) -> None:
     """A model's family, size, parts, and where its files are published."""
     from flamingo_lab import families, hub
     from flamingo_lab.errors import UnknownName
+    from flamingo_lab.family import Folder
 
     for family, size in families.sizes():
         if size.name == name.lower():
-            built = family.built(size)
+            built = family.architecture(Folder.listed(size))
             facts = {
                 "name": size.name,
                 "family": family.title,
@@ -42,7 +43,7 @@ def model(name: Name, json: options.Json = False) -> None:
                 "parameters": size.parameters,
                 "memory": hub.memory_needed(size.parameters),
                 "style": size.wording,
-                "tokens per image": built.tokens_per_image,
+                "tokens per image": built.tokens_per_view,
                 "tower": asdict(built.tower),
                 "connector": asdict(built.connector) if built.connector else None,
                 "decoder": asdict(built.decoder),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.prompt import Image
 
 BATCH = 32
-"""Pictures that pass the tower together."""
+"""Views that pass the tower together; a picture's are not parted."""
 
 THREADS = 2
 """Threads that decode and resize; Pillow lets go of the interpreter while it does."""
@@ -25,8 +26,16 @@ BUDGET_BYTES = 2**30
 """Picture tokens that are kept; the least recently used ones leave first."""
 
 
+class Views(NamedTuple):
+    """A picture's digest, its views as the tower takes them, (N, 3, px, px), and its size (width, height)."""
+
+    digest: str
+    pixels: NDArray[np.float32]
+    size: tuple[int, int]
+
+
 class PictureStore:
-    """Picture tokens (L, Dv) by the picture's digest."""
+    """Picture tokens (L, D) by the picture's digest."""
 
     def __init__(self, model: LoadedModel, budget_bytes: int = BUDGET_BYTES) -> None:
         self._model = model
@@ -49,18 +58,19 @@ class PictureStore:
                 found[digest] = self._held[digest]
             else:
                 missing[digest] = image
-        ordered = list(missing.items())
         with ThreadPoolExecutor(THREADS) as pool:
-            for start in range(0, len(ordered), BATCH):
-                batch = ordered[start : start + BATCH]
-                pixels: dict[str, NDArray[np.float32]] = {}
-                for (digest, image), read in zip(batch, pool.map(self._read, [i for _, i in batch]), strict=True):
-                    if isinstance(read, BadImage):
-                        found[image.name] = read
-                    else:
-                        pixels[digest] = read
-                if pixels:
-                    found |= self._encode(pixels)
+            reads = zip(missing.items(), pool.map(self._read, missing.values()), strict=True)
+            batch: list[Views] = []
+            for (digest, image), read in reads:
+                if isinstance(read, BadImage):
+                    found[image.name] = read
+                    continue
+                batch.append(Views(digest, read, image.size))
+                if sum(len(views.pixels) for views in batch) >= BATCH:
+                    found |= self._encode(batch)
+                    batch = []
+            if batch:
+                found |= self._encode(batch)
         return found
 
     def _read(self, image: Image) -> NDArray[np.float32] | BadImage:
@@ -69,14 +79,15 @@ class PictureStore:
         except BadImage as error:
             return error
 
-    def _encode(self, pixels: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor | BadImage]:
+    def _encode(self, batch: Sequence[Views]) -> dict[str, Tensor | BadImage]:
         vlm = self._model.vlm
         with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(list(pixels.values()))).to(vlm.device, vlm.dtype)
-            encoded = dict(zip(pixels, vlm.encode(batch), strict=True))
-        for digest, tokens in encoded.items():
-            self._held[digest] = tokens
+            pixels = [torch.from_numpy(views.pixels).to(vlm.device, vlm.dtype) for views in batch]
+            encoded = vlm.encode(pixels, [views.size for views in batch])
+        for views, tokens in zip(batch, encoded, strict=True):
+            self._held[views.digest] = tokens.clone()  # not a view of the whole batch, which could then never be freed
             self._bytes += tokens.nbytes
+        fresh: dict[str, Tensor | BadImage] = {views.digest: self._held[views.digest] for views in batch}
         while self._bytes > self._budget and len(self._held) > 1:
             self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return {**encoded}
+        return fresh

@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +21,9 @@ from flamingo_lab.engine.reference import ranked
 from flamingo_lab.engine.search import Search
 from flamingo_lab.errors import BadImage
 from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.markup import NONE
 from flamingo_lab.model import Answer, Rank, Request
-from flamingo_lab.vlm import Pictures
+from flamingo_lab.nn.positions import Places
 
 WINDOW = 4096
 """Requests that are rendered and sorted together."""
@@ -121,35 +123,22 @@ def _answer_batch(model: LoadedModel, store: PictureStore, jobs: list[Job]) -> I
 
 
 class Rows:
-    """Sequences being extended together, one a row."""
+    """Sequences being extended together, one a row. `pictures`: each row's pictures' tokens (L, D)."""
 
     def __init__(self, model: LoadedModel, jobs: Sequence[Job], pictures: Sequence[Sequence[Tensor]]) -> None:
         self._vlm = model.vlm
         self._kv = KV(model.vlm.architecture.decoder.layers, max(_capacity(job) for job in jobs))
-        self._pictures = self._look(pictures)
-        self._most_images = max(map(len, pictures))
+        self._pictures = self._vlm.look_at(pictures)
         self._real = torch.zeros(len(jobs), 0, dtype=torch.bool, device=self._vlm.device)
 
-    def _look(self, pictures: Sequence[Sequence[Tensor]]) -> Pictures:
-        built = self._vlm.architecture
-        shape = (len(pictures), max(map(len, pictures)), built.tokens_per_image, built.tower.width)
-        tokens = torch.zeros(shape, device=self._vlm.device, dtype=self._vlm.dtype)
-        for row, held in enumerate(pictures):
-            if held:
-                tokens[row, : len(held)] = torch.stack(list(held))
-        return self._vlm.look_at(tokens)
+    def feed(self, x: Tensor, sees: Tensor, real: Tensor) -> Tensor:
+        """Hidden states (R, T, D) of the next tokens.
 
-    def feed(self, ids: Tensor, sees: Tensor, real: Tensor) -> Tensor:
-        """Hidden states (R, T, D) of the next tokens. ids, sees (R, T) int; real (R, T) bool, False on padding."""
-        before = self._real.shape[1]
-        length = ids.shape[1]
-        positions = (self._real.sum(-1, keepdim=True) + real.cumsum(-1) - 1).clamp(min=0)
+        x (R, T, D) embedded; sees (R, T) int, the picture that each may look at across; real (R, T) bool, False on padding.
+        """
         self._real = torch.cat((self._real, real), 1)
-        causal = torch.ones(length, before + length, dtype=torch.bool, device=ids.device).tril(before)
-        mask = causal & self._real[:, None, None, :]
-        visible = sees[..., None] == torch.arange(self._most_images, device=ids.device)
-        hidden = self._vlm(ids, positions, mask, self._pictures, visible, self._kv)
-        self._kv.advance(length)
+        hidden = self._vlm(x, Places.of(self._real, x.shape[1]), self._pictures, sees, self._kv)
+        self._kv.advance(x.shape[1])
         return hidden
 
     def select(self, rows: Sequence[int]) -> None:
@@ -162,12 +151,14 @@ class Rows:
         self._real = self._real[index]
 
 
-def padded(sequences: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor]:
-    """Sequences as (R, T) int, and where they are real, (R, T) bool. The value of padding is never looked at."""
+def padded(
+    sequences: Sequence[Sequence[int]], device: torch.device, *, left: bool, value: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Sequences as (R, T) int, filled with `value`, and where they are real, (R, T) bool."""
     length = max(map(len, sequences))
     rows: list[list[int]] = []
     for sequence in sequences:
-        padding = [0] * (length - len(sequence))
+        padding = [value] * (length - len(sequence))
         rows.append([*padding, *sequence] if left else [*sequence, *padding])
     lengths = torch.tensor([len(sequence) for sequence in sequences])[:, None]
     places = torch.arange(length)[None]
@@ -175,12 +166,29 @@ def padded(sequences: Sequence[Sequence[int]], device: torch.device, *, left: bo
     return torch.tensor(rows, device=device), real.to(device)
 
 
-def _prefill(model: LoadedModel, rows: Rows, jobs: Sequence[Job]) -> Tensor:
-    """Log-probabilities (R, V) after each prompt. Prompts are padded on the left, so that all end together."""
+class Prompts(NamedTuple):
+    """Prompts side by side: x (R, T, D) embedded; sees (R, T) int; real (R, T) bool, False on padding."""
+
+    x: Tensor
+    sees: Tensor
+    real: Tensor
+
+
+def prompts(model: LoadedModel, jobs: Sequence[Job], pictures: Sequence[Sequence[Tensor]]) -> Prompts:
+    """The jobs' prompts, padded on the left, so that all end together. pictures: each job's pictures' tokens (L, D)."""
     device = model.vlm.device
     ids, real = padded([job.ids for job in jobs], device, left=True)
-    sees, _ = padded([job.sees for job in jobs], device, left=True)
-    hidden = rows.feed(ids, sees, real)
+    sees, _ = padded([job.sees for job in jobs], device, left=True, value=NONE)
+    length = ids.shape[1]
+    fills = [
+        [fill._replace(position=length - len(job.ids) + fill.position) for fill in job.sequence.fills] for job in jobs
+    ]
+    return Prompts(model.vlm.embed(ids, fills, pictures), sees, real)
+
+
+def _prefill(model: LoadedModel, rows: Rows, jobs: Sequence[Job], pictures: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Log-probabilities (R, V) after each prompt."""
+    hidden = rows.feed(*prompts(model, jobs, pictures))
     return model.vlm.logits(hidden[:, -1]).float().log_softmax(-1)
 
 
@@ -188,7 +196,7 @@ def _prefill(model: LoadedModel, rows: Rows, jobs: Sequence[Job]) -> Tensor:
 def _generate(model: LoadedModel, jobs: Sequence[Job], pictures: Sequence[Sequence[Tensor]]) -> Iterator[Answer]:
     device = model.vlm.device
     rows = Rows(model, jobs, pictures)
-    logprobs = _prefill(model, rows, jobs)
+    logprobs = _prefill(model, rows, jobs, pictures)
     open_jobs = [(job, job.search(), 1) for job in jobs]
     while open_jobs:
         tokens: list[int] = []
@@ -210,7 +218,8 @@ def _generate(model: LoadedModel, jobs: Sequence[Job], pictures: Sequence[Sequen
         if open_jobs:
             rows.select(parents)
             ids = torch.tensor(tokens, device=device)[:, None]
-            hidden = rows.feed(ids, torch.tensor(sees, device=device)[:, None], torch.ones_like(ids, dtype=torch.bool))
+            seen = torch.tensor(sees, device=device)[:, None]
+            hidden = rows.feed(model.vlm.embed(ids), seen, torch.ones_like(ids, dtype=torch.bool))
             logprobs = model.vlm.logits(hidden[:, -1]).float().log_softmax(-1)
 
 
@@ -219,13 +228,13 @@ def _rank(model: LoadedModel, jobs: Sequence[Job], pictures: Sequence[Sequence[T
     """Each prompt is computed once; its options branch off it."""
     device = model.vlm.device
     rows = Rows(model, jobs, pictures)
-    after_prompt = _prefill(model, rows, jobs)
+    after_prompt = _prefill(model, rows, jobs, pictures)
     owners = [number for number, job in enumerate(jobs) for _ in job.options]
     rows.select(owners)
     options = [option for job in jobs for option in job.options]
     ids, real = padded([option.ids for option in options], device, left=False)
-    sees, _ = padded([option.sees for option in options], device, left=False)
-    logprobs = model.vlm.logits(rows.feed(ids, sees, real)).float().log_softmax(-1)
+    sees, _ = padded([option.sees for option in options], device, left=False, value=NONE)
+    logprobs = model.vlm.logits(rows.feed(model.vlm.embed(ids), sees, real)).float().log_softmax(-1)
     predicting = torch.cat((after_prompt[owners][:, None], logprobs[:, :-1]), 1)
     sums = iter((predicting.gather(-1, ids[..., None])[..., 0] * real).sum(-1).tolist())
     for job in jobs:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from flamingo_lab.engine.search import Ends, Search, search
 from flamingo_lab.errors import BadPrompt, BadSetting, LabError
 from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.markup import Expanded, Rendered
 from flamingo_lab.model import Answer, Failure, Rank, Request
-from flamingo_lab.render import Rendered
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,25 @@ class Option:
 class Job:
     """A request ready for the model.
 
-    `ids` and `sees` are the prompt. Under `Rank` they end where the options' tokens begin to differ from the prompt's:
-    a tokenizer may merge the prompt's last letters with an option's first.
+    `sequence` is the prompt, position by position. Under `Rank` it ends where the options' tokens begin to differ from
+    the prompt's: a tokenizer may merge the prompt's last letters with an option's first.
     """
 
     request: Request
     rendered: Rendered
-    ids: tuple[int, ...]
-    sees: tuple[int, ...]
+    sequence: Expanded
     ends: Ends
     options: tuple[Option, ...] = field(default=())
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Ids of the prompt, `PICTURE` where picture tokens stand."""
+        return self.sequence.ids
+
+    @property
+    def sees(self) -> tuple[int, ...]:
+        """The picture that each position may look at across."""
+        return self.sequence.sees
 
     def search(self) -> Search:
         """A fresh search for this job."""
@@ -45,7 +54,7 @@ class Job:
         """An answer to the request, with the counts that every answer has."""
         return Answer(
             id=self.request.id,
-            prompt_tokens=len(self.rendered.ids),
+            prompt_tokens=len(self.sequence.ids),
             images=len(self.rendered.images),
             **found,  # pyright: ignore[reportArgumentType] - fields of Answer by name
         )
@@ -71,36 +80,70 @@ def job(model: LoadedModel, request: Request) -> Job:
         )
     ends = ends_of(model, request)
     if not isinstance(request.decoding, Rank):
-        _check_length(model, len(rendered.ids) + request.max_new_tokens)
-        return Job(request, rendered, rendered.ids, rendered.sees, ends)
-    options = [model.renderer.render(request.prompt, option) for option in request.decoding.options]
+        sequence = _within(model, rendered.expanded(), request)
+        _check_length(model, len(sequence.ids) + request.max_new_tokens)
+        return Job(request, rendered, sequence, ends)
+    options = [model.renderer.render(request.prompt, option).expanded() for option in request.decoding.options]
     if not options:
         raise BadSetting("Rank needs at least one option")
     _check_length(model, max(len(option.ids) for option in options))
-    shared = min(_common(rendered.ids, option.ids) for option in options)
+    whole = rendered.expanded()
+    shared = min(_common(whole.ids, option.ids) for option in options)
     if any(len(option.ids) == shared for option in options):
         raise BadSetting("an option to be ranked adds no token to the prompt")
     tails = tuple(Option(option.ids[shared:], option.sees[shared:]) for option in options)
-    return Job(request, rendered, rendered.ids[:shared], rendered.sees[:shared], ends, tails)
+    return Job(request, rendered, _cut(whole, shared), ends, tails)
+
+
+def _within(model: LoadedModel, sequence: Expanded, request: Request) -> Expanded:
+    """The sequence, cut at its end where the authors cut it and the request lets it be."""
+    limit = model.cut_at
+    if limit is None or len(sequence.ids) <= limit:
+        return sequence
+    if not request.is_cut:
+        raise BadPrompt(
+            f"the prompt takes {len(sequence.ids)} positions; the authors cut its end off at {limit}, the question with it: "
+            "use fewer or smaller pictures"
+        )
+    return _cut(sequence, limit)
+
+
+def _cut(sequence: Expanded, length: int) -> Expanded:
+    """The first positions of a sequence."""
+    fills = tuple(
+        fill._replace(tokens=min(fill.tokens, length - fill.position))
+        for fill in sequence.fills
+        if fill.position < length
+    )
+    return Expanded(sequence.ids[:length], sequence.sees[:length], fills)
 
 
 def ends_of(model: LoadedModel, request: Request) -> Ends:
     """The family's stop rules and forbidden tokens, with the request's own."""
-    stop_texts = request.stop if request.prompt.is_raw else (*model.stop_texts, *request.stop)
-    forbidden = tuple(
-        (token,) if (token := model.tokenizer.id_of(word)) is not None else tuple(model.tokenizer.encode(word))
-        for word in (*model.forbidden, *request.forbidden)
-    )
+    wording = model.renderer.wording
+    # A special token leaves no text behind, so it is looked for as an id.
+    ids = {word: token for word in request.stop if (token := model.tokenizer.id_of(word)) is not None}
+    special = {word: token for word, token in ids.items() if token in model.tokenizer.specials}
+    stop_texts = tuple(word for word in request.stop if word not in special)
+    forbidden = tuple(_words(model, word) for word in (*model.forbidden, *request.forbidden))
     if request.max_new_tokens < 1:
         raise BadSetting(f"max_new_tokens is {request.max_new_tokens}; at least 1 is needed")
     return Ends(
-        stop_ids=model.stop_ids,
-        stop_texts=stop_texts,
+        stop_ids=model.stop_ids.union(special.values()),
+        stop_texts=stop_texts if request.prompt.is_raw else (*wording.stop, *stop_texts),
+        stops_from=wording.stops_from,
+        strips=wording.strips,
         forbidden=forbidden,
         min_new_tokens=request.min_new_tokens,
         max_new_tokens=request.max_new_tokens,
         decode=model.tokenizer.decode,
     )
+
+
+def _words(model: LoadedModel, word: str) -> tuple[int, ...]:
+    """The ids that say a word."""
+    token = model.tokenizer.id_of(word)
+    return tuple(model.tokenizer.encode(word)) if token is None else (token,)
 
 
 def failed(request_id: str, error: Exception) -> Answer:

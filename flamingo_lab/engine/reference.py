@@ -10,8 +10,9 @@ from torch import Tensor
 from flamingo_lab.engine.plan import Job, failed, job
 from flamingo_lab.errors import LabError
 from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.markup import Expanded
 from flamingo_lab.model import Answer, Rank, Request
-from flamingo_lab.vlm import causal_mask, positions_of
+from flamingo_lab.nn.positions import Places
 
 
 def answer(model: LoadedModel, request: Request) -> Answer:
@@ -25,45 +26,46 @@ def answer(model: LoadedModel, request: Request) -> Answer:
 
 
 @torch.inference_mode()
-def picture_tokens(model: LoadedModel, ready: Job) -> Tensor:
-    """The tokens of the prompt's pictures, (I, L, Dv), each picture encoded by itself."""
-    encoded = [
-        model.vlm.encode(torch.from_numpy(model.pipeline(image.load()))[None].to(model.vlm.device, model.vlm.dtype))
+def picture_tokens(model: LoadedModel, ready: Job) -> list[Tensor]:
+    """The tokens (L, D) of the prompt's pictures, each picture encoded by itself."""
+    vlm = model.vlm
+    return [
+        vlm.encode([torch.from_numpy(model.pipeline(image.load())).to(vlm.device, vlm.dtype)], [image.size])[0]
         for image in ready.rendered.images
     ]
-    shape = (0, model.vlm.architecture.tokens_per_image, model.vlm.architecture.tower.width)
-    return torch.cat(encoded) if encoded else torch.zeros(shape, device=model.vlm.device, dtype=model.vlm.dtype)
 
 
 @torch.inference_mode()
-def logits(model: LoadedModel, ids: Sequence[int], sees: Sequence[int], pictures: Tensor) -> Tensor:
-    """Logits (T, V) of one sequence. ids, sees: T numbers each; pictures (I, L, Dv)."""
+def logits(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor]) -> Tensor:
+    """Logits (T, V) of one sequence with its pictures' tokens."""
     vlm = model.vlm
-    row = torch.tensor([ids], device=vlm.device)
-    real = torch.ones_like(row, dtype=torch.bool)
-    visible = torch.tensor([sees], device=vlm.device)[..., None] == torch.arange(len(pictures), device=vlm.device)
-    hidden = vlm(row, positions_of(real), causal_mask(real), vlm.look_at(pictures[None]), visible)
+    row = torch.tensor([sequence.ids], device=vlm.device)
+    x = vlm.embed(row, [sequence.fills], [pictures])
+    places = Places.of(torch.ones_like(row, dtype=torch.bool), row.shape[1])
+    hidden = vlm(x, places, vlm.look_at([pictures]), torch.tensor([sequence.sees], device=vlm.device))
     return vlm.logits(hidden)[0].float()
 
 
-def _generate(model: LoadedModel, ready: Job, pictures: Tensor) -> Answer:
+def extended(sequence: Expanded, ids: tuple[int, ...], sees: tuple[int, ...] | None = None) -> Expanded:
+    """The sequence with more ids. Where it is not said, they see what the last position sees."""
+    more = sequence.sees[-1:] * len(ids) if sees is None else sees
+    return Expanded(sequence.ids + ids, sequence.sees + more, sequence.fills)
+
+
+def _generate(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Answer:
     searching = ready.search()
     branches: list[tuple[int, ...]] = [()]
     while branches:
-        rows = [
-            # New tokens see what the prompt's last token sees.
-            logits(model, ready.ids + new, ready.sees + ready.sees[-1:] * len(new), pictures)[-1].log_softmax(-1)
-            for new in branches
-        ]
+        rows = [logits(model, extended(ready.sequence, new), pictures)[-1].log_softmax(-1) for new in branches]
         tokens, parents = searching.step(torch.stack(rows))
         branches = [(*branches[parent], token) for token, parent in zip(tokens, parents, strict=True)]
     return ready.answer(**searching.found()._asdict())
 
 
-def _rank(model: LoadedModel, ready: Job, pictures: Tensor) -> Answer:
+def _rank(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Answer:
     scores: list[float] = []
     for option in ready.options:
-        whole = logits(model, ready.ids + option.ids, ready.sees + option.sees, pictures).log_softmax(-1)
+        whole = logits(model, extended(ready.sequence, option.ids, option.sees), pictures).log_softmax(-1)
         predicting = whole[len(ready.ids) - 1 : -1]
         scores.append(float(predicting.gather(-1, torch.tensor(option.ids, device=whole.device)[:, None]).sum()))
     return ranked(ready, scores)

@@ -21,6 +21,7 @@ from flamingo_lab.model import Beam, Greedy, Request, Sample, StoppedBy
 class Ends:
     """When a branch ends, and what it may not say.
 
+    Stop texts are looked for once there are `stops_from` new tokens; `strips`: the text loses white space at both ends.
     `forbidden` are token sequences; the last token of one is refused where the others stand before it. Refused tokens
     get log-probability minus infinity without renormalising, as in the authors' beam search.
     """
@@ -30,6 +31,8 @@ class Ends:
     forbidden: tuple[tuple[int, ...], ...]
     min_new_tokens: int
     max_new_tokens: int
+    stops_from: int
+    strips: bool
     decode: Callable[[Sequence[int]], str]
 
     def restrict(self, logprobs: Tensor, ids: Sequence[int]) -> Tensor:
@@ -45,7 +48,7 @@ class Ends:
         """What ends a branch with these new tokens, None if nothing does."""
         if ids[-1] in self.stop_ids:
             return "stop token"
-        if self.stop_texts and len(ids) >= self.min_new_tokens:
+        if self.stop_texts and len(ids) >= max(self.min_new_tokens, self.stops_from):
             text = self.decode(ids)
             if any(stop in text for stop in self.stop_texts):
                 return "stop text"
@@ -55,7 +58,8 @@ class Ends:
         """The text of the new tokens, up to the stop."""
         text = self.decode(ids[:-1] if ids and ids[-1] in self.stop_ids else ids)
         cuts = [text.find(stop) for stop in self.stop_texts if stop in text]
-        return text[: min(cuts)] if cuts else text
+        text = text[: min(cuts)] if cuts else text
+        return text.strip() if self.strips else text
 
 
 class Next(NamedTuple):

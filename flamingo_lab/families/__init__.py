@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
-from typing import Any
 
-from flamingo_lab.config import Family, Size
 from flamingo_lab.errors import BadConfig
+from flamingo_lab.family import Family, Folder, Size
 
 
 @cache
@@ -27,13 +25,12 @@ def sizes() -> Iterator[tuple[Family, Size]]:
             yield family, size
 
 
-def of(config: Mapping[str, Any], folder: Path) -> Family:
-    """The one family whose `config.json` this is."""
-    matching = [family for family in all_families() if family.matches(config)]
+def of(folder: Folder) -> Family:
+    """The one family whose files these are."""
+    matching = [family for family in all_families() if family.matches(folder)]
     if len(matching) != 1:
-        found = ", ".join(family.name for family in matching) or "none"
+        found = " and ".join(family.name for family in matching) or "none"
         known = ", ".join(family.name for family in all_families())
-        raise BadConfig(
-            f"{folder / 'config.json'}: model_type {config.get('model_type')!r} belongs to {found} of the families ({known})"
-        )
+        kind = f"model_type {folder.config.get('model_type')!r}" if folder.config else "a folder without config.json"
+        raise BadConfig(f"{folder.path / 'config.json'}: {kind} belongs to {found} of the families ({known})")
     return matching[0]

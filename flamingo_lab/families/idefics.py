@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
-from flamingo_lab.config import BUNDLED, Architecture, Cross, Decoder, Family, Resampler, Size, Tower
+from flamingo_lab.config import Architecture, Cross, Decoder, Resampler, Tower
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, Normalise, Pipeline, Resize, RGBOnWhite, triple
-from flamingo_lab.render import Markup, Wording
-from flamingo_lab.tokens import Tokenizer
-from flamingo_lab.weights import Rule, Rules
+from flamingo_lab.family import BUNDLED, MAIN, Family, Folder, Size
+from flamingo_lab.markup.marks import Marks
+from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, Normalise, OneView, Pipeline, Resize, RGBOnWhite, triple
+from flamingo_lab.tokens import Tokenizer, TokenizerFile
+from flamingo_lab.weights import Rule, Rules, inside
+from flamingo_lab.wording import Chat, Running
 
 UTTERANCE_END = "<end_of_utterance>"
 
@@ -95,46 +97,52 @@ RESAMPLER_LAYER = (
 )
 
 
-def _inside(published: str, ours: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    return tuple((f"{published}.{theirs}", f"{ours}.{name}") for theirs, name in rules)
-
-
 RULES: tuple[Rule, ...] = (
     ("model.embed_tokens.weight", "decoder.embedding.weight"),
     ("model.embed_tokens.additional_embedding.weight", "decoder.embedding.extra"),
     ("lm_head.weight", "decoder.head.weight"),
     ("lm_head.additional_fc.weight", "decoder.head.extra"),
     ("model.norm.weight", "decoder.norm.weight"),
-    *_inside("model.layers.{n}", "decoder.layers.{n}", LAYER),
-    *_inside("model.gated_cross_attn_layers.{n}", "join.{n}", GATED),
+    *inside("model.layers.{n}", "decoder.layers.{n}", LAYER),
+    *inside("model.gated_cross_attn_layers.{n}", "join.{n}", GATED),
     ("model.vision_model.embeddings.class_embedding", "tower.class_token"),
     ("model.vision_model.embeddings.{patch|position}_embedding.weight", "tower.{patches.weight|positions}"),
     # "pre_layrnorm" is how the authors spell it.
     ("model.vision_model.{pre_layrnorm|post_layernorm}.{weight|bias}", "tower.{pre|post}_norm.{weight|bias}"),
-    *_inside("model.vision_model.encoder.layers.{n}", "tower.layers.{n}", TOWER_LAYER),
+    *inside("model.vision_model.encoder.layers.{n}", "tower.layers.{n}", TOWER_LAYER),
     ("model.perceiver_resampler.latents", "connector.latents"),
     ("model.perceiver_resampler.layer_norm.{weight|bias}", "connector.norm.{weight|bias}"),
-    *_inside("model.perceiver_resampler.blocks.{n}", "connector.layers.{n}", RESAMPLER_LAYER),
+    *inside("model.perceiver_resampler.blocks.{n}", "connector.layers.{n}", RESAMPLER_LAYER),
+)
+
+MARKS = Marks(
+    mark="<image>",
+    start="<s>",
+    end="</s>",
+    around="<fake_token_around_image>",
+    utterance_end=UTTERANCE_END,
+    strips=True,
 )
 
 BUFFERS = ("*.rotary_emb.inv_freq", "model.vision_model.embeddings.position_ids")
 """What 2023 files also carry and nothing reads."""
 
 
-def architecture(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
+def architecture(folder: Folder) -> Architecture:
     """The model that config.json describes, nested or flat.
 
     The number of extra tokens is taken from their embedding where the shapes are known: first revisions of the instruct
     models state one too few.
     """
+    config = folder.config
     get = DEFAULTS | dict(config)
     vision = VISION_DEFAULTS | _inner(config, "vision_config")
     perceiver = PERCEIVER_DEFAULTS | _inner(config, "perceiver_config")
     try:
-        extra = shapes.get("model.embed_tokens.additional_embedding.weight", (get["additional_vocab_size"],))[0]
+        extra = folder.shape("model.embed_tokens.additional_embedding.weight")
         decoder = Decoder(
             vocab=get["vocab_size"],
-            extra_vocab=extra,
+            extra_vocab=extra[0] if extra else get["additional_vocab_size"],
             width=get["hidden_size"],
             layers=get["num_hidden_layers"],
             heads=get["num_attention_heads"],
@@ -160,6 +168,13 @@ def architecture(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
         join = Cross(
             layers=tuple(range(0, decoder.layers, interval)),
             kv_width=tower.width,
+            heads=decoder.heads,
+            head_width=decoder.head_width,
+            mlp_width=decoder.mlp_width,
+            norm=decoder.norm,
+            norm_eps=decoder.norm_eps,
+            activation=decoder.activation,
+            is_gated=decoder.is_gated,
             has_qk_norms=get["qk_layer_norms"],
             gate=GATES[get["alpha_type"]],
         )
@@ -182,24 +197,30 @@ def _inner(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {new: config[old] for old, new in NESTED[key].items() if old in config} | config.get(key, {})
 
 
-def rules(built: Architecture) -> Rules:
+def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names of the published tensors; the heads of a tied model, where a file repeats them, are surplus."""
     tied = ("lm_head.weight", "lm_head.additional_fc.weight") if built.decoder.ties_embeddings else ()
-    return Rules(RULES, surplus=(*BUFFERS, *tied))
+    return {MAIN: Rules(RULES, surplus=(*BUFFERS, *tied))}
 
 
-def pipeline(settings: Mapping[str, Any], built: Architecture) -> Pipeline:
+def pipeline(folder: Folder, built: Architecture) -> Pipeline:
     """Straight to the tower's square, as `IdeficsImageProcessor` does."""
+    settings = folder.json("preprocessor_config.json")
     size = settings.get("image_size", built.tower.image_px)
     if size != built.tower.image_px:
         raise BadConfig(f"preprocessor_config.json: image_size {size}, but the tower takes {built.tower.image_px}")
     normalise = Normalise(triple(settings, "image_mean", CLIP_MEAN), triple(settings, "image_std", CLIP_STD))
-    return Pipeline((RGBOnWhite(), Resize(size, size)), normalise)
+    return OneView((RGBOnWhite(), Resize(size, size)), normalise)
 
 
-def wording(tokenizer: Tokenizer) -> str:
+def tokenizer(folder: Folder) -> Tokenizer:
+    """The published `tokenizer.json`."""
+    return TokenizerFile(folder.path / "tokenizer.json")
+
+
+def wording(folder: Folder) -> str:
     """Instruct models are those whose tokenizer knows the end of an utterance."""
-    return "base" if tokenizer.id_of(UTTERANCE_END) is None else "instruct"
+    return "base" if tokenizer(folder).id_of(UTTERANCE_END) is None else "instruct"
 
 
 def _published(width: int, layers: int, heads: int, inner: int, eps: float, extra: int) -> dict[str, Any]:
@@ -240,19 +261,25 @@ FAMILY = Family(
     name="idefics",
     title="Flamingo / IDEFICS",
     paper="arXiv 2204.14198 and https://huggingface.co/blog/idefics",
-    matches=lambda config: config.get("model_type") == "idefics",
+    matches=lambda folder: folder.config.get("model_type") == "idefics",
     architecture=architecture,
     rules=rules,
     pipeline=pipeline,
-    markup=Markup(
-        start="<s>", end="</s>", image="<image>", around="<fake_token_around_image>", utterance_end=UTTERANCE_END
-    ),
+    tokenizer=tokenizer,
+    markup=lambda folder: MARKS,
     wordings={
-        "base": Wording("running", stop=("\n",)),
-        "instruct": Wording("chat", user="User:", assistant="Assistant:", turn_end=UTTERANCE_END, stop=("\nUser:",)),
+        "base": Running(stop=("\n",), stop_tokens=("</s>",)),
+        "instruct": Chat(
+            system=f"{{text}}{UTTERANCE_END}\n",
+            user=f"User: {{text}}{UTTERANCE_END}\n",
+            assistant=f"Assistant: {{text}}{UTTERANCE_END}\n",
+            opening="Assistant:",
+            stop=("\nUser:",),
+            stop_tokens=(UTTERANCE_END, "</s>"),
+            strips=False,
+        ),
     },
     wording=wording,
-    stop_tokens={"base": ("</s>",), "instruct": (UTTERANCE_END, "</s>")},
     forbidden=("<image>", "<fake_token_around_image>"),
     sizes=(
         _size("idefics-9b", 8_929_679_632, _9B(_BASE), "base"),

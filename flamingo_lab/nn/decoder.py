@@ -8,11 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from flamingo_lab.config import Decoder
+from flamingo_lab.config import Alibi, Decoder, Rotary
 from flamingo_lab.nn.attention import Attention, Heads, attend
-from flamingo_lab.nn.mlp import GatedMLP
-from flamingo_lab.nn.norms import RMSNorm
-from flamingo_lab.nn.positions import Rotation, rotate, rotation
+from flamingo_lab.nn.mlp import feed_forward
+from flamingo_lab.nn.norms import norm
+from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, rotate, rotation
 
 
 class Memory(Protocol):
@@ -61,23 +61,43 @@ class Head(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Rotary self-attention, then a gated feed-forward branch, each behind its norm (LLaMA, arXiv 2302.13971)."""
+    """Self-attention and a feed-forward branch, one after the other behind a norm each, or side by side behind one."""
 
     def __init__(self, config: Decoder) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(config.width, config.norm_eps)
-        self.attention = Attention(config.width, config.heads)
-        self.mlp_norm = RMSNorm(config.width, config.norm_eps)
-        self.mlp = GatedMLP(config.width, config.mlp_width, config.activation)
+        normed = {"head": config.head_width, "width": config.width, None: 0}[config.qk_norm]
+        self.attention_norm = norm(config.norm, config.width, config.norm_eps)
+        self.attention = Attention(
+            config.width,
+            config.heads,
+            kv_heads=config.kv_heads,
+            has_bias=config.has_qkv_bias,
+            has_out_bias=config.has_out_bias,
+            query_norm=norm(config.norm, normed, config.norm_eps) if normed else None,
+            key_norm=norm(config.norm, normed, config.norm_eps) if normed else None,
+            norms_width=config.qk_norm == "width",
+        )
+        self.mlp_norm = None if config.is_parallel else norm(config.norm, config.width, config.norm_eps)
+        self.mlp = feed_forward(
+            config.width,
+            config.mlp_width,
+            config.activation,
+            is_gated=config.is_gated,
+            has_bias=config.has_mlp_bias,
+        )
 
-    def forward(self, x: Tensor, turn: Rotation, mask: Tensor, layer: int, memory: Memory | None) -> Tensor:
+    def forward(self, x: Tensor, turn: Rotation | None, mask: Tensor, layer: int, memory: Memory | None) -> Tensor:
         normed = self.attention_norm(x)
-        queries = rotate(self.attention.queries(normed), turn)
+        queries = self.attention.queries(normed)
         heads = self.attention.keys_values(normed)
-        heads = Heads(rotate(heads.keys, turn), heads.values)
+        if turn is not None:
+            queries, heads = rotate(queries, turn), Heads(rotate(heads.keys, turn), heads.values)
         if memory is not None:
             heads = memory.extend(layer, heads)
-        x = x + self.attention.merge(attend(queries, heads.keys, heads.values, mask))
+        attended = self.attention.merge(attend(queries, heads.keys, heads.values, mask))
+        if self.mlp_norm is None:
+            return x + attended + self.mlp(normed)
+        x = x + attended
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -89,23 +109,32 @@ class CausalDecoder(nn.Module):
         self.config = config
         self.embedding = Embedding(config)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
-        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.norm = norm(config.norm, config.width, config.norm_eps)
         self.head = Head(config)
 
     def forward(
         self,
         x: Tensor,
-        positions: Tensor,
-        mask: Tensor,
+        places: Places,
         memory: Memory | None = None,
         before: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
     ) -> Tensor:
         """Hidden states after the last norm, (B, T, D).
 
-        x (B, T, D) embedded tokens; positions (B, T) int; mask (B, 1, T, S) bool, S counting what `memory` holds too;
-        `before(layer, x)` acts on the sequence before each layer.
+        x (B, T, D) embedded tokens; `places` counts what `memory` holds too; `before(layer, x)` acts on the sequence
+        before each layer.
         """
-        turn = rotation(positions, self.config.width // self.config.heads, self.config.rotary_base, x.dtype)
+        config = self.config
+        if config.window is not None:
+            near = places.positions[..., None] - places.keys[:, None] < config.window
+            places = places._replace(sees=places.sees & near)
+        match config.place:
+            case Rotary() as rotary:
+                turn = rotation(places.positions, rotary, config.head_width, x.dtype)
+                mask = places.sees[:, None]
+            case Alibi() as alibi:
+                turn = None
+                mask = alibi_bias(places, alibi, config.heads, x.dtype)
         for index, layer in enumerate(self.layers):
             x = layer(before(index, x), turn, mask, index, memory)
         return self.norm(x)

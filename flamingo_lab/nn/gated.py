@@ -7,16 +7,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flamingo_lab.config import Cross, Decoder
+from flamingo_lab.config import Cross
 from flamingo_lab.nn.attention import Attention, Heads, attend
-from flamingo_lab.nn.mlp import GatedMLP
-from flamingo_lab.nn.norms import RMSNorm
+from flamingo_lab.nn.mlp import feed_forward
+from flamingo_lab.nn.norms import RMSNorm, norm
 
 
 class View(NamedTuple):
     """Which picture tokens each text token may attend to.
 
-    mask (B, 1, T, S) bool over the S picture tokens of a row; sees (B, T, 1) bool: whether there is any.
+    mask (B, 1, T, S) bool over the S picture tokens of a row, True throughout where a token sees none; sees (B, T, 1)
+    bool: whether there is any.
     """
 
     mask: Tensor
@@ -25,7 +26,8 @@ class View(NamedTuple):
     @classmethod
     def of(cls, sees: Tensor, tokens_per_image: int) -> View:
         """From sees (B, T, I) bool, image by image."""
-        return cls(sees.repeat_interleave(tokens_per_image, -1)[:, None], sees.any(-1, keepdim=True))
+        any_seen = sees.any(-1, keepdim=True)
+        return cls((sees | ~any_seen).repeat_interleave(tokens_per_image, -1)[:, None], any_seen)
 
 
 class GatedCrossAttention(nn.Module):
@@ -34,22 +36,22 @@ class GatedCrossAttention(nn.Module):
     A token that sees no picture takes nothing from the first branch; the second one acts on every token.
     """
 
-    def __init__(self, decoder: Decoder, join: Cross) -> None:
+    def __init__(self, width: int, join: Cross) -> None:
         super().__init__()
-        head_width = decoder.width // decoder.heads
-        shape = (1,) if join.gate == "scalar" else (1, 1, decoder.width)
+        shape = (1,) if join.gate == "scalar" else (1, 1, width)
         self.attention_gate = nn.Parameter(torch.zeros(shape))
         self.mlp_gate = nn.Parameter(torch.zeros(shape))
-        self.attention_norm = RMSNorm(decoder.width, decoder.norm_eps)
+        self.attention_norm = norm(join.norm, width, join.norm_eps)
         self.attention = Attention(
-            decoder.width,
-            decoder.heads,
+            width,
+            join.heads,
+            head_width=join.head_width,
             kv_width=join.kv_width,
-            query_norm=RMSNorm(head_width, decoder.norm_eps) if join.has_qk_norms else None,
-            key_norm=RMSNorm(head_width, decoder.norm_eps) if join.has_qk_norms else None,
+            query_norm=RMSNorm(join.head_width, join.norm_eps) if join.has_qk_norms else None,
+            key_norm=RMSNorm(join.head_width, join.norm_eps) if join.has_qk_norms else None,
         )
-        self.mlp_norm = RMSNorm(decoder.width, decoder.norm_eps)
-        self.mlp = GatedMLP(decoder.width, decoder.mlp_width, decoder.activation)
+        self.mlp_norm = norm(join.norm, width, join.norm_eps)
+        self.mlp = feed_forward(width, join.mlp_width, join.activation, is_gated=join.is_gated)
 
     def forward(self, text: Tensor, pictures: Heads | None, view: View) -> Tensor:
         """The text after both branches, (B, T, D).

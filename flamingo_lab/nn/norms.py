@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flamingo_lab.config import Norm
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm (arXiv 1910.07467), in float32 whatever the input, as LLaMA computes it.
@@ -21,3 +23,10 @@ class RMSNorm(nn.Module):
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return self.weight * wide.to(self.weight.dtype)
+
+
+def norm(kind: Norm, width: int, eps: float) -> nn.Module:
+    """The norm of this kind."""
+    if kind == "rms":
+        return RMSNorm(width, eps)
+    return nn.LayerNorm(width, eps, bias=kind == "layer")

@@ -1,4 +1,4 @@
-"""Rotary position embedding (arXiv 2104.09864), in the half-rotation layout of LLaMA's published weights."""
+"""How a decoder knows where its tokens stand: rotary angles, linear biases, and which keys a token may see."""
 
 from __future__ import annotations
 
@@ -7,23 +7,73 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flamingo_lab.config import Alibi, Rotary
+
+
+class Places(NamedTuple):
+    """Where the tokens of a forward pass stand among all tokens so far.
+
+    positions (B, T) int, of the new tokens; keys (B, S) int, of all; sees (B, T, S) bool: which of all a new token may
+    attend to. A position counts the real tokens before it, so padding changes nothing.
+    """
+
+    positions: Tensor
+    keys: Tensor
+    sees: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor, new: int) -> Places:
+        """The last `new` of all tokens. real (B, S) bool, False on padding.
+
+        Padding sees itself, so that no row of attention is empty; nothing sees padding.
+        """
+        keys = (real.cumsum(-1) - 1).clamp(min=0)
+        length = real.shape[1]
+        before = length - new
+        causal = torch.ones(new, length, dtype=torch.bool, device=real.device).tril(before)
+        own = torch.eye(new, length, dtype=torch.bool, device=real.device).roll(before, -1)
+        return cls(keys[:, before:], keys, (causal & real[:, None]) | own)
+
 
 class Rotation(NamedTuple):
-    """Cosines and sines of each position's angles, each (B, 1, T, head width)."""
+    """Cosines and sines of each position's angles, each (B, 1, T, rotated width)."""
 
     cos: Tensor
     sin: Tensor
 
 
-def rotation(positions: Tensor, head_width: int, base: float, dtype: torch.dtype) -> Rotation:
+def rotation(positions: Tensor, rotary: Rotary, head_width: int, dtype: torch.dtype) -> Rotation:
     """The rotation of each position. positions (B, T) int; computed in float32, returned in `dtype`."""
-    exponents = torch.arange(0, head_width, 2, device=positions.device, dtype=torch.float32) / head_width
-    angles = positions[:, None, :, None].float() / base**exponents
+    rotated = int(head_width * rotary.fraction)
+    exponents = torch.arange(0, rotated, 2, device=positions.device, dtype=torch.float32) / rotated
+    angles = positions[:, None, :, None].float() / rotary.base**exponents
     angles = torch.cat((angles, angles), -1)
     return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """Queries or keys (B, H, T, d), turned by their positions."""
-    first, second = x.chunk(2, -1)
-    return x * by.cos + torch.cat((-second, first), -1) * by.sin
+    """Queries or keys (B, H, T, d), their first channels turned by their positions."""
+    rotated = by.cos.shape[-1]
+    turned, rest = x[..., :rotated], x[..., rotated:]
+    first, second = turned.chunk(2, -1)
+    turned = turned * by.cos + torch.cat((-second, first), -1) * by.sin
+    return torch.cat((turned, rest), -1) if rest.shape[-1] else turned
+
+
+def slopes(alibi: Alibi, heads: int) -> Tensor:
+    """(H,): how fast each head's bias falls with distance."""
+
+    def plain(count: int) -> Tensor:
+        return 2.0 ** (-alibi.max_bias * torch.arange(1, count + 1, dtype=torch.float32) / count)
+
+    if alibi.slopes == "plain" or heads & (heads - 1) == 0:
+        return plain(heads)
+    every = plain(1 << heads.bit_length())
+    return torch.cat((every[1::2], every[::2]))[:heads]
+
+
+def alibi_bias(places: Places, alibi: Alibi, heads: int, dtype: torch.dtype) -> Tensor:
+    """(B, H, T, S): what is added to the scores, minus infinity where a token does not see. Falls with distance."""
+    distance = (places.keys[:, None] - places.positions[..., None])[:, None].float()
+    bias = slopes(alibi, heads).to(places.keys.device)[None, :, None, None] * distance
+    return bias.masked_fill(~places.sees[:, None], -torch.inf).to(dtype)

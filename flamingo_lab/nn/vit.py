@@ -1,4 +1,4 @@
-"""The vision tower: a ViT (arXiv 2010.11929) in CLIP's form (arXiv 2103.00020)."""
+"""The vision tower: a ViT (arXiv 2010.11929) in the forms of CLIP (arXiv 2103.00020) and SigLIP (arXiv 2303.15343)."""
 
 from __future__ import annotations
 
@@ -26,24 +26,37 @@ class TowerLayer(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Pixels (N, 3, px, px) -> tokens (N, 1 + patches, D), the class token first.
+    """Pixels (N, 3, px, px) -> tokens (N, tokens, D), the class token first where there is one and it is read.
 
-    `post_norm` is published with the weights and acts on CLIP's pooled output only, which no language model reads.
+    Layers behind the one that is read, and the norm behind the last one, are published with the weights; nothing passes
+    them.
     """
 
     def __init__(self, config: Tower) -> None:
         super().__init__()
-        self.class_token = nn.Parameter(torch.zeros(config.width))
-        self.patches = nn.Conv2d(3, config.width, config.patch_px, config.patch_px, bias=False)
-        self.positions = nn.Parameter(torch.zeros(config.tokens, config.width))
-        self.pre_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.config = config
+        self.class_token = nn.Parameter(torch.zeros(config.width)) if config.has_class_token else None
+        self.patches = nn.Conv2d(3, config.width, config.patch_px, config.patch_px, bias=config.has_patch_bias)
+        self.positions = nn.Parameter(torch.zeros(config.stored_positions or config.positions, config.width))
+        self.pre_norm = nn.LayerNorm(config.width, config.norm_eps) if config.has_pre_norm else nn.Identity()
         self.layers = nn.ModuleList(TowerLayer(config) for _ in range(config.layers))
-        self.post_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.post_norm = nn.LayerNorm(config.width, config.norm_eps) if config.has_post_norm else None
 
     def forward(self, pixels: Tensor) -> Tensor:
-        patches = self.patches(pixels).flatten(2).transpose(1, 2)
-        x = torch.cat((self.class_token.expand(len(patches), 1, -1), patches), 1)
-        x = self.pre_norm(x + self.positions)
-        for layer in self.layers:
+        x = self.patches(pixels).flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            x = torch.cat((self.class_token.expand(len(x), 1, -1), x), 1)
+        x = self.pre_norm(x + interpolated(self.positions, self.config))
+        for layer in self.layers[: len(self.layers) + 1 + self.config.reads_layer]:
             x = layer(x)
-        return x
+        return x[:, 1:] if self.config.drops_first else x
+
+
+def interpolated(positions: Tensor, config: Tower) -> Tensor:
+    """The table of positions at the picture's size: a square grid, bicubic in float32 without antialiasing (Qwen-VL)."""
+    if len(positions) == config.positions:
+        return positions
+    stored, wanted = (int(count**0.5) for count in (len(positions), config.positions))
+    grid = positions.float().view(1, stored, stored, -1).permute(0, 3, 1, 2)
+    grid = nn.functional.interpolate(grid, size=(wanted, wanted), mode="bicubic", align_corners=False)
+    return grid.permute(0, 2, 3, 1).flatten(0, 2).to(positions.dtype)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flamingo_lab.config import Architecture
 from flamingo_lab.nn.attention import Attention
 from flamingo_lab.nn.decoder import CausalDecoder
+from flamingo_lab.nn.positions import Places
 from flamingo_lab.nn.vit import VisionTower
 from flamingo_lab.train.optimise import Progress, Recipe, run_stage
 from flamingo_lab.train.pictures import KINDS, draw, normalised
@@ -57,9 +57,9 @@ def weighted_loss(logits: Tensor, batch: Batch) -> Tensor:
     return (losses * weights[counts]).sum() / weights[counts].sum()
 
 
-def causal(length: int) -> Tensor:
-    """(1, 1, T, T) bool. Padding stands on the right, where no real token looks."""
-    return torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+def causal(length: int) -> Places:
+    """Sequences of this length. Padding stands on the right, where no real token looks."""
+    return Places.of(torch.ones(1, length, dtype=torch.bool), length)
 
 
 def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Path, progress: Progress) -> None:
@@ -67,9 +67,8 @@ def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Pa
 
     def loss(step: int) -> Tensor:
         batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch, is_late=recipe.is_late(step))
-        length = batch.ids.shape[1]
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = decoder(decoder.embedding(batch.ids), torch.arange(length)[None], causal(length))
+            hidden = decoder(decoder.embedding(batch.ids), causal(batch.ids.shape[1]))
             logits = decoder.logits(hidden)
         return weighted_loss(logits, batch)
 
@@ -112,19 +111,14 @@ def train_tower(
 
 def train_join(vlm: VLM, pool: Pool, recipe: Recipe, seed: int, folder: Path, progress: Progress) -> None:
     """The resampler, the gated blocks and the extra tokens' embeddings; tower and language model are frozen."""
-    built: Architecture = vlm.architecture
-    width = built.tower.width
 
     def loss(step: int) -> Tensor:
         batch = picture_batch(seeded(seed, JOIN, step), recipe.batch, pool.choose, is_late=recipe.is_late(step))
-        rows, most = batch.pictures.shape
-        length = batch.ids.shape[1]
-        visible = batch.sees[..., None] == torch.arange(most)
         with torch.autocast("cpu", torch.bfloat16):
-            patches = pool.features[batch.pictures.flatten()].float()
-            tokens = vlm.connector(patches).view(rows, most, built.tokens_per_image, width)
-            positions = torch.arange(length)[None]
-            hidden = vlm(batch.ids, positions, causal(length), vlm.look_at(tokens), visible)
+            tokens = vlm.connector(pool.features[batch.pictures.flatten()].float())
+            held = [list(row) for row in tokens.unflatten(0, batch.pictures.shape)]
+            places = causal(batch.ids.shape[1])
+            hidden = vlm(vlm.embed(batch.ids), places, vlm.look_at(held), batch.sees)
             logits = vlm.logits(hidden)
         return weighted_loss(logits, batch)
 

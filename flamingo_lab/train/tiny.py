@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from flamingo_lab.config import Architecture
 from flamingo_lab.families import idefics
+from flamingo_lab.family import Folder
 from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD
 from flamingo_lab.train import language, pool, stages
 from flamingo_lab.train.language import EXTRA, SPECIALS
@@ -89,10 +91,15 @@ TINY = Tiny(
 )
 
 
+def architecture(tiny: Tiny) -> Architecture:
+    """The model that `tiny` describes."""
+    return idefics.architecture(Folder(Path(NAME), config=tiny.config()))
+
+
 def train(out: Path, *, seed: int, progress: Progress, tiny: Tiny = TINY) -> Path:
     """The folder of the finished model, `out/flamingo-tiny`. The same call goes on where a killed one stood."""
     out.mkdir(parents=True, exist_ok=True)
-    vlm = VLM(idefics.architecture(tiny.config(), {}))
+    vlm = VLM(architecture(tiny))
     stages.initialise(vlm, seed)
     stages.train_language(vlm.decoder, tiny.language_recipe, seed, out, progress)
     match = stages.CaptionMatch(tiny.tower["embed_dim"])
@@ -110,7 +117,8 @@ def export(vlm: VLM, config: dict[str, Any], folder: Path) -> Path:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    named = publish(vlm, idefics.FAMILY.rules(vlm.architecture))
+    rules = idefics.rules(Folder(folder, config=config), vlm.architecture)
+    named = publish(vlm, [*rules.values()])
     tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in named.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     unknown, start, end = SPECIALS

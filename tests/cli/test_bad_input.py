@@ -87,7 +87,7 @@ def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
     assert "no split 'dev'" in fails(*evaluate(model, data, "--split", "dev"))
     assert "no wording 'rude'" in fails(*evaluate(model, data, "--wording", "rude"))
     assert "two ways to decode" in fails(*evaluate(model, data, "--beams", "2", "--temperature", "1"))
-    assert "keeps everything in one folder" in fails(*evaluate(model, data, "--vision", str(model)))
+    assert "of the idefics family needs nothing else" in fails(*evaluate(model, data, "--vision", str(model)))
     assert "--format xml" in fails("results", "table", "--format", "xml")
 
 

@@ -129,9 +129,9 @@ def test_a_picture_is_encoded_once(model: fl.LoadedModel, monkeypatch: pytest.Mo
     encoded: list[int] = []
     encode = type(model.vlm).encode
 
-    def counting(vlm: object, pixels: object) -> object:
-        encoded.append(len(pixels))  # pyright: ignore[reportArgumentType]
-        return encode(vlm, pixels)  # pyright: ignore[reportArgumentType]
+    def counting(vlm: object, views: list[torch.Tensor], sizes: list[tuple[int, int]]) -> object:
+        encoded.extend(len(of_picture) for of_picture in views)
+        return encode(vlm, views, sizes)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(type(model.vlm), "encode", counting)
     prompts = [

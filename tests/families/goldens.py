@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 import flamingo_lab as fl
 from flamingo_lab import families
+from flamingo_lab.errors import BadConfig
+from flamingo_lab.family import Folder
+
+OF_RUNS = ("generated_ids", "text", "sequences_score")
+"""Stages that every generation of a case has."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence of a case: its prompt and what is expected of it, by stage (and run, where there are several)."""
+    """One sequence of a case: its prompt and what is expected of it, by stage."""
 
     prompt: fl.Prompt
     rendered: str | None
-    input_ids: list[int]
-    expect: dict[str, Any]
+    input_ids: list[int] | None
+    expect: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call of the authors' code: one row, or several asked together."""
+    """One call of the authors' code: one row, or several asked together.
+
+    `runs`: generations by name, "" for the only one. `options`: switches of the family, with their tensors read.
+    """
 
     name: str
+    template: str | None
     rows: list[Row]
-    runs: dict[str, dict[str, Any]]
-    padded_input_ids: list[list[int]] | None
-    attention_mask: list[list[int]] | None
+    runs: Mapping[str, Mapping[str, Any]]
+    classes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    padded_input_ids: list[list[int]] | None = None
+    attention_mask: list[list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,61 +63,116 @@ class Golden:
     def tolerance(self) -> float:
         return float(self.facts.get("tolerance", 1e-4))
 
+    def model(self, case: Case) -> fl.LoadedModel:
+        """The model with the case's template, through the public loader."""
+        return _loaded(self.folder, case.template)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a whole model is loaded, not only its processor or tokenizer."""
+        main = self.folder / self.facts["load"].get("path", "")
+        return (
+            "path" in self.facts["load"]
+            and any(main.glob(form) for form in ("*.safetensors", "*.bin", "*.pt"))
+            and any(file for form in ("*.safetensors", "*.bin", "*.pt") for file in main.glob(form))
+        )
+
     @cached_property
-    def model(self) -> fl.LoadedModel:
-        paths = {key: self.folder / value for key, value in self.facts["load"].items()}
-        return fl.load(paths.pop("path"), dtype="float32", device="cpu", **paths)
+    def tensors(self) -> dict[str, np.ndarray]:
+        return load_file(self.folder / "expected.safetensors")
 
     @cached_property
     def cases(self) -> dict[str, Case]:
-        tensors = load_file(self.folder / "expected.safetensors")
-        return {case["name"]: self._case(case, tensors) for case in self.facts["cases"]}
+        return {case["name"]: self._case(case) for case in self.facts["cases"]}
 
-    def _case(self, case: dict[str, Any], tensors: dict[str, np.ndarray]) -> Case:
-        expect = {
-            stage: tensors[value["tensor"]] if isinstance(value, dict) and "tensor" in value else value
-            for stage, value in case["expect"].items()
-        }
+    def _case(self, case: dict[str, Any]) -> Case:
+        expect = {stage: self._value(value) for stage, value in case["expect"].items()}
+        options = {name: self._value(value) for name, value in case.get("options", {}).items()}
+        batch = case.get("batch") or options.get("batch")
         generate = dict(case.get("generate", {}))
         runs = generate.pop("runs", {"": {}} if generate else {})
-        is_batch = "batch" in case
-        rows = [
-            Row(
-                prompt=self._prompt(parts, case.get("options", {})),
-                rendered=case["rendered"][number] if is_batch else case.get("rendered"),
-                input_ids=case["input_ids"][number] if is_batch else case["input_ids"],
-                expect=dict(_of_row(expect, number if is_batch else None)),
-            )
-            for number, parts in enumerate(case["batch"] if is_batch else [case["prompt"]])
-        ]
-        padding = case.get("padded_input_ids"), case.get("attention_mask")
-        return Case(case["name"], rows, {name: generate | run for name, run in runs.items()}, *padding)
-
-    def _prompt(self, parts: list[dict[str, str]], options: dict[str, Any]) -> fl.Prompt:
-        return fl.Prompt.raw(
-            *(fl.Image(self.folder / part["image"]) if "image" in part else part["text"] for part in parts),
-            ends_utterances=options.get("add_end_of_utterance_token"),
+        return Case(
+            case["name"],
+            case.get("template"),
+            list(self._rows(case, expect, options, batch)),
+            {name: generate | run for name, run in runs.items()},
+            tuple(case.get("classes", ())),
+            options,
+            case.get("padded_input_ids"),
+            case.get("attention_mask"),
         )
 
+    def _value(self, value: Any) -> Any:
+        return self.tensors[value["tensor"]] if isinstance(value, dict) and "tensor" in value else value
 
-def _of_row(expect: dict[str, Any], number: int | None) -> Iterator[tuple[str, Any]]:
-    """The stages of one row: `logits.0` is row 0's, and a list of generations is a list by row."""
+    def _rows(
+        self, case: dict[str, Any], expect: dict[str, Any], options: dict[str, Any], batch: list[Any] | None
+    ) -> Iterator[Row]:
+        def of_row(key: str, number: int) -> Any:
+            held = case.get(key)
+            return held[number] if batch and held is not None else held
+
+        for number, parts in enumerate(batch or [case.get("prompt")]):
+            yield Row(
+                prompt=self._raw(parts, options) if parts is not None else self._chat(case.get("messages", [])),
+                rendered=of_row("rendered", number),
+                input_ids=of_row("input_ids", number),
+                expect=dict(_of_row(expect, number)) if batch else expect,
+            )
+
+    def _parts(self, parts: list[dict[str, str]]) -> list[fl.Image | str]:
+        return [
+            # Named as the authors named it: some families write the name into the prompt.
+            fl.Image(self.folder / part["image"], name=part["image"]) if "image" in part else part["text"]
+            for part in parts
+        ]
+
+    def _raw(self, parts: list[dict[str, str]], options: dict[str, Any]) -> fl.Prompt:
+        return fl.Prompt.raw(*self._parts(parts), ends_utterances=options.get("add_end_of_utterance_token"))
+
+    def _chat(self, messages: list[dict[str, Any]]) -> fl.Prompt:
+        return fl.Prompt(tuple(fl.Turn(turn["role"], tuple(self._parts(turn["content"]))) for turn in messages))
+
+
+def _of_row(expect: dict[str, Any], number: int) -> Iterator[tuple[str, Any]]:
+    """The stages of one row: those with its number behind a dot or a low line, and its entry of lists by row."""
     for stage, value in expect.items():
-        if number is None:
-            yield stage, value
-        elif stage.endswith(f".{number}"):
-            yield stage.removesuffix(f".{number}"), value
-        elif isinstance(value, list):
+        name, is_numbered = next(
+            ((stage.removesuffix(end), True) for end in (f".{number}", f"_{number}") if stage.endswith(end)),
+            (stage, False),
+        )
+        if is_numbered:
+            yield name, value
+        elif isinstance(value, list) or (isinstance(value, np.ndarray) and not stage[-1].isdigit()):
             yield stage, value[number]
 
 
+@cache
+def _loaded(folder: Path, template: str | None) -> fl.LoadedModel:
+    facts = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+    given = {key: folder / value if isinstance(value, str) else value for key, value in facts["load"].items()}
+    return fl.load(given.pop("path"), wording=template, dtype="float32", device="cpu", **given)
+
+
 def found(root: Path) -> list[Golden]:
-    """The goldens under a folder whose checkpoint belongs to a family that this package has."""
-    goldens: list[Golden] = []
-    for facts in sorted(root.glob("*/golden.json")):
-        config = facts.parent / "checkpoint" / "config.json"
-        if config.is_file():
-            held = json.loads(config.read_text(encoding="utf-8"))
-            if any(family.matches(held) for family in families.all_families()):
-                goldens.append(Golden(facts.parent))
-    return goldens
+    """The goldens of whole models under a folder, of the families that this package has."""
+    goldens = [Golden(file.parent) for file in sorted(root.glob("*/golden.json"))]
+    return [golden for golden in goldens if golden.has_weights and _is_known(golden)]
+
+
+def _is_known(golden: Golden) -> bool:
+    try:
+        families.of(Folder(golden.folder / golden.facts["load"]["path"]))
+    except BadConfig:
+        return False
+    return True
+
+
+def params(goldens: list[Golden], each: Any) -> list[Any]:
+    """A test parameter for each item that `each(golden, case)` gives, named after all three."""
+    return [
+        pytest.param(golden, case.name, item, id=f"{golden.folder.name}-{case.name}-{item}")
+        for golden in goldens
+        for case in golden.cases.values()
+        for item in each(case)
+    ]

@@ -16,7 +16,7 @@ from PIL import Image as pil
 
 import flamingo_lab as fl
 from flamingo_lab.engine import reference
-from flamingo_lab.engine.loop import Rows, padded
+from flamingo_lab.engine.loop import Rows, padded, prompts
 from flamingo_lab.engine.plan import Job, job
 from tests.families.tiny_idefics import EXTRA, IMAGE_PX, write_checkpoint
 
@@ -83,7 +83,7 @@ def theirs(model: Any, jobs: list[Job], loaded: fl.LoadedModel) -> np.ndarray:
     pixels = torch.zeros(len(jobs), slots, 3, IMAGE_PX, IMAGE_PX)
     for row, ready in enumerate(jobs):
         for slot, image in enumerate(ready.rendered.images):
-            pixels[row, slot] = torch.from_numpy(loaded.pipeline(image.load()))
+            pixels[row, slot] = torch.from_numpy(loaded.pipeline(image.load())[0])
     mask = (sees[..., None] == torch.arange(slots)) & real[..., None]
     with torch.no_grad():
         output = model(input_ids=ids, attention_mask=real.long(), pixel_values=pixels, image_attention_mask=mask.long())
@@ -102,14 +102,13 @@ def test_logits_are_equal_on_random_models(
     jobs = [job(loaded, request) for request in requests]
     expected = theirs(model, jobs, loaded)
     for row, ready in enumerate(jobs):
-        alone = reference.logits(loaded, ready.ids, ready.sees, reference.picture_tokens(loaded, ready)).numpy()
+        alone = reference.logits(loaded, ready.sequence, reference.picture_tokens(loaded, ready)).numpy()
         np.testing.assert_allclose(alone, expected[row, -len(ready.ids) :], atol=1e-4, rtol=0)
     with torch.inference_mode():
-        pictures = [list(reference.picture_tokens(loaded, ready)) for ready in jobs]
-        batch = Rows(loaded, jobs, pictures)
-        ids, real = padded([ready.ids for ready in jobs], torch.device("cpu"), left=True)
-        sees, _ = padded([ready.sees for ready in jobs], torch.device("cpu"), left=True)
-        together = loaded.vlm.logits(batch.feed(ids, sees, real)).numpy()
+        pictures = [reference.picture_tokens(loaded, ready) for ready in jobs]
+        side_by_side = prompts(loaded, jobs, pictures)
+        real = side_by_side.real
+        together = loaded.vlm.logits(Rows(loaded, jobs, pictures).feed(*side_by_side)).numpy()
     np.testing.assert_allclose(together[real.numpy()], expected[real.numpy()], atol=1e-4, rtol=0)
 
 
@@ -144,7 +143,7 @@ def test_ids_are_those_of_the_processor(loaded: fl.LoadedModel, ends_utterances:
     rendered = loaded.renderer.render(fl.Prompt.raw(*sequence, ends_utterances=ends_utterances))
     assert list(rendered.ids) == expected["input_ids"][0].tolist()
     if rendered.images:
-        pixels = np.stack([loaded.pipeline(image.load()) for image in rendered.images])
+        pixels = np.concatenate([loaded.pipeline(image.load()) for image in rendered.images])
         np.testing.assert_allclose(pixels, expected["pixel_values"][0].numpy(), atol=1e-6)
         slots = torch.arange(len(rendered.images))
         sees = torch.tensor(rendered.sees)[:, None] == slots

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flamingo_lab import families
+from flamingo_lab.family import Folder
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import published_name
 
@@ -84,11 +85,12 @@ def published(width: int, inner: int, layers: int, extra: int) -> Shapes:
 @pytest.mark.parametrize("name", COUNTS)
 def test_full_size_has_the_published_parameters_and_names(name: str) -> None:
     family, size = next(found for found in families.sizes() if found[1].name == name)
-    built = family.built(size)
+    folder = Folder.listed(size)
+    built = family.architecture(folder)
     with torch.device("meta"):
         vlm = VLM(built)
-    rules = family.rules(built)
-    found = {published_name(rules, ours): tuple(parameter.shape) for ours, parameter in vlm.named_parameters()}
+    (rules,) = family.rules(folder, built).values()
+    found = {published_name([rules], ours): tuple(parameter.shape) for ours, parameter in vlm.named_parameters()}
     assert (sum(parameter.numel() for parameter in vlm.parameters()), len(found)) == COUNTS[name]
     assert size.parameters == COUNTS[name][0]
     decoder = built.decoder
@@ -99,5 +101,5 @@ def test_full_size_has_the_published_parameters_and_names(name: str) -> None:
 def test_the_bundled_size_states_its_parameters() -> None:
     family, size = next(found for found in families.sizes() if found[1].bundled)
     with torch.device("meta"):
-        vlm = VLM(family.built(size))
+        vlm = VLM(family.architecture(Folder.listed(size)))
     assert sum(parameter.numel() for parameter in vlm.parameters()) == size.parameters

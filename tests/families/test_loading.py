@@ -50,7 +50,8 @@ def test_every_form_gives_the_same_answer(form: str, folder: Path, tmp_path: Pat
     else:
         is_zip = form == "bin"
         torch.save(tensors, other / "pytorch_model.bin", _use_new_zipfile_serialization=is_zip)
-    assert logprob(other) == logprob(folder)
+    # Where a file puts a tensor in memory decides the last bit of its products.
+    assert logprob(other) == pytest.approx(logprob(folder), abs=1e-5)
 
 
 def test_buffers_of_2023_files_are_passed_over(folder: Path, tmp_path: Path) -> None:
@@ -62,7 +63,8 @@ def test_buffers_of_2023_files_are_passed_over(folder: Path, tmp_path: Path) -> 
     tensors["model.gated_cross_attn_layers.0.cross_attn.rotary_emb.inv_freq"] = torch.ones(4)
     tensors["model.vision_model.embeddings.position_ids"] = torch.arange(5)[None]
     save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
-    assert logprob(other) == logprob(folder)
+    # Where a file puts a tensor in memory decides the last bit of its products.
+    assert logprob(other) == pytest.approx(logprob(folder), abs=1e-5)
 
 
 def test_weights_in_their_own_dtype_stay_in_their_file(folder: Path) -> None:

@@ -1,0 +1,138 @@
+"""What a family is: data and small functions of its published files. No forward pass. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flamingo_lab.config import Architecture
+from flamingo_lab.errors import BadCheckpoint
+from flamingo_lab.files import read_json
+from flamingo_lab.markup import Markup
+from flamingo_lab.pixels import Pipeline
+from flamingo_lab.tokens import Tokenizer
+from flamingo_lab.wording import Wording
+
+if TYPE_CHECKING:
+    from flamingo_lab.checkpoint import Checkpoint, Tensors
+    from flamingo_lab.weights import Rules
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where models that this package ships have their folders."""
+
+MAIN = "path"
+"""The name of the folder that is given first, among the parts of a model."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A listed model: its name, where it is published, and how many parameters it is published to have.
+
+    `config` gives the published layout where no file is at hand, so that the full-size model can be built on the meta
+    device; `part_configs` the same for parts in other repositories. `bundled`: its folder in `BUNDLED`, where this package
+    ships it. `wording` is what its authors evaluate it with.
+    """
+
+    name: str
+    parameters: int
+    config: Mapping[str, Any]
+    wording: str
+    hub: str | None = None
+    bundled: str | None = None
+    licence: str = ""
+    part_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+
+class Folder:
+    """A folder of published files, and the further folders in which a family keeps parts of a model.
+
+    With `config` given it is a listed model without files: `config.json` is what the listing says.
+    """
+
+    def __init__(
+        self, path: Path, parts: Mapping[str, Folder] | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = path
+        self.parts = parts or {}
+        self._config = config
+
+    @classmethod
+    def listed(cls, size: Size) -> Folder:
+        """A listed model, without its files."""
+        parts = {name: cls(Path(name), config=config) for name, config in size.part_configs.items()}
+        return cls(Path(size.name), parts, size.config)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """`config.json`, empty where there is none."""
+        return self.json("config.json") if self._config is None else self._config
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The headers of the folder's weights; none for a listed model."""
+        from flamingo_lab import checkpoint
+
+        return checkpoint.Checkpoint(self.path, (), {}) if self._config else checkpoint.open_folder(self.path)
+
+    def shape(self, tensor: str) -> tuple[int, ...] | None:
+        """The shape of a published tensor, None where there is none of that name."""
+        return self.checkpoint[tensor].shape if tensor in self.checkpoint else None
+
+    def has(self, file: str) -> bool:
+        """Whether there is a file of this name."""
+        return self._config is None and (self.path / file).is_file()
+
+    def json(self, file: str) -> dict[str, Any]:
+        """A JSON object from a file, empty where there is no such file."""
+        return read_json(self.path / file) if self.has(file) else {}
+
+    def part(self, name: str) -> Folder:
+        """The folder of a part that is kept elsewhere."""
+        if name not in self.parts:
+            raise BadCheckpoint(
+                f"{self.path}: its {name.replace('_', ' ')} is in another folder; name it with {flag(name)}"
+            )
+        return self.parts[name]
+
+
+def flag(part: str) -> str:
+    """The command line's option for a part's folder."""
+    return f"--{part.replace('_', '-')} DIR"
+
+
+def plain_sources(folder: Folder, rules: Mapping[str, Rules]) -> Mapping[str, Tensors]:
+    """Each part's tensors as they stand in its own folder."""
+    return {name: folder.checkpoint if name == MAIN else folder.part(name).checkpoint for name in rules}
+
+
+@dataclass(frozen=True)
+class Family:
+    """All that makes a family of published checkpoints; every function takes the model's `Folder`.
+
+    - `matches`: whether the folder is this family's.
+    - `parts`: for each further folder that the model needs, where it is by default: a path inside the folder (which
+      begins with "./") or a repository of the hub.
+    - `architecture`; `rules`, by part; `tensors` by part, where they are not the files' own (deltas, adapters).
+    - `pipeline`, `tokenizer`, `markup`: pictures to pixels, text to ids, and how the two become one sequence.
+    - `wordings` by name, and `wording`, which names the folder's own. A wording holds its stop rules.
+    - `forbidden`: tokens that an answer never holds.
+    """
+
+    name: str
+    title: str
+    paper: str
+    matches: Callable[[Folder], bool]
+    architecture: Callable[[Folder], Architecture]
+    rules: Callable[[Folder, Architecture], Mapping[str, Rules]]
+    pipeline: Callable[[Folder, Architecture], Pipeline]
+    tokenizer: Callable[[Folder], Tokenizer]
+    markup: Callable[[Folder], Markup]
+    wordings: Mapping[str, Wording]
+    wording: Callable[[Folder], str]
+    sizes: tuple[Size, ...]
+    parts: Callable[[Folder], Mapping[str, str]] = lambda folder: {}
+    tensors: Callable[[Folder, Mapping[str, Rules]], Mapping[str, Tensors]] = plain_sources
+    forbidden: tuple[str, ...] = ()

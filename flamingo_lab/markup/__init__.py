@@ -1,0 +1,131 @@
+"""How strings and pictures become one sequence of ids: one way a file. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from flamingo_lab.errors import BadPrompt
+from flamingo_lab.prompt import Image, Part
+from flamingo_lab.tokens import Tokenizer
+
+NONE = -1
+"""The picture index of a token that sees none."""
+
+PICTURE = -1
+"""The id of a position that a picture token takes in an expanded sequence."""
+
+
+class Slot(NamedTuple):
+    """Where picture tokens go: `length` ids from `start` give way to `tokens` tokens of picture `image`, from its `first`."""
+
+    start: int
+    length: int
+    image: int
+    first: int
+    tokens: int
+
+
+class Fill(NamedTuple):
+    """Picture tokens in an expanded sequence: `tokens` of picture `image`, from its `first`, stand from `position` on."""
+
+    position: int
+    image: int
+    first: int
+    tokens: int
+
+
+class Expanded(NamedTuple):
+    """A sequence position by position: ids with `PICTURE` where picture tokens stand, and which tokens those are."""
+
+    ids: tuple[int, ...]
+    sees: tuple[int, ...]
+    fills: tuple[Fill, ...]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt as the authors' code feeds it to the model.
+
+    `sees` holds the index into `images` of the picture that each id may look at across, `NONE` for no picture; `slots`
+    the places where pictures stand in the sequence itself. A family uses one of the two.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    images: tuple[Image, ...]
+    sees: tuple[int, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    shots: int = 0
+
+    def expanded(self) -> Expanded:
+        """The sequence as it passes the decoder."""
+        ids: list[int] = []
+        fills: list[Fill] = []
+        end = 0
+        for slot in self.slots:
+            ids += self.ids[end : slot.start]
+            fills.append(Fill(len(ids), slot.image, slot.first, slot.tokens))
+            ids += [PICTURE] * slot.tokens
+            end = slot.start + slot.length
+        ids += self.ids[end:]
+        return Expanded(tuple(ids), self.sees or (NONE,) * len(ids), tuple(fills))
+
+
+class Markup(Protocol):
+    """A family's way to write pictures into text. `mark` stands for a picture in the text; `picture` around it in a turn."""
+
+    @property
+    def mark(self) -> str: ...
+
+    @property
+    def picture(self) -> tuple[str, str]: ...
+
+    def encode(
+        self,
+        parts: Sequence[Part],
+        tokenizer: Tokenizer,
+        tokens_of: Callable[[Image], int],
+        *,
+        ends_utterances: bool | None,
+    ) -> Rendered:
+        """The sequence of the parts as they stand.
+
+        `tokens_of` gives a picture's tokens; `ends_utterances`: see `Prompt`. Raises `BadPrompt`.
+        """
+        ...
+
+
+def pictures(parts: Iterable[Part]) -> tuple[Image, ...]:
+    """The pictures among the parts."""
+    return tuple(part for part in parts if isinstance(part, Image))
+
+
+def merged(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts with neighbouring strings made one."""
+    text = ""
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+            continue
+        if text:
+            yield text
+        text = ""
+        yield part
+    if text:
+        yield text
+
+
+def known(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the markup needs."""
+    found = tokenizer.id_of(token)
+    if found is None:
+        raise BadPrompt(f"the tokenizer does not know {token}; its files are not those of this model")
+    return found
+
+
+def refuse_mark(text: str, mark: str, images: int) -> None:
+    """Refuse a text in which the picture's mark stands more often than there are pictures."""
+    if text.count(mark) != images:
+        raise BadPrompt(f"the prompt's text holds the mark {mark}, which stands for a picture; take it out")

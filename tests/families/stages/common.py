@@ -1,0 +1,92 @@
+"""Stages that every family has: pixels, features, embeddings, logits."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import flamingo_lab as fl
+from flamingo_lab.engine import reference
+from flamingo_lab.engine.plan import Job, job
+from tests.families.goldens import Case, Row
+
+
+def ready(model: fl.LoadedModel, case: Case, row: Row) -> Job:
+    """The row as a job, cut where the authors cut it."""
+    return job(model, fl.Request("golden", row.prompt, max_new_tokens=1, is_cut=True))
+
+
+def views(model: fl.LoadedModel, row: Row) -> list[Tensor]:
+    """Each picture's views."""
+    return [torch.from_numpy(model.pipeline(image.load())) for image in row.prompt.images]
+
+
+def pixel_values(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    return torch.cat(views(model, row))
+
+
+def vision_features(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    return model.vlm.tower(torch.cat(views(model, row)))
+
+
+def image_embeds(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    return torch.cat(model.vlm.encode(views(model, row), [image.size for image in row.prompt.images]))
+
+
+def image_embeds_every(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    encoded = model.vlm.encode(views(model, row), [image.size for image in row.prompt.images])
+    return torch.cat([tokens[:: int(match[1])] for tokens in encoded])
+
+
+def inputs_embeds(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    asked = ready(model, case, row)
+    ids = torch.tensor([asked.ids])
+    return model.vlm.embed(ids, [asked.sequence.fills], [reference.picture_tokens(model, asked)])[0]
+
+
+def image_attention_mask(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    slots = max(1, max(len(other.prompt.images) for other in case.rows))
+    sees = torch.tensor(model.renderer.render(row.prompt).sees)
+    return (sees[:, None] == torch.arange(slots)).float()
+
+
+def logits(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    asked = ready(model, case, row)
+    return reference.logits(model, asked.sequence, reference.picture_tokens(model, asked))
+
+
+def logits_last(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    return logits(model, case, row, match)[-1]
+
+
+def logits_argmax(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> list[int]:
+    return logits(model, case, row, match).argmax(-1).tolist()
+
+
+def logits_tail(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    held = np.asarray(row.expect["logits_tail"])
+    return logits(model, case, row, match)[-len(held) :]
+
+
+def class_logprobs(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    answer = model.generate(row.prompt, fl.Rank(case.classes))
+    assert answer.option_logprobs is not None
+    return torch.tensor(answer.option_logprobs)
+
+
+STAGES = {
+    "pixel_values": pixel_values,
+    "vision_features": vision_features,
+    "image_embeds": image_embeds,
+    r"image_embeds_every_(\d+)(?:st|nd|rd|th)": image_embeds_every,
+    "inputs_embeds": inputs_embeds,
+    "image_attention_mask": image_attention_mask,
+    "logits": logits,
+    "logits_last|last_logits": logits_last,
+    "logits_argmax": logits_argmax,
+    "logits_tail": logits_tail,
+    "class_logprobs": class_logprobs,
+}
