@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import pickle
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,7 +62,7 @@ class Tensors(Protocol):
     folder: Path
     files: tuple[Path, ...]
 
-    def items(self) -> ItemsView[str, Entry]:
+    def items(self) -> Iterable[tuple[str, Entry]]:
         """Headers by published name."""
         ...
 
@@ -87,6 +87,14 @@ class Checkpoint(Mapping[str, Entry]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor."""
+        file = self._entries[name].file
+        if file.suffix != ".safetensors":
+            return _unpickled(file)[name]
+        with safe_open(file, "pt") as views:
+            return views.get_tensor(name)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name, file by file; a file's views are dropped before the next one is opened."""

@@ -113,8 +113,8 @@ class Family:
     """All that makes a family of published checkpoints; every function takes the model's `Folder`.
 
     - `matches`: whether the folder is this family's.
-    - `parts`: for each further folder that the model needs, where it is by default: a path inside the folder (which
-      begins with "./") or a repository of the hub.
+    - `parts`: for each further folder that the model takes, where it is by default: a path inside the folder (which
+      begins with "./") or a repository of the hub; None where it may be given and is not needed.
     - `architecture`; `rules`, by part; `tensors` by part, where they are not the files' own (deltas, adapters).
     - `pipeline`, `tokenizer`, `markup`: pictures to pixels, text to ids, and how the two become one sequence.
     - `wordings` by name, and `wording`, which names the folder's own. A wording holds its stop rules.
@@ -133,6 +133,6 @@ class Family:
     wordings: Mapping[str, Wording]
     wording: Callable[[Folder], str]
     sizes: tuple[Size, ...]
-    parts: Callable[[Folder], Mapping[str, str]] = lambda folder: {}
+    parts: Callable[[Folder], Mapping[str, str | None]] = lambda folder: {}
     tensors: Callable[[Folder, Mapping[str, Rules]], Mapping[str, Tensors]] = plain_sources
     forbidden: tuple[str, ...] = ()

@@ -67,12 +67,12 @@ def memory_needed(parameters: int) -> str:
     )
 
 
-def parts(folder: Folder, wanted: Mapping[str, str], given: Mapping[str, Path], *, download: bool) -> Folder:
-    """The folder with its further folders: those that are given, else where `wanted` says they are by default."""
-    found = {
-        name: Folder(_given(given[name])) if name in given else _default(folder, name, wanted[name], download)
-        for name in wanted
-    }
+def parts(folder: Folder, wanted: Mapping[str, str | None], given: Mapping[str, Path], *, download: bool) -> Folder:
+    """The folder with its further folders: those that are given, else where `wanted` says they are, None for nowhere."""
+    found = {name: Folder(_given(path)) for name, path in given.items()}
+    for name, where in wanted.items():
+        if name not in found and where is not None:
+            found[name] = _default(folder, name, where, download)
     return Folder(folder.path, found)
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from flamingo_lab.errors import BadCheckpoint
+
+MARK = "\u2581"
+"""SentencePiece's mark of a word's start."""
+
+Rule = Literal["legacy", "slow", "fast"]
 
 DUMMY = "\n"
 """A text before the real one, behind which SentencePiece puts no word-start mark."""
@@ -75,13 +80,23 @@ class TokenizerFile:
 class SentencePieceFile:
     """A `tokenizer.model`, read by the sentencepiece library, with the rules of the slow `LlamaTokenizer` around it.
 
-    A text is split at special and added tokens, longest first; each piece between them is encoded by itself.
-    `is_legacy`: every piece gets the model's word-start mark; otherwise only the first one does. `strips`: white space
+    A text is split at special and added tokens, longest first; each piece between them is encoded by itself. `rule`: which
+    of transformers' tokenizers is followed. "legacy": every piece gets the model's word-start mark; "slow": only the
+    first one does; "fast": every piece does, and a run of bytes that is no whole text is decoded to a replacement
+    character for each of them. `strips`: white space
     beside an added token is dropped (transformers before 4.37, for tokens added as plain strings). `added`: ids of
-    tokens beyond the model's own.
+    tokens beyond the model's own; `appended`: tokens that follow them, where they are not among them.
     """
 
-    def __init__(self, file: Path, added: Mapping[str, int], *, is_legacy: bool, strips: bool) -> None:
+    def __init__(
+        self,
+        file: Path,
+        added: Mapping[str, int],
+        *,
+        appended: Sequence[str] = (),
+        rule: Rule,
+        strips: bool,
+    ) -> None:
         from sentencepiece import SentencePieceProcessor
 
         if not file.is_file():
@@ -91,11 +106,14 @@ class SentencePieceFile:
             self._model.Load(str(file))
         except (RuntimeError, OSError) as error:
             raise BadCheckpoint(f"{file}: not a SentencePiece model ({str(error).splitlines()[0]})") from None
-        self._is_legacy = is_legacy
+        self._rule = rule
         self._strips = strips
         of_model = (self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         self._own = {self._model.IdToPiece(number): number for number in of_model if number >= 0}
         self._added = {token: number for token, number in added.items() if token not in self._own}
+        for token in appended:
+            if token not in self._added:
+                self._added[token] = max([self._model.GetPieceSize() - 1, *self._added.values()]) + 1
         self._known = self._own | self._added
         self._split = re.compile("(" + "|".join(map(re.escape, sorted(self._known, key=len, reverse=True))) + ")")
         self._texts = {number: token for token, number in self._known.items()}
@@ -115,7 +133,14 @@ class SentencePieceFile:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._model.DecodeIds([number for number in ids if number not in self._texts])
+        wanted = [number for number in ids if number not in self._texts]
+        if self._rule != "fast":
+            return self._model.DecodeIds(wanted)
+        from tokenizers import decoders
+
+        pieces = [self._model.IdToPiece(number) for number in wanted]
+        steps = [decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        return decoders.Sequence(steps).decode(pieces)
 
     def id_of(self, token: str) -> int | None:
         if token in self._known:
@@ -134,9 +159,9 @@ class SentencePieceFile:
             yield place == 0, piece
 
     def _plain(self, piece: str, *, is_first: bool) -> list[int]:
-        if self._is_legacy:
+        if self._rule != "slow":
             return self._model.EncodeAsIds(piece)
-        mark = "\u2581" if is_first else ""
+        mark = MARK if is_first else ""
         encoded = self._model.EncodeAsIds(DUMMY + mark + piece)
         dummy = self._model.EncodeAsIds(DUMMY)
         return encoded[len(dummy) :]

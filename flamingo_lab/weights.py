@@ -211,6 +211,11 @@ def of_heads(heads: int) -> Step:
     return split
 
 
+def first_rows(count: int) -> Step:
+    """The first rows, where the authors' loader cuts a padded vocabulary."""
+    return lambda tensor: [tensor[:count]]
+
+
 def transposed(tensor: Tensor) -> Sequence[Tensor]:
     """A matrix that its authors multiply from the other side."""
     return [tensor.T]

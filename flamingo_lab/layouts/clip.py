@@ -1,0 +1,105 @@
+"""CLIP's vision tower, as transformers' checkpoints name and describe it, and its image processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flamingo_lab.config import Tower
+from flamingo_lab.errors import BadConfig
+from flamingo_lab.layouts import reading
+from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, RGB, CentreCrop, Normalise, OneView, ResizeShortest, triple
+from flamingo_lab.weights import Rule, inside
+
+DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}
+"""What transformers' `CLIPVisionConfig` assumes where a file is silent."""
+
+LARGE_336: dict[str, Any] = {
+    "vision_config": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 336,
+        "patch_size": 14,
+    }
+}
+"""openai/clip-vit-large-patch14-336."""
+
+LARGE_224: dict[str, Any] = {"vision_config": LARGE_336["vision_config"] | {"image_size": 224}}
+"""openai/clip-vit-large-patch14."""
+
+LAYER: tuple[Rule, ...] = (
+    ("self_attn.{q|k|v|out}_proj.{weight|bias}", "attention.{q|k|v|out}.{weight|bias}"),
+    ("layer_norm{1|2}.{weight|bias}", "{attention|mlp}_norm.{weight|bias}"),
+    ("mlp.fc{1|2}.{weight|bias}", "mlp.{up|down}.{weight|bias}"),
+)
+
+RULES: tuple[Rule, ...] = (
+    ("embeddings.class_embedding", "class_token"),
+    ("embeddings.{patch|position}_embedding.weight", "{patches.weight|positions}"),
+    # "pre_layrnorm" is how the authors spell it.
+    ("{pre_layrnorm|post_layernorm}.{weight|bias}", "{pre|post}_norm.{weight|bias}"),
+    *inside("encoder.layers.{n}", "layers.{n}", LAYER),
+)
+"""Of a vision model, without the prefix under which a checkpoint holds it."""
+
+BUFFERS = ("*vision_model.embeddings.position_ids",)
+
+UNREAD = ("text_model.*", "text_projection.weight", "visual_projection.weight", "logit_scale", *BUFFERS)
+"""The rest of a whole CLIP model."""
+
+
+def rules(vision_model: str = "vision_model") -> tuple[Rule, ...]:
+    """Rules of a vision model under this prefix."""
+    return inside(vision_model, "tower", RULES)
+
+
+def tower(config: Mapping[str, Any], *, reads_layer: int, drops_first: bool) -> Tower:
+    """The tower of a `config.json`, of a whole CLIP model or of its vision model alone."""
+    get = DEFAULTS | dict(config.get("vision_config", config))
+    with reading("config.json of a CLIP tower"):
+        return Tower(
+            image_px=get["image_size"],
+            patch_px=get["patch_size"],
+            width=get["hidden_size"],
+            layers=get["num_hidden_layers"],
+            heads=get["num_attention_heads"],
+            mlp_width=get["intermediate_size"],
+            activation=get["hidden_act"],
+            norm_eps=get["layer_norm_eps"],
+            reads_layer=reads_layer,
+            drops_first=drops_first,
+        )
+
+
+def normalise(settings: Mapping[str, Any]) -> Normalise:
+    """The last step of a `preprocessor_config.json`."""
+    return Normalise(triple(settings, "image_mean", CLIP_MEAN), triple(settings, "image_std", CLIP_STD))
+
+
+def pipeline(settings: Mapping[str, Any], built: Tower) -> OneView:
+    """`CLIPImageProcessor`: the shorter side to the tower's, the middle of it, normalised."""
+    shortest, crop = side(settings, "size", built.image_px), side(settings, "crop_size", built.image_px)
+    if crop != built.image_px:
+        raise BadConfig(f"preprocessor_config.json: crop_size {crop}, but the tower takes {built.image_px}")
+    return OneView((RGB(), ResizeShortest(shortest), CentreCrop(crop)), normalise(settings))
+
+
+def side(settings: Mapping[str, Any], key: str, default: int) -> int:
+    """A side in pixels, given as a number or by name."""
+    held = settings.get(key, default)
+    if isinstance(held, Mapping):
+        held = held.get("shortest_edge", held.get("height"))
+    if not isinstance(held, int):
+        raise BadConfig(f"preprocessor_config.json: {key} is {settings[key]!r}; a side in pixels is expected")
+    return held

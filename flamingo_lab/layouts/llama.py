@@ -1,0 +1,51 @@
+"""LLaMA's decoder and its kin (Vicuna, Mistral, Yi), as transformers' checkpoints name and describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flamingo_lab.config import Decoder, Rotary
+from flamingo_lab.errors import BadConfig
+from flamingo_lab.layouts import reading
+from flamingo_lab.weights import Rule, Split, first_rows, inside
+
+LAYER: tuple[Rule, ...] = (
+    ("self_attn.{q|k|v|o}_proj.weight", "attention.{q|k|v|out}.weight"),
+    ("mlp.{gate|up|down}_proj.weight", "mlp.{gate|up|down}.weight"),
+    ("{input|post_attention}_layernorm.weight", "{attention|mlp}_norm.weight"),
+)
+
+BUFFERS = ("*.rotary_emb.inv_freq",)
+"""What 2023 files also carry and nothing reads."""
+
+
+def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
+    """The decoder of a `config.json`; `vocab` where the authors' loader resizes the vocabulary."""
+    with reading("config.json of a LLaMA decoder"):
+        if config.get("rope_scaling"):
+            raise BadConfig(f"config.json: rope_scaling {config['rope_scaling']!r} is not known")
+        return Decoder(
+            vocab=vocab or config["vocab_size"],
+            width=config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            kv_heads=config.get("num_key_value_heads"),
+            mlp_width=config["intermediate_size"],
+            positions=config.get("max_position_embeddings", 2048),
+            activation=config.get("hidden_act", "silu"),
+            norm_eps=config.get("rms_norm_eps", 1e-6),
+            place=Rotary(config.get("rope_theta", 10_000.0)),
+            window=config.get("sliding_window"),
+            ties_embeddings=config.get("tie_word_embeddings", False),
+        )
+
+
+def rules(model: str = "model", head: str = "lm_head", *, vocab: int | None = None) -> tuple[Rule, ...]:
+    """Rules of the whole decoder; `vocab`: rows of the vocabulary that are kept, None for all."""
+    ends = ((f"{model}.embed_tokens.weight", "decoder.embedding.weight"), (f"{head}.weight", "decoder.head.weight"))
+    return (
+        *(ends if vocab is None else (Split(theirs, (ours,), first_rows(vocab)) for theirs, ours in ends)),
+        (f"{model}.norm.weight", "decoder.norm.weight"),
+        *inside(f"{model}.layers.{{n}}", "decoder.layers.{n}", LAYER),
+    )

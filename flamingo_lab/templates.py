@@ -1,0 +1,101 @@
+"""Conversation templates that several families share, by the names their authors gave them.
+
+After haotian-liu/LLaVA, llava/conversation.py; the texts are facts of the published models.
+"""
+
+from __future__ import annotations
+
+from flamingo_lab.wording import Chat
+
+ASSISTANT = (
+    "A chat between a curious {who} and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the {whose} questions."
+)
+USER_SYSTEM = ASSISTANT.format(who="user", whose="user's")
+HUMAN_SYSTEM = ASSISTANT.format(who="human", whose="human's")
+MMTAG_SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant is able to understand the "
+    "visual content that the user provides, and assist the user with a variety of tasks using natural language."
+    "The visual content will be provided with the following format: <Image>visual content</Image>."
+)
+LLAMA_2_SYSTEM = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, and assist the user with a variety of tasks using natural language."
+)
+MPT_SYSTEM = (
+    "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers."
+)
+MMTAG = ("<Image>", "</Image>")
+
+
+def two(system: str, end: str = "</s>", picture: tuple[str, str] | None = None) -> Chat:
+    """Turns in the manner of Vicuna 1.1, two separators in turn."""
+    return Chat(
+        system="{text} ",
+        user="USER: {text} ",
+        assistant=f"ASSISTANT: {{text}}{end}",
+        opening="ASSISTANT:",
+        default_system=system,
+        picture=picture,
+        stop_tokens=(end,),
+    )
+
+
+def single(system: str, picture: tuple[str, str] | None = None) -> Chat:
+    """Turns in the manner of Vicuna 0, one separator, at which an answer also stops."""
+    return Chat(
+        system="{text}###",
+        user="Human: {text}###",
+        assistant="Assistant: {text}###",
+        opening="Assistant:",
+        default_system=system,
+        picture=picture,
+        stop=("###",),
+        stop_tokens=("</s>",),
+    )
+
+
+def chatml(system: str) -> Chat:
+    """ChatML without the newlines between its turns, as LLaVA writes it."""
+    return Chat(
+        system="<|im_start|>system\n{text}<|im_end|>",
+        user="<|im_start|>user\n{text}<|im_end|>",
+        assistant="<|im_start|>assistant\n{text}<|im_end|>",
+        opening="<|im_start|>assistant\n",
+        default_system=system,
+        stop_tokens=("<|im_end|>", "</s>"),
+    )
+
+
+VICUNA_V1 = two(USER_SYSTEM)
+LLAVA_V1 = two(HUMAN_SYSTEM)
+LLAVA_V0 = single(HUMAN_SYSTEM)
+V0_MMTAG = single(MMTAG_SYSTEM, MMTAG)
+V1_MMTAG = two(MMTAG_SYSTEM, picture=MMTAG)
+CHATML_DIRECT = chatml("Answer the questions.")
+MPT = chatml(MPT_SYSTEM)
+MISTRAL_INSTRUCT = Chat(user="[INST] {text} [/INST]", assistant=" {text} </s>", opening="", stop_tokens=("</s>",))
+LLAVA_LLAMA_2 = Chat(
+    system="[INST] <<SYS>>\n{text}\n<</SYS>>\n\n",
+    first_user="{text} [/INST]",
+    user="<s>[INST] {text} [/INST]",
+    assistant=" {text} </s>",
+    opening="",
+    default_system=LLAMA_2_SYSTEM,
+    stop_tokens=("</s>",),
+)
+PLAIN = Chat(user="{text}\n", assistant="{text}\n", opening="", stop=("\n",), stop_tokens=("</s>",))
+
+LLAVA = {
+    "vicuna_v1": VICUNA_V1,
+    "llava_v1": LLAVA_V1,
+    "llava_v0": LLAVA_V0,
+    "v0_mmtag": V0_MMTAG,
+    "v1_mmtag": V1_MMTAG,
+    "llava_llama_2": LLAVA_LLAMA_2,
+    "mistral_instruct": MISTRAL_INSTRUCT,
+    "chatml_direct": CHATML_DIRECT,
+    "mpt": MPT,
+    "plain": PLAIN,
+}
+"""The LLaVA line's, by the authors' names."""
