@@ -83,7 +83,8 @@ def plan(model: Model, task: Task, settings: Settings) -> Plan:
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     check_options(task, settings.options)
     wording = task.wording(settings.wording)
-    samples = task.samples(split, settings.data)[: settings.limit]
+    # Altered before the limit, so that a question is the same however many are asked.
+    samples = task.altered(task.samples(split, settings.data), settings.seed, settings.options)[: settings.limit]
     pool = Shots(task, settings)
     decoding = settings.decoding or task.decoding
     asked = [_ask(model, task, settings, wording, decoding, sample, pool) for sample in samples]

@@ -75,6 +75,10 @@ class Task:
         """The split's samples, in the benchmark's own order. `data` is the benchmark's root folder."""
         raise NotImplementedError
 
+    def altered(self, samples: Sequence[Sample], seed: int, options: frozenset[str]) -> Sequence[Sample]:
+        """The samples as the task's own flags change what is asked of them; shots are never changed here."""
+        return samples
+
     def shots_for(
         self, sample: Sample, shots: int, seed: int, data: Path | None, options: frozenset[str]
     ) -> Sequence[Sample] | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from eval_tasks.errors import UnknownTask
 from eval_tasks.phrasing import PLAIN, SHORT_ANSWER
@@ -12,6 +15,7 @@ from eval_tasks.task import MetricName, Sample, Task
 
 SHAPES = {"circle", "rectangle", "triangle"}
 YES_NO = {"yes", "no"}
+OTHER = "other-pictures"
 
 
 class EasyVQA(Task):
@@ -27,6 +31,10 @@ class EasyVQA(Task):
     metrics = (MetricName("exact_match", "strip-lower"),)
     wordings = (PLAIN, SHORT_ANSWER)
     max_new_tokens = 4
+    options: ClassVar[Mapping[str, str]] = {
+        OTHER: "put another picture of the split, drawn at random, in the place of each question's own: a model that "
+        "reads the picture falls to what the question alone gives away"
+    }
 
     def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
         """Questions in the package's order; those about one picture share a document."""
@@ -51,6 +59,20 @@ class EasyVQA(Task):
             )
             for number, (question, answer, picture) in enumerate(zip(*read_questions(), strict=True))
         ]
+
+    def altered(self, samples: Sequence[Sample], seed: int, options: frozenset[str]) -> Sequence[Sample]:
+        """With `other-pictures`, each question with the picture of another one; it stays in its own document."""
+        if OTHER not in options:
+            return samples
+        images = {sample.document: sample.images for sample in samples}
+        documents = list(images)
+        places = {document: place for place, document in enumerate(documents)}
+        dealt: list[Sample] = []
+        for sample in samples:
+            drawn = random.Random(f"{seed}/{OTHER}/{sample.id}").randrange(len(documents) - 1)
+            other = drawn + (drawn >= places[sample.document])  # any picture but its own
+            dealt.append(replace(sample, images=images[documents[other]]))
+        return dealt
 
 
 TASK = EasyVQA()

@@ -31,8 +31,10 @@ def initialise(vlm: VLM, seed: int) -> None:
     """
     torch.manual_seed(seed)
     for name, parameter in vlm.named_parameters():
+        if name.endswith(".bias"):
+            nn.init.zeros_(parameter)  # a layer fills its own with noise that no seed decides
         if name.endswith("_gate") or (parameter.ndim < 2 and "class_token" not in name):
-            continue  # gates start at zero, norms at one, biases at zero
+            continue  # gates start at zero, norms at one
         is_last = ".out." in name or ".down." in name  # what a branch adds to the residual stream starts small
         inner = parameter[0].numel() if parameter.ndim > 1 else parameter.numel()
         std = 0.08 if "embedding" in name else 0.7 * inner**-0.5 * (0.35 if is_last else 1.0)
