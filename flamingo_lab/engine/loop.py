@@ -32,6 +32,10 @@ BATCH_TOKENS = 8192
 """Tokens of a batch, padding included. Small enough for its activations to stay in a CPU's cache, see `benchmarks/`."""
 
 
+ENOUGH = 0.25
+"""Share of a batch's tokens from which on it ends where the prompts' length changes."""
+
+
 def answers(model: LoadedModel, requests: Iterable[Request], batch_tokens: int = BATCH_TOKENS) -> Iterator[Answer]:
     """An answer a request, each as soon as its batch has it."""
     store = PictureStore(model)
@@ -59,7 +63,10 @@ def batches(jobs: Iterable[Job], batch_tokens: int) -> Iterator[list[Job]]:
         longest = 0
         for job in sorted(same_kind, key=lambda job: -len(job.ids)):
             longest = longest or _capacity(job)
-            if batch and (rows + _rows(job)) * longest > batch_tokens:
+            is_full = (rows + _rows(job)) * longest > batch_tokens
+            # Prompts of one length need no padding, and attention among them no mask.
+            is_worth_ending = rows * longest > batch_tokens * ENOUGH and len(job.ids) < len(batch[0].ids)
+            if batch and (is_full or is_worth_ending):
                 yield batch
                 batch, rows, longest = [], 0, _capacity(job)
             batch.append(job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +16,30 @@ class Heads(NamedTuple):
     values: Tensor
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+Causal = Literal["causal"]
+CAUSAL: Final = "causal"
+"""The mask of sequences of one length without padding: a token sees itself and all before it."""
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Causal | None) -> Tensor:
     """Scaled dot-product attention. queries (B, H, T, d); keys and values (B, G, S, d), each for H / G query heads.
 
-    mask: broadcast to (B, H, T, S); bool, with at least one key in every row, or a float that is added to the scores.
+    mask: broadcast to (B, H, T, S); bool, with at least one key in every row, or a float that is added to the scores;
+    None where all is seen.
     """
     is_grouped = keys.shape[1] != queries.shape[1]
+    is_causal = isinstance(mask, str)
     if not torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=is_grouped)
+        given = None if isinstance(mask, str) else mask
+        return F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=given, is_causal=is_causal, enable_gqa=is_grouped
+        )
     # Spelt out under autograd: the fused kernel's CPU backward took half of a training step in bfloat16.
     if is_grouped:
         keys, values = (part.repeat_interleave(queries.shape[1] // keys.shape[1], 1) for part in (keys, values))
     scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+    if isinstance(mask, str):
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1) @ values
@@ -76,7 +88,7 @@ class Attention(nn.Module):
         """(B, H, T, d) -> (B, T, D)."""
         return self.out(attended.transpose(1, 2).flatten(-2))
 
-    def forward(self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, other: Tensor | None = None, mask: Tensor | Causal | None = None) -> Tensor:
         """x (B, T, D) attends to `other` (B, S, ...), itself by default. Returns (B, T, D)."""
         heads = self.keys_values(x if other is None else other)
         return self.merge(attend(self.queries(x), heads.keys, heads.values, mask))

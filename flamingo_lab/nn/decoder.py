@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flamingo_lab.config import Alibi, Decoder, Rotary
-from flamingo_lab.nn.attention import Attention, Heads, attend
+from flamingo_lab.nn.attention import Attention, Causal, Heads, attend
 from flamingo_lab.nn.mlp import feed_forward
 from flamingo_lab.nn.norms import norm
 from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, rotate, rotation
@@ -86,7 +86,9 @@ class DecoderLayer(nn.Module):
             has_bias=config.has_mlp_bias,
         )
 
-    def forward(self, x: Tensor, turn: Rotation | None, mask: Tensor, layer: int, memory: Memory | None) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: Rotation | None, mask: Tensor | Causal | None, layer: int, memory: Memory | None
+    ) -> Tensor:
         normed = self.attention_norm(x)
         queries = self.attention.queries(normed)
         heads = self.attention.keys_values(normed)
@@ -125,13 +127,10 @@ class CausalDecoder(nn.Module):
         before each layer.
         """
         config = self.config
-        if config.window is not None:
-            near = places.positions[..., None] - places.keys[:, None] < config.window
-            places = places._replace(sees=places.sees & near)
         match config.place:
             case Rotary() as rotary:
                 turn = rotation(places.positions, rotary, config.head_width, x.dtype)
-                mask = places.sees[:, None]
+                mask = places.mask(config.window)
             case Alibi() as alibi:
                 turn = None
                 mask = alibi_bias(places, alibi, config.heads, x.dtype)

@@ -8,31 +8,50 @@ import torch
 from torch import Tensor
 
 from flamingo_lab.config import Alibi, Rotary
+from flamingo_lab.nn.attention import CAUSAL, Causal
 
 
 class Places(NamedTuple):
     """Where the tokens of a forward pass stand among all tokens so far.
 
-    positions (B, T) int, of the new tokens; keys (B, S) int, of all; sees (B, T, S) bool: which of all a new token may
-    attend to. A position counts the real tokens before it, so padding changes nothing.
+    positions (B, T) int, of the new tokens; keys (B, S) int, of all; real (B, S) bool, False on padding, None where there
+    is none. A position counts the real tokens before it, so padding changes nothing.
     """
 
     positions: Tensor
     keys: Tensor
-    sees: Tensor
+    real: Tensor | None
 
     @classmethod
     def of(cls, real: Tensor, new: int) -> Places:
-        """The last `new` of all tokens. real (B, S) bool, False on padding.
+        """The last `new` of all tokens. real (B, S) bool, False on padding."""
+        keys = (real.cumsum(-1) - 1).clamp(min=0)
+        return cls(keys[:, -new:], keys, None if bool(real.all()) else real)
+
+    def sees(self, window: int | None = None) -> Tensor:
+        """Which of all tokens a new one may attend to, (B or 1, T, S) bool; with a window, those near enough.
 
         Padding sees itself, so that no row of attention is empty; nothing sees padding.
         """
-        keys = (real.cumsum(-1) - 1).clamp(min=0)
-        length = real.shape[1]
+        new, length = self.positions.shape[1], self.keys.shape[1]
         before = length - new
-        causal = torch.ones(new, length, dtype=torch.bool, device=real.device).tril(before)
-        own = torch.eye(new, length, dtype=torch.bool, device=real.device).roll(before, -1)
-        return cls(keys[:, before:], keys, (causal & real[:, None]) | own)
+        seen = torch.ones(1, new, length, dtype=torch.bool, device=self.keys.device).tril(before)
+        if self.real is not None:
+            own = torch.eye(new, length, dtype=torch.bool, device=self.keys.device).roll(before, -1)
+            seen = (seen & self.real[:, None]) | own
+        if window is not None:
+            seen = seen & (self.positions[..., None] - self.keys[:, None] < window)
+        return seen
+
+    def mask(self, window: int | None = None) -> Tensor | Causal | None:
+        """What `attend` needs to know, as little as possible."""
+        is_far = window is not None and self.keys.shape[1] > window
+        if self.real is not None or is_far:
+            return self.sees(window)[:, None]
+        new, length = self.positions.shape[1], self.keys.shape[1]
+        if new == 1:
+            return None
+        return CAUSAL if new == length else self.sees()[:, None]
 
 
 class Rotation(NamedTuple):
@@ -76,4 +95,4 @@ def alibi_bias(places: Places, alibi: Alibi, heads: int, dtype: torch.dtype) -> 
     """(B, H, T, S): what is added to the scores, minus infinity where a token does not see. Falls with distance."""
     distance = (places.keys[:, None] - places.positions[..., None])[:, None].float()
     bias = slopes(alibi, heads).to(places.keys.device)[None, :, None, None] * distance
-    return bias.masked_fill(~places.sees[:, None], -torch.inf).to(dtype)
+    return bias.masked_fill(~places.sees()[:, None], -torch.inf).to(dtype)
