@@ -40,11 +40,9 @@ OF_COLOUR = (
     "what is the color of the {shape}?",
 )
 
-NEGATED = (0.2, 0.5)
-"""Share of the negated among yes/no questions at the beginning and in the second half of a stage.
-
-With half of them from the beginning neither the match nor the negation alone would predict the answer, and neither would
-be learnt first.
+NEGATED = 0.2
+"""Share of the negated among yes/no questions. With half of them neither the match nor the negation alone would predict
+the answer, and neither would be learnt first.
 """
 
 SYLLABLES = tuple(consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou")
@@ -61,7 +59,7 @@ def caption(kind: Kind) -> str:
     return f"a {kind[0]} {kind[1]}"
 
 
-def question(kind: Kind, random: np.random.Generator, negated: float) -> tuple[str, str]:
+def question(kind: Kind, random: np.random.Generator) -> tuple[str, str]:
     """A question of easy-VQA's forms about a picture of this kind, and its answer."""
     colour, shape = kind
     form = random.random()
@@ -76,7 +74,7 @@ def question(kind: Kind, random: np.random.Generator, negated: float) -> tuple[s
     else:
         others = [name for name in COLOURS if name != colour]
         thing = f"{colour if is_there else others[random.integers(len(others))]} shape"
-    is_negated = random.random() < negated
+    is_negated = random.random() < NEGATED
     forms = NO_YES if is_negated else YES_NO
     return forms[random.integers(len(forms))].format(thing=thing), "yes" if is_there != is_negated else "no"
 

@@ -34,10 +34,6 @@ class Recipe:
     gate_rate: float = 2e-2
     decay: float = 0.4
 
-    def is_late(self, step: int) -> bool:
-        """Whether the step is in the second half."""
-        return 2 * step >= self.steps
-
 
 def run_stage(
     name: str,

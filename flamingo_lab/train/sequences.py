@@ -15,7 +15,6 @@ from flamingo_lab.train.binding import episode, pairs
 from flamingo_lab.train.language import (
     EXTRA,
     NAMING,
-    NEGATED,
     SPECIALS,
     asking,
     caption,
@@ -93,7 +92,7 @@ def naming(random: np.random.Generator, choose: Choose = no_picture) -> list[Exa
     return examples
 
 
-def questions(random: np.random.Generator, choose: Choose = no_picture, negated: float = NEGATED[0]) -> list[Example]:
+def questions(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
     """Questions of easy-VQA's forms: about several things one each, or several about one thing.
 
     The latter are where comparing a question with a thing is learnt first: no other thing is there to confuse.
@@ -106,7 +105,7 @@ def questions(random: np.random.Generator, choose: Choose = no_picture, negated:
         if is_new:
             kind = int(random.integers(len(KINDS)))
             picture = choose(kind, random)
-        asked, answer = question(KINDS[kind], random, negated)
+        asked, answer = question(KINDS[kind], random)
         examples.append(Example(kind, asked, answer, picture=picture, is_new=is_new))
     return examples
 
@@ -176,27 +175,23 @@ def batch(rows: Sequence[Row], pictures: Sequence[Sequence[int]] = ()) -> Batch:
     )
 
 
-def text_batch(random: np.random.Generator, size: int, *, is_late: bool) -> Batch:
-    """What the language model is trained on. Late in the stage, with copying and binding learnt, more of it is questions."""
-    of_repeated, of_captions, of_naming = (0.05, 0.2, 0.45) if is_late else (0.15, 0.4, 0.7)
+def text_batch(random: np.random.Generator, size: int) -> Batch:
+    """What the language model is trained on."""
     rows: list[Row] = []
     for share in random.random(size):
-        if share < of_repeated:
+        if share < 0.15:
             rows.append(repeated_words(random))
-        elif share < of_captions:
+        elif share < 0.4:
             rows.append(named_captions(random))
         else:
-            examples = naming(random) if share < of_naming else questions(random, negated=NEGATED[is_late])
+            examples = naming(random) if share < 0.7 else questions(random)
             rows.append(worked(examples, with_pictures=False))
     return batch(rows)
 
 
-def picture_batch(random: np.random.Generator, size: int, choose: Choose, *, is_late: bool) -> Batch:
+def picture_batch(random: np.random.Generator, size: int, choose: Choose) -> Batch:
     """What the resampler and the gated blocks are trained on."""
-    held = [
-        naming(random, choose) if random.random() < 0.5 else questions(random, choose, NEGATED[is_late])
-        for _ in range(size)
-    ]
+    held = [naming(random, choose) if random.random() < 0.5 else questions(random, choose) for _ in range(size)]
     shown_pictures = [[example.picture for example in examples if example.is_new] for examples in held]
     return batch([worked(examples, with_pictures=True) for examples in held], shown_pictures)
 

@@ -68,7 +68,7 @@ def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Pa
     """The decoder on text. The extra tokens' embeddings take no part."""
 
     def loss(step: int) -> Tensor:
-        batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch, is_late=recipe.is_late(step))
+        batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch)
         with torch.autocast("cpu", torch.bfloat16):
             hidden = decoder(decoder.embedding(batch.ids), causal(batch.ids.shape[1]))
             logits = decoder.logits(hidden)
@@ -115,7 +115,7 @@ def train_join(vlm: VLM, pool: Pool, recipe: Recipe, seed: int, folder: Path, pr
     """The resampler, the gated blocks and the extra tokens' embeddings; tower and language model are frozen."""
 
     def loss(step: int) -> Tensor:
-        batch = picture_batch(seeded(seed, JOIN, step), recipe.batch, pool.choose, is_late=recipe.is_late(step))
+        batch = picture_batch(seeded(seed, JOIN, step), recipe.batch, pool.choose)
         with torch.autocast("cpu", torch.bfloat16):
             tokens = vlm.connector(pool.features[batch.pictures.flatten()].float())
             held = [list(row) for row in tokens.unflatten(0, batch.pictures.shape)]
