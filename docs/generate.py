@@ -1,16 +1,16 @@
-"""Writes what the documents take from the code: the command line, the models, the tasks, and tables of reports.
+"""Writes what the documents take from elsewhere: the command line, the models, the tasks, and tables of reports.
 
     python docs/generate.py            writes it
     python docs/generate.py --check    fails where something written is stale
 
-Facts come from `flab ... --json`, so that these pages say what the command line says. A table of a report stands between
-`<!-- report: NAME -->` and `<!-- end of report -->`, in any page. It is made from `benchmarks/reports/NAME.json`, an object
-with `command`, `machine` and `rows`: a list of objects with equal keys, which are the columns; a cell may be an object with
-`value`, `low` and `high`, shares of 1, shown in percent with its interval. Where there is only `NAME.md`, its table is taken.
+Facts come from `flab ... --json`, so that these pages say what the command line says. In any page, what stands between
+`<!-- begin: WHAT -->` and `<!-- end -->` is written here. WHAT is `models` or `tasks`, for a short list, or
+`report NAME`, for the first table of `benchmarks/reports/NAME.md`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -23,7 +23,6 @@ import typer
 from typer.testing import CliRunner
 
 from flamingo_lab.cli import app
-from leaderboards.table import percent
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "benchmarks" / "reports"
@@ -32,7 +31,7 @@ HELP_WIDTH = 100
 
 HEAD = "<!-- Written by docs/generate.py. -->\n"
 
-REPORT = re.compile(r"(<!-- report: (\w+) -->\n).*?(<!-- end of report -->)", re.DOTALL)
+PART = re.compile(r"(<!-- begin: (\w+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def said(*arguments: str) -> str:
@@ -72,14 +71,19 @@ def command_line() -> str:
     return "\n".join([HEAD, "# The command line\n", about, *sections])
 
 
-def models() -> str:
-    """`models.md`: every listed model by family."""
+def by_family() -> dict[str, list[dict[str, Any]]]:
+    """What `flab show model` says of every listed model, by its family's title."""
     families: dict[str, list[dict[str, Any]]] = {}
     for listed in facts("list", "models"):
         (shown,) = facts("show", "model", listed["name"])
         families.setdefault(shown["family"], []).append(shown)
+    return families
+
+
+def models() -> str:
+    """`models.md`: every listed model by family."""
     sections: list[str] = []
-    for family, held in families.items():
+    for family, held in by_family().items():
         rows = [
             {
                 "model": code(one["name"]),
@@ -123,42 +127,44 @@ def tasks() -> str:
     return "\n".join([HEAD, "# Tasks\n", about, *sections])
 
 
-def with_reports(text: str, page: Path) -> str:
-    """The page's text with the tables of the reports that it names."""
-    return REPORT.sub(lambda found: found[1] + report(found[2], page) + found[3], text)
+def with_parts(text: str, page: Path) -> str:
+    """The page's text with the parts that its marks ask for."""
+    return PART.sub(lambda found: found[1] + part(found[2], found[3], page) + found[4], text)
+
+
+def part(what: str, name: str | None, page: Path) -> str:
+    """What a mark asks for."""
+    if what == "models":
+        return "".join(
+            f"- {family}: {', '.join(code(one['name']) for one in held)}\n" for family, held in by_family().items()
+        )
+    if what == "tasks":
+        return "".join(f"- {code(one['name'])}: {inline(one['title'])}\n" for one in facts("list", "tasks"))
+    if what == "report" and name:
+        return report(name, page)
+    raise SystemExit(f"{page}: {what} {name or ''} is nothing that can be written here")
 
 
 def report(name: str, page: Path) -> str:
-    """A report's table, and where it is from; a plain line where there is no report."""
-    written, printed = REPORTS / f"{name}.json", REPORTS / f"{name}.md"
-    if written.is_file():
-        held = json.loads(written.read_text(encoding="utf-8"))
-        made = f"`{held['command']}` on {held['machine']}"
-        return f"{table(held['rows'])}\nFrom {link(written, page)}: {made}.\n"
-    if printed.is_file():
-        lines = [line for line in printed.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-        return "\n".join(lines) + f"\n\nFrom {link(printed, page)}.\n"
-    return f"Not measured yet: there is no `{written.relative_to(ROOT)}`.\n"
+    """A report's first table, and where it is from; a plain line where there is no report."""
+    file = REPORTS / f"{name}.md"
+    if not file.is_file():
+        return f"Not measured yet: there is no `{file.relative_to(ROOT)}`.\n"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    behind = itertools.dropwhile(lambda line: not line.startswith("|"), lines)
+    first = itertools.takewhile(lambda line: line.startswith("|"), behind)
+    return "".join(f"{line}\n" for line in first) + f"\nFrom {link(file, page)}, which says how it was measured.\n"
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, str | int]]) -> str:
     """Rows with equal keys as a Markdown table; numbers stand on the right."""
-    columns = list(rows[0])
-    if odd := next((row for row in rows if list(row) != columns), None):
-        raise SystemExit(f"a row with other columns than {columns}: {odd}")
-    rules = ["---" if isinstance(rows[0][column], str) else "---:" for column in columns]
-    lines = [columns, rules, *([cell(value) for value in row.values()] for row in rows)]
+    rules = ["---:" if isinstance(value, int) else "---" for value in rows[0].values()]
+    lines = [list(rows[0]), rules, *([cell(value) for value in row.values()] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def cell(value: Any) -> str:
+def cell(value: str | int) -> str:
     """A value as people read it."""
-    if value is None:
-        return "–"
-    if isinstance(value, Mapping):
-        return percent(value["value"], value["low"], value["high"], digits=2)
-    if isinstance(value, float):
-        return f"{value:,.3f}".rstrip("0").rstrip(".")
     return f"{value:,}" if isinstance(value, int) else inline(value).replace("|", "\\|")
 
 
@@ -182,8 +188,8 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs"
     made = {docs / "reference" / "cli.md": command_line(), docs / "models.md": models(), docs / "tasks.md": tasks()}
     for page in (ROOT / "README.md", *sorted(docs.rglob("*.md"))):
-        if page not in made and REPORT.search(text := page.read_text(encoding="utf-8")):
-            made[page] = with_reports(text, page)
+        if page not in made and PART.search(text := page.read_text(encoding="utf-8")):
+            made[page] = with_parts(text, page)
     return made
 
 
