@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -74,11 +75,16 @@ def test_the_constraints_fix_what_the_project_names() -> None:
     assert {line.partition("==")[0] for line in lines} == core() | extra(dev=True)
 
 
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make as from a shell, even where make has started the tests."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    return subprocess.run(["make", *arguments], cwd=folder, env=outside, capture_output=True, text=True)
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 def test_make_alone_lists_every_target_with_what_it_does() -> None:
-    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    text = (ROOT / "Makefile").read_text()
-    (phony,) = re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    shown = make(ROOT).stdout
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {line.split()[1] for line in shown.splitlines()} == set(phony.split())
 
 
@@ -92,7 +98,7 @@ def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
         f"#!{sys.executable}\nimport sys\nclass Version(tuple): pass\nsys.version_info = (3, 9, 2)\nexec(sys.argv[2])\n"
     )
     old.chmod(0o755)
-    found = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    found = make(tmp_path, "demo", f"PYTHON={old}")
     assert found.returncode != 0
     assert "Python 3.11 or newer is needed and this is 3.9" in found.stderr
     assert not (tmp_path / ".venv").exists()
