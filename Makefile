@@ -1,0 +1,70 @@
+# What people and CI do with this repository; `make` alone lists it.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --constraint constraints.txt
+
+# Stamps: what is installed already. A newer pyproject.toml or constraints.txt installs again.
+PACKAGE := $(VENV)/.package-installed
+TOOLS := $(VENV)/.tools-installed
+
+BENCHMARKS := $(filter-out benchmarks/machine.py,$(wildcard benchmarks/*.py))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format-check lint types docs docs-check wheel format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(PACKAGE) ## ask the bundled model two benchmarks, four examples before each question (minutes)
+	$(VENV)/bin/flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --num-fewshot 4
+
+test: $(TOOLS) ## the whole test suite
+	$(RUN) -m pytest
+
+check: format-check lint types docs-check wheel test ## everything that CI runs
+
+format-check: $(TOOLS) ## is the code formatted?
+	$(RUN) -m ruff format --check .
+
+lint: $(TOOLS) ## ruff's rules
+	$(RUN) -m ruff check .
+
+types: $(TOOLS) ## pyright, strict
+	$(RUN) -m pyright
+
+docs: $(TOOLS) ## write the pages that are made from the code
+	$(RUN) docs/generate.py
+
+docs-check: $(TOOLS) ## are those pages up to date?
+	$(RUN) docs/generate.py --check
+
+wheel: $(TOOLS) ## build the wheel, install it elsewhere, use it
+	.ci/wheel $(RUN)
+
+format: $(TOOLS) ## format the code and mend what ruff can
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+bench: $(TOOLS) ## measure everything in benchmarks/ and write the reports
+	@set -e; for script in $(BENCHMARKS); do echo "python $$script"; $(RUN) $$script; done
+
+clean: ## remove what make made; results stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	  "Python 3.11 or newer is needed and this is %d.%d; name another one: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(PACKAGE): pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(TOOLS): pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(PACKAGE)

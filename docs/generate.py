@@ -1,0 +1,214 @@
+"""Writes what the documents take from elsewhere: the command line, the models, the tasks, and tables of reports.
+
+    python docs/generate.py            writes it
+    python docs/generate.py --check    fails where something written is stale
+
+Facts come from `flab ... --json`, so that these pages say what the command line says. In any page, what stands between
+`<!-- begin: WHAT -->` and `<!-- end -->` is written here. WHAT is `models` or `tasks`, for a short list, or
+`report NAME`, for the first table of `benchmarks/reports/NAME.md`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from flamingo_lab.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / "benchmarks" / "reports"
+
+HELP_WIDTH = 100
+
+HEAD = "<!-- Written by docs/generate.py. -->\n"
+
+PART = re.compile(r"(<!-- begin: (\w+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def said(*arguments: str) -> str:
+    """What `flab` prints for these arguments."""
+    found = CliRunner().invoke(app, list(arguments), prog_name="flab", terminal_width=HELP_WIDTH, color=False)
+    if found.exit_code:
+        raise SystemExit(
+            f"flab {' '.join(arguments)} ended with {found.exit_code}: {found.output or found.exception!r}"
+        )
+    return found.stdout
+
+
+def facts(*arguments: str) -> list[dict[str, Any]]:
+    """The objects that `flab ... --json` prints."""
+    return [json.loads(line) for line in said(*arguments, "--json").splitlines()]
+
+
+def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command below this one, itself first."""
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from verbs(inner, (*path, name))
+
+
+def command_line() -> str:
+    """`reference/cli.md`: the help of every verb."""
+    sections = [
+        f"{'#' * (2 if len(path) < 2 else 3)} flab {' '.join(path)}".rstrip()
+        + f"\n\n```text\n{said(*path, '--help').strip()}\n```\n"
+        for path in verbs(typer.main.get_command(app))
+    ]
+    about = (
+        "The help of every verb, as `flab VERB --help` prints it. Results go to stdout, everything else to stderr. "
+        "Exit codes: 0 done, 1 a bug, 2 a mistake in what was asked, 3 more questions without an answer than allowed, "
+        "130 interrupted.\n"
+    )
+    return "\n".join([HEAD, "# The command line\n", about, *sections])
+
+
+def by_family() -> dict[str, list[dict[str, Any]]]:
+    """What `flab show model` says of every listed model, by its family's title."""
+    families: dict[str, list[dict[str, Any]]] = {}
+    for listed in facts("list", "models"):
+        (shown,) = facts("show", "model", listed["name"])
+        families.setdefault(shown["family"], []).append(shown)
+    return families
+
+
+def models() -> str:
+    """`models.md`: every listed model by family."""
+    sections: list[str] = []
+    for family, held in by_family().items():
+        rows = [
+            {
+                "model": code(one["name"]),
+                "parameters": one["parameters"],
+                "memory of the weights": one["memory"],
+                "prompted as": one["style"],
+                "files": one["from"],
+                "licence": one["licence"],
+            }
+            for one in held
+        ]
+        sections.append(f"## {family}\n\nSource: {held[0]['paper']}.\n\n{table(rows)}")
+    about = (
+        "The models that `flab` knows by name. Weights keep the licence of their authors. Nothing is downloaded unless "
+        "`--download` is given; [how to evaluate](evaluate.md#your-own-files) tells where files are looked for. Any folder in "
+        "a family's published layout works too.\n"
+    )
+    return "\n".join([HEAD, "# Models\n", about, *sections])
+
+
+def tasks() -> str:
+    """`tasks.md`: every benchmark."""
+    sections: list[str] = []
+    for listed in facts("list", "tasks"):
+        (one,) = facts("show", "task", listed["name"])
+        lines = [
+            f"- paper: {one['paper']}",
+            f"- data: {one['source']}; licence {one['licence']}",
+            f"- splits: {one['splits']}",
+            f"- score: {one['overall']}",
+        ]
+        lines += [f"- metric {code(name)}: {inline(about)}" for name, about in one["metrics"].items()]
+        lines += [f"- wording {code(name)}: {code(question)}" for name, question in one["wordings"].items()]
+        lines += [f"- option {code(name)}: {inline(about)}" for name, about in one["options"].items()]
+        about = inline(one["about"])
+        sections.append(f"## {one['name']}\n\n{one['title']}. {about}\n\n" + "\n".join(lines) + "\n")
+    about = (
+        "The benchmarks that `flab eval` can ask. The first metric is the official one; it is what tables show. "
+        "The first wording is the default; `--wording` chooses another, `--task-option` sets an option.\n"
+    )
+    return "\n".join([HEAD, "# Tasks\n", about, *sections])
+
+
+def with_parts(text: str, page: Path) -> str:
+    """The page's text with the parts that its marks ask for."""
+    return PART.sub(lambda found: found[1] + part(found[2], found[3], page) + found[4], text)
+
+
+def part(what: str, name: str | None, page: Path) -> str:
+    """What a mark asks for."""
+    if what == "models":
+        return "".join(
+            f"- {family}: {', '.join(code(one['name']) for one in held)}\n" for family, held in by_family().items()
+        )
+    if what == "tasks":
+        return "".join(f"- {code(one['name'])}: {inline(one['title'])}\n" for one in facts("list", "tasks"))
+    if what == "report" and name:
+        return report(name, page)
+    raise SystemExit(f"{page}: {what} {name or ''} is nothing that can be written here")
+
+
+def report(name: str, page: Path) -> str:
+    """A report's first table, and where it is from; a plain line where there is no report."""
+    file = REPORTS / f"{name}.md"
+    if not file.is_file():
+        return f"Not measured yet: there is no `{file.relative_to(ROOT)}`.\n"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    behind = itertools.dropwhile(lambda line: not line.startswith("|"), lines)
+    first = itertools.takewhile(lambda line: line.startswith("|"), behind)
+    return "".join(f"{line}\n" for line in first) + f"\nFrom {link(file, page)}, which says how it was measured.\n"
+
+
+def table(rows: Sequence[Mapping[str, str | int]]) -> str:
+    """Rows with equal keys as a Markdown table; numbers stand on the right."""
+    rules = ["---:" if isinstance(value, int) else "---" for value in rows[0].values()]
+    lines = [list(rows[0]), rules, *([cell(value) for value in row.values()] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cell(value: str | int) -> str:
+    """A value as people read it."""
+    return f"{value:,}" if isinstance(value, int) else inline(value).replace("|", "\\|")
+
+
+def code(text: str) -> str:
+    """Text in code style; a line break is shown as its sign."""
+    return "`" + text.replace("\n", " ⏎ ") + "`"
+
+
+def inline(text: str) -> str:
+    """Text on one line."""
+    return " ".join(text.split())
+
+
+def link(target: Path, page: Path) -> str:
+    """A relative link, named by the target's place in the repository."""
+    return f"[{target.relative_to(ROOT)}]({os.path.relpath(target, page.parent)})"
+
+
+def pages() -> dict[Path, str]:
+    """Every page that holds something written here, with the text that it should have."""
+    docs = ROOT / "docs"
+    made = {docs / "reference" / "cli.md": command_line(), docs / "models.md": models(), docs / "tasks.md": tasks()}
+    for page in (ROOT / "README.md", *sorted(docs.rglob("*.md"))):
+        if page not in made and PART.search(text := page.read_text(encoding="utf-8")):
+            made[page] = with_parts(text, page)
+    return made
+
+
+def main() -> None:
+    """Write the pages, or with `--check` name those that are stale."""
+    texts = pages()
+    stale = [page for page, text in texts.items() if not page.is_file() or page.read_text(encoding="utf-8") != text]
+    names = ", ".join(str(page.relative_to(ROOT)) for page in stale)
+    if sys.argv[1:] == ["--check"]:
+        if stale:
+            raise SystemExit(f"stale: {names}; write them again with: python docs/generate.py")
+        return
+    if sys.argv[1:]:
+        raise SystemExit(f"{sys.argv[1]}: the only option is --check")
+    for page in stale:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(texts[page], encoding="utf-8")
+    print(f"written: {names or 'nothing, all was up to date'}")
+
+
+if __name__ == "__main__":
+    main()
