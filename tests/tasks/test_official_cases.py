@@ -40,5 +40,5 @@ FOUND = cases()
 @pytest.mark.skipif(not FOUND, reason=f"no official cases under FLAB_CASES ({CASES})")
 @pytest.mark.parametrize(("metric", "variant", "case", "expected"), FOUND)
 def test_official_case(metric: str, variant: str, case: dict[str, Any], expected: float) -> None:
-    score = metrics.scorer(metric, variant)
-    assert score(Prediction(case["prediction"]), Targets(tuple(case["targets"]))) == expected, case["why"]
+    score = metrics.get(metric, variant)
+    assert score.outcome(Prediction(case["prediction"]), Targets(tuple(case["targets"]))).score == expected, case["why"]
