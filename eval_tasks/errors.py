@@ -35,3 +35,7 @@ class PartialSet(TaskError):
 
 class MissingTool(TaskError):
     """A program or package that a metric runs and that is not installed."""
+
+
+class ToolFailed(TaskError):
+    """A program that a metric runs and that did not do its work."""
