@@ -90,8 +90,9 @@ def _mean_of(task: Task, found: Sequence[Predicted]) -> Sequence[str]:
 
 
 def _part(items: Sequence[Item], outcomes: Sequence[Outcome | None], numbers: Sequence[int]) -> _Part:
-    pairs = [(items[number], outcome) for number in numbers if (outcome := outcomes[number]) is not None]
-    return _Part([item for item, _ in pairs], [outcome for _, outcome in pairs], len(numbers) - len(pairs))
+    found = [outcome for number in numbers if (outcome := outcomes[number]) is not None]
+    answered = [items[number] for number in numbers if outcomes[number] is not None]
+    return _Part(answered, found, len(numbers) - len(found))
 
 
 def _scores(name: MetricName, metric: Metric, label: str, part: _Part) -> dict[str, Score]:

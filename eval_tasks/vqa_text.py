@@ -8,23 +8,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache, lru_cache, wraps
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 REMEMBERED_LETTERS = 100
-REMEMBERED_TEXTS = 1 << 17
+REMEMBERED_TEXTS = 1 << 18
 
 
-def remembered(rule: Callable[[str], str]) -> Callable[[str], str]:
-    """The rule, with its results for short texts kept: people's answers repeat, and a megabyte is not worth its place."""
-    held = lru_cache(maxsize=REMEMBERED_TEXTS)(rule)
+class Remembered(dict[str, str]):
+    """A rule's results by text: people's answers repeat. Long texts are not kept, a full memory starts anew."""
 
-    @wraps(rule)
-    def apply(text: str) -> str:
-        return held(text) if len(text) <= REMEMBERED_LETTERS else rule(text)
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        super().__init__()
+        self._rule = rule
 
-    return apply
+    def __missing__(self, text: str) -> str:
+        made = self._rule(text)
+        if len(text) <= REMEMBERED_LETTERS:
+            if len(self) >= REMEMBERED_TEXTS:
+                self.clear()
+            self[text] = made
+        return made
 
 
 @cache
@@ -43,18 +48,11 @@ PERIODS_REMOVED: int = _tables()["period_max_removals"]
 COMMA_IN_NUMBER = re.compile(_tables()["comma_number_regex"])
 
 
-def plain(text: str) -> str:
-    """Line ends and tabs as blanks, none at the ends."""
+def _plain(text: str) -> str:
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
-@remembered
-def without_punctuation(text: str) -> str:
-    """Marks gone where one stands beside a blank or a comma within a number, blanks in their place otherwise.
-
-    QUIRK: a comma within a number anywhere decides about every mark; the period rule, meant to spare decimals, removes
-    any full stop that no digit follows.
-    """
+def _without_punctuation(text: str) -> str:
     made = text
     has_comma = COMMA_IN_NUMBER.search(text) is not None
     for mark in PUNCTUATION:
@@ -69,14 +67,29 @@ def with_digits(text: str, contractions: dict[str, str] = CONTRACTIONS) -> str:
     return " ".join(contractions.get(word, word) for word in words if word not in ARTICLES)
 
 
-@remembered
-def normalised(text: str) -> str:
-    """An answer after all steps of VQA's evaluation."""
-    return with_digits(without_punctuation(plain(text)))
+def _normalised(text: str) -> str:
+    return with_digits(_without_punctuation(_plain(text)))
 
 
-@remembered
-def evalai_normalised(text: str) -> str:
-    """An answer after mmf's `EvalAIAnswerProcessor`, which splits `'s` off and drops commas and question marks first."""
+def _evalai_normalised(text: str) -> str:
     word = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
-    return with_digits(without_punctuation(plain(word)))
+    return _normalised(word)
+
+
+# Looked up millions of times, so they are the memories themselves and no functions around them.
+
+plain: Callable[[str], str] = Remembered(_plain).__getitem__
+"""Line ends and tabs as blanks, none at the ends."""
+
+without_punctuation: Callable[[str], str] = Remembered(_without_punctuation).__getitem__
+"""Marks gone where one stands beside a blank or a comma within a number, blanks in their place otherwise.
+
+QUIRK: a comma within a number anywhere decides about every mark; the period rule, meant to spare decimals, removes any
+full stop that no digit follows.
+"""
+
+normalised: Callable[[str], str] = Remembered(_normalised).__getitem__
+"""An answer after all steps of VQA's evaluation."""
+
+evalai_normalised: Callable[[str], str] = Remembered(_evalai_normalised).__getitem__
+"""An answer after mmf's `EvalAIAnswerProcessor`, which splits `'s` off and drops commas and question marks first."""

@@ -16,22 +16,27 @@ from eval_tasks.vqa_text import evalai_normalised, normalised, plain, without_pu
 
 def gt_vision_lab(prediction: Prediction, targets: Targets) -> Outcome:
     """VQA's own evaluation. QUIRK: where all people agree nothing is normalised, not even the case of the answer."""
-    people = [plain(target) for target in targets.texts]
+    people = list(map(plain, targets.texts))
     read = normalised(prediction.text)
     if len(set(people)) > 1:
-        return _among([normalised(target) for target in people], read, read)
+        return _among(list(map(normalised, people)), read, read)
     return _among(people, plain(prediction.text), read)
 
 
 def gt_vision_lab_uploaded(prediction: Prediction, targets: Targets) -> Outcome:
-    """VQA's own evaluation of an answer that was normalised before, as authors do before they upload."""
+    """VQA's own evaluation of an answer that went through the EvalAI processor, as LLaVA's does before it is uploaded."""
+    return gt_vision_lab(Prediction(evalai_normalised(prediction.text)), targets)
+
+
+def gt_vision_lab_normalised(prediction: Prediction, targets: Targets) -> Outcome:
+    """VQA's own evaluation of an answer that went through its own normalisation, as OpenFlamingo's before it is uploaded."""
     return gt_vision_lab(Prediction(normalised(prediction.text)), targets)
 
 
 def evalai(prediction: Prediction, targets: Targets) -> Outcome:
     """TextVQA's evaluator in mmf (M4C), used by LLaVA and lmms-eval: both sides always through the EvalAI processor."""
     answer = evalai_normalised(prediction.text)
-    return _among([evalai_normalised(target) for target in targets.texts], answer, answer)
+    return _among(list(map(evalai_normalised, targets.texts)), answer, answer)
 
 
 def lavis(prediction: Prediction, targets: Targets) -> Outcome:
@@ -39,20 +44,20 @@ def lavis(prediction: Prediction, targets: Targets) -> Outcome:
     answer = normalised(prediction.text)
     people: Sequence[str] = targets.texts
     if len(set(people)) > 1:
-        people = [without_punctuation(target) for target in people]
+        people = list(map(without_punctuation, people))
     return _among(people, answer, answer)
 
 
 def openflamingo(prediction: Prediction, targets: Targets) -> Outcome:
-    """OpenFlamingo: both sides always normalised, the answer cut at its next question and first comma before."""
-    answer = normalised(postprocess.openflamingo_vqa(prediction.text))
-    return _among([normalised(target) for target in targets.texts], answer, answer)
+    """OpenFlamingo's evaluator: both sides always normalised. It cuts answers before (`postprocess`), which is not done here."""
+    answer = normalised(prediction.text)
+    return _among(list(map(normalised, targets.texts)), answer, answer)
 
 
 def idefics_m4(prediction: Prediction, targets: Targets) -> Outcome:
     """IDEFICS' evaluation code: both sides always normalised; a single target has to be equal."""
     answer = normalised(prediction.text)
-    people = [normalised(target) for target in targets.texts]
+    people = list(map(normalised, targets.texts))
     if len(people) == 1:
         return Outcome(float(answer == people[0]), answer)
     return _among(people, answer, answer)
@@ -83,6 +88,7 @@ def agreement(matching: int, people: int) -> float:
 VARIANTS = {
     "gt-vision-lab": each(gt_vision_lab),
     "gt-vision-lab-uploaded": each(gt_vision_lab_uploaded),
+    "gt-vision-lab-normalised": each(gt_vision_lab_normalised),
     "evalai": each(evalai),
     "lavis": each(lavis),
     "openflamingo": each(openflamingo),
