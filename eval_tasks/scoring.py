@@ -115,6 +115,7 @@ def _score(name: MetricName, key: str, label: str, figure: Figure, part: _Part, 
         n=len(figure.parts) or len(part.items),
         n_errors=part.errors,
         n_unparsed=unparsed,
+        unit=figure.unit,
     )
 
 

@@ -16,6 +16,12 @@ SCHEMA_VERSION = 1
 
 Status = Literal["running", "complete", "too many errors"]
 
+SHARE = "share"
+"""The unit of a score that is shown in percent: 0..1, or what is customarily shown times 100, like CIDEr."""
+
+POINTS = "points"
+"""The unit of a score that is shown as it stands."""
+
 ALL = "all"
 """The slice that holds every sample."""
 
@@ -37,6 +43,7 @@ class Score:
     n: int
     n_errors: int = 0
     n_unparsed: int = 0
+    unit: str = SHARE
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eval_tasks.errors import BadRow, UnknownTask
+from leaderboards.records import SHARE
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Figure:
     value: float | None
     parts: Sequence[float] = ()
     clusters: Sequence[str] = ()
+    unit: str = SHARE
 
 
 Rule = Callable[[Prediction, Targets], Outcome]
@@ -101,9 +103,9 @@ def mean(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Fig
     return {HEADLINE: mean_figure(scores, [item.document for item in items])}
 
 
-def mean_figure(values: Sequence[float], clusters: Sequence[str]) -> Figure:
+def mean_figure(values: Sequence[float], clusters: Sequence[str], unit: str = SHARE) -> Figure:
     """The mean of values, undefined where there are none."""
-    return Figure(sum(values) / len(values) if values else None, values, clusters)
+    return Figure(sum(values) / len(values) if values else None, values, clusters, unit)
 
 
 def ratio_figure(above: Sequence[float], below: Sequence[float], clusters: Sequence[str]) -> Figure:

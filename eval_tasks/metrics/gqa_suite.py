@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval_tasks.metrics import HEADLINE, Figure, Item, Metric, Outcome, mean_figure
+from leaderboards.records import POINTS
 
 COMMON = ("color", "material", "shape")
 """QUIRK: what a question of a `Common` type may be answered with, whatever its choices say."""
@@ -91,15 +92,16 @@ def _belongs(item: Item, kind: str) -> bool | None:
 def official(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
     """Accuracy, of binary and open questions too; consistency, validity, plausibility where all is known; distribution.
 
-    As in `eval.py` a mean over nothing is 0. The distribution score (lower is better) divides by zero there where no
-    balanced question has a group; it is undefined here.
+    As in `eval.py` a mean over none of the questions is 0. The distribution score, lower is better, divides by zero there
+    where no balanced question has a group; it is undefined here.
     """
     pairs = [(item, outcome) for item, outcome in zip(items, outcomes, strict=True) if outcome.read.is_counted]
 
     def over(value: Callable[[Item, Outcome], float | None]) -> Figure:
         known = [(found, item.document) for item, one in pairs if (found := value(item, one)) is not None]
-        figure = mean_figure([found for found, _ in known], [document for _, document in known])
-        return figure if known else Figure(0.0)
+        if pairs and not known:
+            return Figure(0.0)
+        return mean_figure([found for found, _ in known], [document for _, document in known])
 
     def accuracy(is_open: bool) -> Figure:
         return over(lambda item, one: one.score if (item.targets.facts["structural"] == "query") == is_open else None)
@@ -114,7 +116,7 @@ def official(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str,
         "consistency": over(lambda item, one: one.read.consistency) if has_entailed else unknown,
         "validity": over(lambda item, one: float(one.read.is_valid)) if has_choices else unknown,
         "plausibility": over(lambda item, one: float(one.read.is_plausible)) if has_choices else unknown,
-        "distribution": Figure(_distribution(pairs)),
+        "distribution": Figure(_distribution(pairs), unit=POINTS),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from eval_tasks.errors import BadRow
 from eval_tasks.metrics import (
     HEADLINE,
     Figure,
@@ -53,8 +54,15 @@ def shares(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, F
 def ratios(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
     """The ratio of the mean grades, which is not the mean of the ratios."""
     above = [outcome.score * HIGHEST for outcome in outcomes]
-    below = [float(item.targets.texts[0]) for item in items]
+    below = [_reference(item.targets) for item in items]
     return {HEADLINE: ratio_figure(above, below, [item.document for item in items])}
+
+
+def _reference(targets: Targets) -> float:
+    grade = _number(targets.texts[0]) if targets.texts else None
+    if grade is None:
+        raise BadRow(f"the reference answer's grade is {targets.texts!r}, not one number")
+    return grade
 
 
 def _number(text: str) -> float | None:

@@ -81,13 +81,13 @@ def _scaled(box: Box | None, targets: Targets, grid: float) -> Box | None:
 
 def qwen_vl(text: str, targets: Targets) -> Box | None:
     """`(x1,y1),(x2,y2)`, the first in the answer, in 999ths of the picture, as Qwen-VL's `evaluate_grounding.py` reads it."""
-    corners = _corners(text)
-    if corners is None:
+    found = corners(text)
+    if found is None:
         return None
     width, height = targets.fact("size")
     with np.errstate(all="ignore"):
         scale = np.array([width, height, width, height], np.float32)
-        x1, y1, x2, y2 = (np.array(corners).astype(np.float32) / np.float32(999) * scale).tolist()
+        x1, y1, x2, y2 = (np.array(found).astype(np.float32) / np.float32(999) * scale).tolist()
     return x1, y1, x2, y2
 
 
@@ -105,7 +105,7 @@ def written(read: Callable[[str, Targets], Box | None]) -> Metric:
     return each(rule, figures)
 
 
-def _corners(text: str) -> list[float] | None:
+def corners(text: str) -> list[float] | None:
     """The numbers of the first `(..),(..)` on a line, two and two; None where they are not."""
     for line in text.split("\n"):
         begin = line.find("(")

@@ -47,7 +47,7 @@ def extraction(prediction: Prediction, targets: Targets) -> Outcome:
         found = text
     elif kind in ("integer", "float"):
         found = _typed(text, kind)
-    found = _quoted(text) if found is None else found
+    found = quoted(text) if found is None else found
     return Outcome(0.0, None, NEEDS_A_JUDGE) if found is None else Outcome(1.0, found)
 
 
@@ -85,7 +85,7 @@ def _typed(text: str, kind: str) -> str | None:
         return None
 
 
-def _quoted(text: str) -> str | None:
+def quoted(text: str) -> str | None:
     """What the pattern `The answer is "(.*)"\\.` finds: on the first line that has both ends, up to its last one."""
     for line in text.split("\n"):
         begin = line.find(QUOTED)

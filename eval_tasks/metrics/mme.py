@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from eval_tasks.metrics import HEADLINE, Figure, Item, Outcome, Prediction, Targets, each, mean_figure
+from leaderboards.records import POINTS
 
-POINTS = 100.0
+FULL = 100.0
 OTHER = "neither yes nor no"
 
 
@@ -36,12 +37,12 @@ def figures(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, 
     pictures = Counter(category for category, _ in right)
     questions = Counter(item.slices.get("category", "") for item in items)
     parts = [
-        POINTS * len(right) * (sum(scores) / questions[category] + all(scores) / pictures[category])
+        FULL * len(right) * (sum(scores) / questions[category] + all(scores) / pictures[category])
         for (category, _), scores in right.items()
     ]
     documents = [document for _, document in right]
     return {
-        HEADLINE: mean_figure(parts, documents),
+        HEADLINE: mean_figure(parts, documents, POINTS),
         "accuracy": mean_figure([outcome.score for outcome in outcomes], [item.document for item in items]),
         "accuracy_plus": mean_figure([float(all(scores)) for scores in right.values()], documents),
     }

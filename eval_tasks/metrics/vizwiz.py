@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from eval_tasks.errors import BadRow
 from eval_tasks.metrics import Figure, Item, Outcome, Prediction, Targets, each, mean, mean_figure, vqa_accuracy
 from eval_tasks.vqa_text import CONTRACTIONS, normalised, plain, with_digits, without_punctuation
 
@@ -36,6 +37,8 @@ def openflamingo(prediction: Prediction, targets: Targets) -> Outcome:
     people = [normalised(text) for text in targets.texts]
     sure: Sequence[str] = targets.facts.get("answer_confidence", [""] * len(people))
     matching = people.count(answer)
+    if len(sure) != len(people):
+        raise BadRow(f"{len(people)} answers have {len(sure)} confidences")
     same = Counter(zip(people, sure, strict=True))
     total = sum(count * min(1, (matching - count * (text == answer)) / 3) for (text, _), count in same.items())
     return Outcome(total / len(people) if people else 0.0, answer)

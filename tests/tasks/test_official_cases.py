@@ -45,7 +45,8 @@ def tokenised_at_once() -> None:
     """One Java process for the texts of all cases."""
     texts: list[str] = []
     for file, case in FOUND:
-        if official_cases.rows()[file, case["variant"], ""].metric == "captions":
+        row = official_cases.rows().get((file, case["variant"], ""))
+        if row is not None and row.metric == "captions":
             for item in official_cases.items(file, case):
                 texts += [item.prediction.text, *item.targets.texts]
     if texts:
