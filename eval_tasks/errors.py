@@ -27,3 +27,15 @@ class PromptMismatch(TaskError):
 
 class BadPredictions(TaskError):
     """A file of predictions that cannot be read or joined with the task's targets."""
+
+
+class PartialSet(TaskError):
+    """A part of a benchmark under a metric that is only defined on all of it."""
+
+
+class MissingTool(TaskError):
+    """A program or package that a metric runs and that is not installed."""
+
+
+class ToolFailed(TaskError):
+    """A program that a metric runs and that did not do its work."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
 from eval_tasks.phrasing import Wording
+from eval_tasks.scoring import check
 from eval_tasks.shots import SELECTIONS, pick
 from eval_tasks.task import Sample, Task, check_options
 from flamingo_lab.errors import BadImage, BadPrompt
@@ -20,7 +21,10 @@ from flamingo_lab.prompt import Prompt
 
 @dataclass(frozen=True)
 class Settings:
-    """How a task is asked. None leaves a choice to the task; `options` are the task's own flags."""
+    """How a task is asked. None leaves a choice to the task; `options` are the task's own flags.
+
+    `allow_partial` lets a limited run be scored by a metric that is another figure on a part of the questions.
+    """
 
     num_fewshot: int = 0
     shot_selection: str = "random"
@@ -33,6 +37,7 @@ class Settings:
     options: frozenset[str] = field(default_factory=frozenset[str])
     decoding: Decoding | None = None
     max_new_tokens: int | None = None
+    allow_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def plan(model: Model, task: Task, settings: Settings) -> Plan:
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     check_options(task, settings.options)
+    check(task, settings.limit, settings.allow_partial)
     wording = task.wording(settings.wording)
     # Altered before the limit, so that a question is the same however many are asked.
     samples = task.altered(task.samples(split, settings.data), settings.seed, settings.options)[: settings.limit]
@@ -174,7 +180,7 @@ def _identity(asked: Asked, decoding: Decoding) -> Mapping[str, Any]:
     known = asked.sent is not None
     return {
         "id": asked.sample.id,
-        "targets": asked.sample.targets,
+        "targets": [asked.sample.targets, asked.sample.choices, sorted(asked.sample.facts.items())],
         "slices": sorted(asked.sample.slices.items()),
         "document": asked.sample.document,
         "images": [image.digest for image in request.prompt.images] if known else str(asked.error),

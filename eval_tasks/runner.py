@@ -14,15 +14,14 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from eval_tasks import metrics
 from eval_tasks.errors import PromptMismatch
-from eval_tasks.metrics import Prediction, Targets
+from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan
-from eval_tasks.scoring import overall
+from eval_tasks.scoring import mark
 from eval_tasks.task import Task
 from flamingo_lab.model import Answer, Failure, Model
 from leaderboards.journal import Journal
-from leaderboards.records import Run, SampleRecord
+from leaderboards.records import Run, SampleRecord, Score
 from leaderboards.store import Store
 
 Progress = Callable[[int, int, int], None]
@@ -60,8 +59,16 @@ def run(
         planned_at = time.perf_counter()
         answers = _answers(model, making, folder.journal, progress)
         answered_at = time.perf_counter()
-        samples = [_sample(making, record.run_id, asked, answers[asked.sample.id]) for asked in making.asked]
-        finished = _closed(record, making, samples, answers)
+        items = [_item(asked, answers[asked.sample.id]) for asked in making.asked]
+        marked = {str(name): mark(name, items, making.task.mean_of) for name in making.task.metrics}
+        samples = [
+            _sample(
+                record.run_id, asked, answers[asked.sample.id], {key: one.outcomes[n] for key, one in marked.items()}
+            )
+            for n, asked in enumerate(making.asked)
+        ]
+        scores = tuple(score for one in marked.values() for score in one.scores)
+        finished = _closed(record, making, samples, answers, scores)
         stages = {
             "plan": planned_at - began,
             "answer": answered_at - planned_at,
@@ -124,15 +131,24 @@ def _from_line(held: Mapping[str, Any]) -> Answer:
     return Answer(**fields)
 
 
-def _sample(making: Plan, run_id: str, asked: Asked, answer: Answer) -> SampleRecord:
-    """The record of one sample. The answer is stripped once, here; the raw text is kept beside it."""
+def _item(asked: Asked, answer: Answer) -> Item:
+    """A question with its answer, which is stripped once, here."""
+    sample, scores = asked.sample, answer.option_logprobs
+    return Item(
+        prediction=Prediction(answer.text.strip(), None if scores is None else tuple((score,) for score in scores)),
+        targets=Targets(sample.targets, sample.choices, sample.facts),
+        id=sample.id,
+        document=sample.document,
+        slices=sample.slices,
+        has_answer=answer.error is None,
+    )
+
+
+def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Outcome | None]) -> SampleRecord:
+    """The record of one sample: the raw text of the answer is kept beside the stripped one, which was scored."""
     sample = asked.sample
     failed = answer.error is not None
-    text = answer.text.strip()
-    scores = {
-        str(name): metrics.scorer(name.metric, name.variant)(Prediction(text), Targets(sample.targets))
-        for name in making.task.metrics
-    }
+    known = {key: outcome for key, outcome in outcomes.items() if outcome is not None}
     images = asked.request.prompt.images
     return SampleRecord(
         run_id=run_id,
@@ -146,10 +162,10 @@ def _sample(making: Plan, run_id: str, asked: Asked, answer: Answer) -> SampleRe
         prompt=asked.sent.text if asked.sent else "",
         shot_ids=[shot.id for shot in asked.shots],
         answer_raw=None if failed else answer.text,
-        answer=None if failed else text,
+        answer=None if failed else answer.text.strip(),
         logprob=answer.logprob,
         option_logprobs=answer.option_logprobs,
-        scores={} if failed else scores,
+        scores={key: outcome.score for key, outcome in known.items()},
         slices=sample.slices,
         error_kind=answer.error.kind if answer.error else None,
         error=answer.error.message if answer.error else None,
@@ -158,6 +174,7 @@ def _sample(making: Plan, run_id: str, asked: Asked, answer: Answer) -> SampleRe
         n_images=answer.images,
         seconds=answer.seconds,
         trace=None if answer.trace is None else json.dumps(answer.trace),
+        problems={key: outcome.problem for key, outcome in known.items() if outcome.problem},
     )
 
 
@@ -198,7 +215,13 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
     )
 
 
-def _closed(record: Run, making: Plan, samples: Sequence[SampleRecord], answers: Mapping[str, Answer]) -> Run:
+def _closed(
+    record: Run,
+    making: Plan,
+    samples: Sequence[SampleRecord],
+    answers: Mapping[str, Answer],
+    scores: tuple[Score, ...],
+) -> Run:
     """The record with its scores and counts."""
     errors = sum(sample.error_kind is not None for sample in samples)
     is_over = errors > making.settings.max_error_rate * len(samples)
@@ -207,7 +230,7 @@ def _closed(record: Run, making: Plan, samples: Sequence[SampleRecord], answers:
         record,
         status="too many errors" if is_over else "complete",
         finished=_now(),
-        scores=overall(making.task, samples),
+        scores=scores,
         n_errors=errors,
         prompt_tokens=sum(answer.prompt_tokens for answer in found),
         generated_tokens=sum(len(answer.token_ids) for answer in found),

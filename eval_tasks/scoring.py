@@ -1,60 +1,85 @@
-"""From scored samples to a run's scores, and from a file of predictions made elsewhere to scores."""
+"""From answered questions to a set's scores, and from a file of predictions made elsewhere to scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eval_tasks import metrics
-from eval_tasks.metrics import Prediction, Targets
+from eval_tasks.errors import PartialSet
+from eval_tasks.metrics import HEADLINE, Figure, Item, Metric, Outcome, Prediction, Targets
 from eval_tasks.predictions import Predicted, read
 from eval_tasks.task import MetricName, Task
-from leaderboards.records import ALL, SampleRecord, Score
+from leaderboards.records import ALL, Score
 from leaderboards.statistics import Interval, interval, mean_of
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a score is made of: one answer's value under one metric, its cluster, its slices; None for an error."""
+class Marked:
+    """A set under one metric: each item's outcome, None without an answer; the set's scores, then those of its slices."""
 
-    value: float | None
-    document: str
-    slices: Mapping[str, str]
-
-
-def overall(task: Task, samples: Sequence[SampleRecord]) -> tuple[Score, ...]:
-    """The scores of all metrics on the whole and on every slice."""
-
-    def scored(name: MetricName) -> list[Scored]:
-        return [Scored(sample.scores.get(str(name)), sample.document, sample.slices) for sample in samples]
-
-    return tuple(score for name in task.metrics for score in scores(name, scored(name), task.mean_of))
+    outcomes: Sequence[Outcome | None]
+    scores: Sequence[Score]
 
 
-def scores(name: MetricName, items: Sequence[Scored], mean_of_slices: Sequence[str] = ()) -> list[Score]:
+@dataclass(frozen=True)
+class _Part:
+    """A slice of a set: its answered items with their outcomes, and how many have no answer."""
+
+    items: Sequence[Item]
+    outcomes: Sequence[Outcome]
+    errors: int
+
+
+def check(task: Task, limit: int | None, allow_partial: bool) -> None:
+    """Refuse, before anything is loaded or asked, what could not be scored in the end.
+
+    Raises `MissingTool` for a metric whose tools are not installed, and `PartialSet` for a limited run under a metric
+    whose value on a part of a benchmark is another figure.
+    """
+    for name in task.metrics:
+        metric = metrics.get(name.metric, name.variant)
+        metric.check()
+        if metric.needs_all and limit is not None and not allow_partial:
+            raise PartialSet(
+                f"{task.name}: {name} on a part of the questions is another figure than on all of them; leave --limit "
+                "away, or accept that with --allow-partial"
+            )
+
+
+def mark(name: MetricName, items: Sequence[Item], mean_of_slices: Sequence[str] = ()) -> Marked:
     """One metric on the whole, then on every slice. With `mean_of_slices`, all present, the whole is their mean."""
-    slices: dict[str, list[Scored]] = {}
-    for item in items:
+    metric = metrics.get(name.metric, name.variant)
+    answered = [item for item in items if item.has_answer]
+    given = iter(metric.outcomes(answered))
+    outcomes = [next(given) if item.has_answer else None for item in items]
+    slices: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
         for key, value in item.slices.items():
-            slices.setdefault(f"{key}={value}", []).append(item)
-    measured = {label: _measure(held) for label, held in slices.items()}
-    parts = [measured.get(label) for label in mean_of_slices]
-    known = [part for part in parts if part is not None]
-    whole = mean_of(known) if parts and len(known) == len(parts) else _measure(items)
-    return [
-        _score(name, label, held, found)
-        for label, held, found in [(ALL, items, whole), *((label, slices[label], measured[label]) for label in slices)]
-    ]
+            slices.setdefault(f"{key}={value}", []).append(number)
+    parts = {label: _part(items, outcomes, numbers) for label, numbers in slices.items()}
+    whole = _part(items, outcomes, range(len(items)))
+    by_slice = {label: _scores(name, metric, label, part) for label, part in parts.items()}
+    overall = _scores(name, metric, ALL, whole)
+    if mean_of_slices:
+        overall = {
+            key: _mean(one, [by_slice.get(label, {}).get(key) for label in mean_of_slices])
+            for key, one in overall.items()
+        }
+    return Marked(outcomes, [score for found in (overall, *by_slice.values()) for score in found.values()])
 
 
 def score_file(
     task: Task, name: MetricName, files: Sequence[Path], annotations: Sequence[Path], data: Path | None
-) -> list[Score]:
+) -> Sequence[Score]:
     """Scores of predictions made elsewhere; answers are taken as they stand, nothing is stripped."""
     found = read(task, files, annotations, data)
-    score = metrics.scorer(name.metric, name.variant)
-    return scores(name, [_scored(score, one) for one in found], _mean_of(task, found))
+    items = [
+        Item(Prediction(one.answer), Targets(one.targets), str(number), one.document, one.slices)
+        for number, one in enumerate(found)
+    ]
+    return mark(name, items, _mean_of(task, found)).scores
 
 
 def _mean_of(task: Task, found: Sequence[Predicted]) -> Sequence[str]:
@@ -64,25 +89,49 @@ def _mean_of(task: Task, found: Sequence[Predicted]) -> Sequence[str]:
     return sorted({f"{key}={value}" for one in found for key, value in one.slices.items()})
 
 
-def _scored(score: Callable[[Prediction, Targets], float], one: Predicted) -> Scored:
-    return Scored(score(Prediction(one.answer), Targets(one.targets)), one.document, one.slices)
+def _part(items: Sequence[Item], outcomes: Sequence[Outcome | None], numbers: Sequence[int]) -> _Part:
+    found = [outcome for number in numbers if (outcome := outcomes[number]) is not None]
+    answered = [items[number] for number in numbers if outcomes[number] is not None]
+    return _Part(answered, found, len(numbers) - len(found))
 
 
-def _measure(items: Sequence[Scored]) -> Interval | None:
-    known = [(item.value, item.document) for item in items if item.value is not None]
-    return interval([value for value, _ in known], [document for _, document in known]) if known else None
+def _scores(name: MetricName, metric: Metric, label: str, part: _Part) -> dict[str, Score]:
+    """A metric's figures on a slice. `n` counts what a figure is the mean of, which may be groups of questions."""
+    unparsed = sum(outcome.problem != "" for outcome in part.outcomes)
+    figures = metric.figures(part.items, part.outcomes)
+    return {key: _score(name, key, label, figure, part, unparsed) for key, figure in figures.items()}
 
 
-def _score(name: MetricName, label: str, items: Sequence[Scored], found: Interval | None) -> Score:
-    errors = sum(item.value is None for item in items)
+def _score(name: MetricName, key: str, label: str, figure: Figure, part: _Part, unparsed: int) -> Score:
+    found = interval(figure.parts, figure.clusters) if len(figure.parts) and figure.value is not None else None
     return Score(
-        metric=name.metric,
+        metric=name.metric if key == HEADLINE else f"{name.metric}.{key}",
         variant=name.variant,
         slice=label,
-        value=found.value if found else None,
+        value=figure.value,
         low=found.low if found else None,
         high=found.high if found else None,
         stderr=found.stderr if found else None,
-        n=len(items) - errors,
-        n_errors=errors,
+        n=len(figure.parts) or len(part.items),
+        n_errors=part.errors,
+        n_unparsed=unparsed,
+        unit=figure.unit,
     )
+
+
+def _mean(whole: Score, parts: Sequence[Score | None]) -> Score:
+    """The whole with the unweighted mean of its parts' values; as it stands where a part has none."""
+    known = [part for part in parts if part is not None and part.value is not None]
+    if len(known) < len(parts):
+        return whole
+    intervals = [_interval(part) for part in known]
+    if any(one is None for one in intervals):
+        value = sum(part.value for part in known if part.value is not None) / len(known)
+        return replace(whole, value=value, low=None, high=None, stderr=None)
+    return replace(whole, **mean_of([one for one in intervals if one is not None])._asdict())
+
+
+def _interval(score: Score) -> Interval | None:
+    if score.value is None or score.low is None or score.high is None or score.stderr is None:
+        return None
+    return Interval(score.value, score.low, score.high, score.stderr)

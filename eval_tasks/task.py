@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eval_tasks.errors import UnknownTask
 from eval_tasks.phrasing import Wording
@@ -21,7 +21,7 @@ class Sample:
     """A question with its pictures and right answers.
 
     `document` names what other questions may share (a picture, a page): shots never come from it, and intervals treat
-    its questions as dependent.
+    its questions as dependent. `facts` is what the task's metrics need besides targets and choices.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Sample:
     document: str
     choices: tuple[str, ...] = ()
     slices: Mapping[str, str] = field(default_factory=dict[str, str])
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def shot(self, wording: Wording) -> Shot:
         """This sample as a worked example."""

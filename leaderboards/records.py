@@ -16,6 +16,12 @@ SCHEMA_VERSION = 1
 
 Status = Literal["running", "complete", "too many errors"]
 
+SHARE = "share"
+"""The unit of a score that is shown in percent: 0..1, or what is customarily shown times 100, like CIDEr."""
+
+POINTS = "points"
+"""The unit of a score that is shown as it stands."""
+
 ALL = "all"
 """The slice that holds every sample."""
 
@@ -37,6 +43,7 @@ class Score:
     n: int
     n_errors: int = 0
     n_unparsed: int = 0
+    unit: str = SHARE
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,10 @@ class Run:
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """One question of a run: what was asked, as sent, what came back, and what it scored."""
+    """One question of a run: what was asked, as sent, what came back, and what it scored.
+
+    `problems` says, for each metric that could read nothing in the answer, why.
+    """
 
     run_id: str
     sample_id: str
@@ -131,6 +141,7 @@ class SampleRecord:
     n_images: int
     seconds: float
     trace: str | None
+    problems: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def sample_schema() -> pa.Schema:
@@ -145,6 +156,7 @@ def sample_schema() -> pa.Schema:
         "option_logprobs": pa.list_(pa.float64()),
         "scores": pa.map_(text, pa.float64()),
         "slices": pa.map_(text, text),
+        "problems": pa.map_(text, text),
     }
     named = [(one.name, types.get(one.name, text)) for one in fields(SampleRecord)]
     return pa.schema(named, metadata={"schema_version": str(SCHEMA_VERSION)})
@@ -158,4 +170,5 @@ def samples_table(samples: Sequence[SampleRecord]) -> pa.Table:
     for row in rows:
         row["scores"] = list(row["scores"].items())
         row["slices"] = list(row["slices"].items())
+        row["problems"] = list(row["problems"].items())
     return pa.Table.from_pylist(rows, schema=sample_schema())

@@ -15,6 +15,8 @@ Z = 1.959963984540054
 
 RESAMPLES = 2_000
 BOOTSTRAP_SEED = 0
+KINDS_ARE_FEW = 10
+"""Clusters for each kind of them, from which on drawing by kind is faster."""
 
 
 class Interval(NamedTuple):
@@ -67,14 +69,24 @@ def design_effect(values: NDArray[np.float64], groups: NDArray[np.int64]) -> flo
 
 
 def bootstrap(values: NDArray[np.float64], groups: NDArray[np.int64]) -> Interval:
-    """Percentile bootstrap of the mean over clusters (Efron 1979), from a fixed seed."""
-    count = int(groups.max()) + 1
+    """Percentile bootstrap of the mean over clusters (Efron 1979), from a fixed seed.
+
+    Where scores take few values, clusters with the same total and size are drawn together, as how many of them a
+    resample holds: the same distribution, in a hundredth of the time.
+    """
     totals, sizes = np.bincount(groups, weights=values), np.bincount(groups)
+    count = len(totals)
+    kinds, held = np.unique(np.stack([totals, sizes]), axis=1, return_counts=True)
+    are_few = KINDS_ARE_FEW * len(held) < count
     random = np.random.default_rng(BOOTSTRAP_SEED)
     means = np.empty(RESAMPLES)
     for number in range(RESAMPLES):
-        drawn = random.integers(count, size=count)
-        means[number] = totals[drawn].sum() / sizes[drawn].sum()
+        if are_few:
+            drawn = random.multinomial(count, held / count)
+            means[number] = drawn @ kinds[0] / (drawn @ kinds[1])
+        else:
+            drawn = random.integers(count, size=count)
+            means[number] = totals[drawn].sum() / sizes[drawn].sum()
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(values.mean()), float(low), float(high), float(means.std(ddof=1)))
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from leaderboards.records import Run, Score
+from leaderboards.records import SHARE, Run, Score
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +34,7 @@ class Row:
     n: int
     n_errors: int
     n_unparsed: int
+    unit: str
     num_fewshot: int
     seconds: float
     questions_per_second: float | None
@@ -60,17 +61,21 @@ def _row(run: Run, score: Score) -> Row:
     )
 
 
-def shown(row: Row) -> str:
-    """A row's score in percent; two decimals where the interval is narrower than one shows."""
-    if row.value is None or row.low is None or row.high is None:
+def shown(score: Row | Score, digits: int | None = None) -> str:
+    """A score with its interval, where it has one, as `96.4 [96.0, 96.8]`: shares in percent, points as they stand.
+
+    Without `digits` two decimals where the interval is narrower than one shows, otherwise one.
+    """
+    if score.value is None:
         return "–"
-    return percent(row.value, row.low, row.high, digits=1 if row.high - row.low >= 0.01 else 2)
-
-
-def percent(value: float, low: float, high: float, *, digits: int) -> str:
-    """A share with its interval as `96.4 [96.0, 96.8]`."""
-    texts = [f"{100 * number:.{digits}f}" for number in (value, low, high)]
-    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+    factor = 100 if score.unit == SHARE else 1
+    value = factor * score.value
+    if score.low is None or score.high is None:
+        return f"{value:.{1 if digits is None else digits}f}"
+    low, high = factor * score.low, factor * score.high
+    if digits is None:
+        digits = 1 if high - low >= 1 else 2
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def duration(seconds: float) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from eval_tasks.metrics import Prediction, Targets
+from eval_tasks.metrics import Outcome, Prediction, Targets, each
 
 
-def strip_lower(prediction: Prediction, targets: Targets) -> float:
+def strip_lower(prediction: Prediction, targets: Targets) -> Outcome:
     """1 where an answer is equal after strip and lower, no other rule (Qwen-VL, `evaluate_exact_match_accuracy`)."""
     answer = prediction.text.strip().lower()
-    return float(any(answer == target.strip().lower() for target in targets.texts))
+    return Outcome(float(any(answer == target.strip().lower() for target in targets.texts)), answer)
 
 
-VARIANTS = {"strip-lower": strip_lower}
+VARIANTS = {"strip-lower": each(strip_lower)}

@@ -5,9 +5,7 @@ The paper published no scorer. `pix2struct` is the accepted one; the others are 
 
 from __future__ import annotations
 
-import re
-
-from eval_tasks.metrics import Prediction, Targets
+from eval_tasks.metrics import Outcome, Prediction, Targets, each
 
 TOLERANCE = 0.05
 
@@ -30,42 +28,53 @@ def is_close(answer: str, target: str) -> bool:
     return answer.lower() == target.lower()
 
 
-def pix2struct(prediction: Prediction, targets: Targets) -> float:
+def pix2struct(prediction: Prediction, targets: Targets) -> Outcome:
     """The scorer released with Pix2Struct (google-research/pix2struct, `metrics.py`): the best of the targets."""
-    return float(any(is_close(prediction.text, target) for target in targets.texts))
+    return Outcome(float(any(is_close(prediction.text, target) for target in targets.texts)))
 
 
-def qwen_vl(prediction: Prediction, targets: Targets) -> float:
+def qwen_vl(prediction: Prediction, targets: Targets) -> Outcome:
     """Qwen-VL's call of the same rule (`eval_mm/evaluate_vqa.py`).
 
     QUIRK: the arguments change places there, so the 5 % are of the answer. The answer is stripped.
     """
-    return float(any(is_close(target, prediction.text.strip()) for target in targets.texts))
+    answer = prediction.text.strip()
+    return Outcome(float(any(is_close(target, answer) for target in targets.texts)), answer)
 
 
-def idefics_m4(prediction: Prediction, targets: Targets) -> float:
-    """The rule of IDEFICS' evaluation code.
+def idefics_m4(prediction: Prediction, targets: Targets) -> Outcome:
+    """The rule of IDEFICS' evaluation code (m4 `open_ended_vqa_metrics.py`).
 
     Full stops at the ends go, number words become digits and commas vanish wherever they stand; case counts. QUIRK: the
     error is not taken as a share of the target's size but of the target, so any number is right for a negative one; 5 %
-    itself is wrong; only the first target is looked at.
+    itself is wrong; a number is compared with the first target that is one, and nothing after it.
     """
-    return float(_is_close_m4(_plain(prediction.text), _plain(targets.texts[0])))
+    answer = _plain(prediction.text)
+    value = number_m4(answer)
+    is_right = False
+    for target in map(_plain, targets.texts):
+        right = number_m4(target)
+        if right is None:
+            is_right = is_right or answer == target
+        elif value is not None:
+            is_right = value == right if right == 0 else is_right or abs(value - right) / right < TOLERANCE
+            break
+    return Outcome(float(is_right), answer)
+
+
+def number_m4(text: str) -> float | None:
+    """The value of a text that is a number, with no rule for percentages."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _plain(text: str) -> str:
     text = text.strip(".")
     for value, word in enumerate(NUMBER_WORDS):
         text = text.replace(word, str(value))
-    return re.sub(",", "", text)
+    return text.replace(",", "")
 
 
-def _is_close_m4(answer: str, target: str) -> bool:
-    try:
-        value, right = float(answer), float(target)
-    except ValueError:
-        return answer == target
-    return value == right if right == 0 else abs(value - right) / right < TOLERANCE
-
-
-VARIANTS = {"pix2struct": pix2struct, "qwen-vl": qwen_vl, "idefics-m4": idefics_m4}
+VARIANTS = {"pix2struct": each(pix2struct), "qwen-vl": each(qwen_vl), "idefics-m4": each(idefics_m4)}

@@ -57,10 +57,13 @@ def evaluate(
     top_p: Annotated[float, typer.Option(help="Draw from this share of the probability.")] = 1.0,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer; the task's own by default.")] = None,
     max_error_rate: Annotated[float, typer.Option(min=0, max=1, help="More errors than this share: exit 3.")] = 0.01,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Let --limit cut sets whose metrics need all questions.")
+    ] = False,
     json: options.Json = False,
 ) -> int:
     """Ask a model the questions of tasks. Interrupted at any moment, the same command goes on."""
-    from eval_tasks import task
+    from eval_tasks import scoring, task
     from eval_tasks.plan import Settings
     from leaderboards import table
     from leaderboards.store import Store
@@ -79,9 +82,11 @@ def evaluate(
         options=frozenset(task_option or ()),
         decoding=_decoding(beams, length_penalty, temperature, top_p, seed),
         max_new_tokens=max_new_tokens,
+        allow_partial=allow_partial,
     )
     for one in chosen:
         task.check_options(one, settings.options)
+        scoring.check(one, limit, allow_partial)
     parts = options.Parts(weights, vision, language_model, base, owlvit, download)
     loaded = options.load(model, parts, device, dtype)
     runs = [_run(loaded, one, settings, store) for one in chosen]

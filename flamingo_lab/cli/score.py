@@ -51,6 +51,5 @@ def score(
         sys.stdout.writelines(jsons.dumps({"task": task} | asdict(one)) + "\n" for one in scores)
         return
     for one in scores:
-        if one.value is not None and one.low is not None and one.high is not None:
-            shown = table.percent(one.value, one.low, one.high, digits=2)
-            print(f"{one.slice:<24} {name}  {shown}  n {one.n:,}")
+        label = f"{one.metric}/{one.variant}"
+        print(f"{one.slice:<24} {label}  {table.shown(one, digits=2)}  n {one.n:,}")

@@ -69,9 +69,7 @@ def task(name: Name, json: options.Json = False) -> None:
         "source": found.source,
         "licence": found.licence,
         "splits": ", ".join(found.splits),
-        "metrics": {
-            str(one): (metrics.scorer(one.metric, one.variant).__doc__ or "").split("\n")[0] for one in found.metrics
-        },
+        "metrics": {str(one): metrics.get(one.metric, one.variant).about for one in found.metrics},
         "wordings": {wording.name: wording.question for wording in found.wordings},
         "options": dict(found.options),
         "overall": f"mean of {', '.join(found.mean_of)}" if found.mean_of else "mean over all questions",

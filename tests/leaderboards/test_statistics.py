@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
+from leaderboards import statistics
 from leaderboards.statistics import Interval, interval, mean_of, wilson
 
 
@@ -65,3 +66,15 @@ def test_the_mean_of_parts_has_the_error_of_independent_parts() -> None:
     assert found.value == pytest.approx(0.85)
     assert found.stderr == pytest.approx(0.01 / 2**0.5)
     assert found.low < 0.85 < found.high
+
+
+def test_drawing_clusters_by_kind_gives_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    values = random.choice([0.0, 0.3, 0.6, 0.9, 1.0], 4000)
+    groups = np.repeat(np.arange(1000), 4)
+    by_kind = statistics.bootstrap(values, groups)
+    monkeypatch.setattr(statistics, "KINDS_ARE_FEW", len(values))
+    one_by_one = statistics.bootstrap(values, groups)
+    assert by_kind.low != one_by_one.low
+    # Both ends and the spread within the noise of 2,000 resamples.
+    assert by_kind == pytest.approx(one_by_one, abs=0.15 * one_by_one.stderr)

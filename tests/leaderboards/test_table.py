@@ -10,6 +10,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from leaderboards import table
+from leaderboards.records import POINTS
 from tests.leaderboards.test_store import RUN, SCORE
 
 PROMISED = {
@@ -24,6 +25,12 @@ NARROW = replace(SCORE, value=0.99969, low=0.99905, high=0.9999)
 def test_a_score_has_as_many_digits_as_its_interval_deserves() -> None:
     rows = table.rows([RUN, replace(RUN, scores=(NARROW,)), replace(RUN, scores=(replace(SCORE, value=None),))])
     assert [table.shown(row) for row in rows] == ["50.0 [10.0, 90.0]", "99.97 [99.91, 99.99]", "–"]
+
+
+def test_points_and_scores_without_an_interval_are_shown_as_they_stand() -> None:
+    points = replace(SCORE, value=1531.32, low=1410.37, high=1656.1, unit=POINTS)
+    bare = replace(SCORE, value=0.3769, low=None, high=None)
+    assert [table.shown(one) for one in (points, bare)] == ["1531.3 [1410.4, 1656.1]", "37.7"]
 
 
 def test_every_form_holds_the_same_rows() -> None:

@@ -1,0 +1,75 @@
+"""Grades that a judge gave, gathered to a score; the answer's text is its grade (MM-Vet, LLaVA-Bench).
+
+Several gradings of one answer are several items; the slice `grading` of each says which it belongs to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from eval_tasks.errors import BadRow
+from eval_tasks.metrics import (
+    HEADLINE,
+    Figure,
+    Item,
+    Outcome,
+    Prediction,
+    Targets,
+    each,
+    mean,
+    ratio_figure,
+)
+
+NO_GRADE = "no grade"
+HIGHEST = 10.0
+"""LLaVA-Bench's judge grades from 1 to 10."""
+
+
+def share(prediction: Prediction, targets: Targets) -> Outcome:
+    """The mean grade, each between 0 and 1 (MM-Vet)."""
+    grade = _number(prediction.text)
+    return Outcome(0.0, None, NO_GRADE) if grade is None or not 0 <= grade <= 1 else Outcome(grade, grade)
+
+
+def ratio(prediction: Prediction, targets: Targets) -> Outcome:
+    """The mean grade over the mean of those that the reference answers got, which are the targets (LLaVA-Bench)."""
+    grade = _number(prediction.text)
+    if grade is None or not 0 <= grade <= HIGHEST:
+        return Outcome(0.0, None, NO_GRADE)
+    return Outcome(grade / HIGHEST, grade)
+
+
+def shares(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
+    """The mean, and the standard deviation between the means of the gradings."""
+    gradings: dict[str, list[float]] = {}
+    for item, outcome in zip(items, outcomes, strict=True):
+        gradings.setdefault(item.slices.get("grading", ""), []).append(outcome.score)
+    means = [sum(scores) / len(scores) for scores in gradings.values()]
+    centre = sum(means) / len(means) if means else 0.0
+    spread = math.sqrt(sum((one - centre) ** 2 for one in means) / len(means)) if len(means) > 1 else None
+    return {**mean(items, outcomes), "std": Figure(spread)}
+
+
+def ratios(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
+    """The ratio of the mean grades, which is not the mean of the ratios."""
+    above = [outcome.score * HIGHEST for outcome in outcomes]
+    below = [_reference(item.targets) for item in items]
+    return {HEADLINE: ratio_figure(above, below, [item.document for item in items])}
+
+
+def _reference(targets: Targets) -> float:
+    grade = _number(targets.texts[0]) if targets.texts else None
+    if grade is None:
+        raise BadRow(f"the reference answer's grade is {targets.texts!r}, not one number")
+    return grade
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+VARIANTS = {"mean": each(share, shares), "ratio": each(ratio, ratios)}

@@ -1,0 +1,51 @@
+"""MME: two yes/no questions a picture; a category is worth 100 acc + 100 acc+, in points (Fu et al. 2023).
+
+The figure is the sum over the categories that a set holds (the slice `category` of its items), so that of the slice
+`part=perception` is the published one, at most 2000. acc+ is the share of pictures with all questions right.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from eval_tasks.metrics import HEADLINE, Figure, Item, Outcome, Prediction, Targets, each, mean_figure
+from leaderboards.records import POINTS
+
+FULL = 100.0
+OTHER = "neither yes nor no"
+
+
+def official(prediction: Prediction, targets: Targets) -> Outcome:
+    """The authors' `calculation.py`: in lower case `yes` or `no`, or one of them, yes first, in the first four letters."""
+    text = prediction.text.lower()
+    beginning = text if text in ("yes", "no") else text[:4]
+    said = "yes" if "yes" in beginning else "no" if "no" in beginning else None
+    if said is None:
+        return Outcome(0.0, None, OTHER)
+    return Outcome(float(said in (target.lower() for target in targets.texts)), said)
+
+
+def figures(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
+    """The points, then the shares of questions and of pictures that are right.
+
+    A picture's part of the points is what it adds to them times the number of pictures, so that their mean is the sum.
+    """
+    right: dict[tuple[str, str], list[float]] = {}
+    for item, outcome in zip(items, outcomes, strict=True):
+        right.setdefault((item.slices.get("category", ""), item.document), []).append(outcome.score)
+    pictures = Counter(category for category, _ in right)
+    questions = Counter(item.slices.get("category", "") for item in items)
+    parts = [
+        FULL * len(right) * (sum(scores) / questions[category] + all(scores) / pictures[category])
+        for (category, _), scores in right.items()
+    ]
+    documents = [document for _, document in right]
+    return {
+        HEADLINE: mean_figure(parts, documents, POINTS),
+        "accuracy": mean_figure([outcome.score for outcome in outcomes], [item.document for item in items]),
+        "accuracy_plus": mean_figure([float(all(scores)) for scores in right.values()], documents),
+    }
+
+
+VARIANTS = {"official": each(official, figures, needs_all=True)}
