@@ -55,7 +55,11 @@ class Tower:
 
 @dataclass(frozen=True)
 class Resampler:
-    """A perceiver resampler (arXiv 2204.14198, section 3.1): `latents` tokens a picture, whatever its size."""
+    """A perceiver resampler (arXiv 2204.14198, section 3.1): `latents` tokens a picture, whatever its size.
+
+    `has_input_norm`: a layer norm on the tower's tokens; `has_place`: a learned vector is added to them, the place of
+    the one picture; `projects_to`: the width of a linear layer behind the last norm.
+    """
 
     width: int
     depth: int
@@ -66,11 +70,14 @@ class Resampler:
     has_qk_norms: bool
     activation: Activation = "relu"
     norm_eps: float = 1e-5
+    has_input_norm: bool = False
+    has_place: bool = False
+    projects_to: int | None = None
 
     @property
     def out_width(self) -> int:
         """Width of the tokens that come out."""
-        return self.width
+        return self.projects_to or self.width
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,20 @@ class Projector:
         return self.widths[-1]
 
 
-Connector = Resampler | Projector
+@dataclass(frozen=True)
+class TwoLengths:
+    """Two connectors for every picture: its `long` tokens, then its `short` ones. The markup says which are shown."""
+
+    long: Projector
+    short: Resampler
+
+    @property
+    def out_width(self) -> int:
+        """Width of the tokens that come out."""
+        return self.long.out_width
+
+
+Connector = Resampler | Projector | TwoLengths
 
 
 @dataclass(frozen=True)
@@ -197,6 +217,8 @@ class Architecture:
     @property
     def tokens_per_view(self) -> int:
         """Tokens that the connector gives for one picture of the tower's size."""
+        if isinstance(self.connector, TwoLengths):
+            return self.tower.tokens + self.connector.short.latents
         return self.connector.latents if isinstance(self.connector, Resampler) else self.tower.tokens
 
     @property
