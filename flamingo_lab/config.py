@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from flamingo_lab.pixels import OneView
 from flamingo_lab.tiles import Tiling
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu"]
@@ -202,10 +203,42 @@ class Inline:
 
 
 @dataclass(frozen=True)
+class MaskDecoder:
+    """A two-way transformer between prompts and a picture, and what makes a mask of it (SAM, arXiv 2304.02643).
+
+    Attention between the two sides has `width / shrinks` channels; `mask_channels`: of the first layer that reads masks
+    as prompts.
+    """
+
+    width: int = 256
+    heads: int = 8
+    depth: int = 2
+    mlp_width: int = 2048
+    shrinks: int = 2
+    masks: int = 4
+    mask_channels: int = 16
+
+
+@dataclass(frozen=True)
+class Locator:
+    """What finds in a picture what the decoder means by `token` (SEAL): OWL-ViT's tower and heads, and a mask decoder.
+
+    `tower` reads every patch of the whole picture, as `pipeline` gives it; `query_width`: of what its heads are asked with.
+    """
+
+    tower: Tower
+    pipeline: OneView
+    query_width: int
+    masks: MaskDecoder
+    token: str = "[LOC]"
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The whole model. Without a connector the tower's own tokens are what the decoder gets.
 
-    `tiling`: how one picture becomes several for the tower, and their tokens one sequence again.
+    `tiling`: how one picture becomes several for the tower, and their tokens one sequence again. `locator`: what else
+    reads the picture and the decoder's last hidden states.
     """
 
     tower: Tower
@@ -213,6 +246,7 @@ class Architecture:
     decoder: Decoder
     join: Cross | Inline
     tiling: Tiling | None = None
+    locator: Locator | None = None
 
     @property
     def tokens_per_view(self) -> int:

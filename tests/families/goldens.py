@@ -48,6 +48,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     padded_input_ids: list[list[int]] | None = None
     attention_mask: list[list[int]] | None = None
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Golden:
             options,
             case.get("padded_input_ids"),
             case.get("attention_mask"),
+            self.folder,
         )
 
     def _value(self, value: Any) -> Any:
