@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from flamingo_lab.pixels import OneView
 from flamingo_lab.tiles import Tiling
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu"]
@@ -55,7 +56,11 @@ class Tower:
 
 @dataclass(frozen=True)
 class Resampler:
-    """A perceiver resampler (arXiv 2204.14198, section 3.1): `latents` tokens a picture, whatever its size."""
+    """A perceiver resampler (arXiv 2204.14198, section 3.1): `latents` tokens a picture, whatever its size.
+
+    `has_input_norm`: a layer norm on the tower's tokens; `has_place`: a learned vector is added to them, the place of
+    the one picture; `projects_to`: the width of a linear layer behind the last norm.
+    """
 
     width: int
     depth: int
@@ -66,11 +71,14 @@ class Resampler:
     has_qk_norms: bool
     activation: Activation = "relu"
     norm_eps: float = 1e-5
+    has_input_norm: bool = False
+    has_place: bool = False
+    projects_to: int | None = None
 
     @property
     def out_width(self) -> int:
         """Width of the tokens that come out."""
-        return self.width
+        return self.projects_to or self.width
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,20 @@ class Projector:
         return self.widths[-1]
 
 
-Connector = Resampler | Projector
+@dataclass(frozen=True)
+class TwoLengths:
+    """Two connectors for every picture: its `long` tokens, then its `short` ones. The markup says which are shown."""
+
+    long: Projector
+    short: Resampler
+
+    @property
+    def out_width(self) -> int:
+        """Width of the tokens that come out."""
+        return self.long.out_width
+
+
+Connector = Resampler | Projector | TwoLengths
 
 
 @dataclass(frozen=True)
@@ -182,10 +203,42 @@ class Inline:
 
 
 @dataclass(frozen=True)
+class MaskDecoder:
+    """A two-way transformer between prompts and a picture, and what makes a mask of it (SAM, arXiv 2304.02643).
+
+    Attention between the two sides has `width / shrinks` channels; `mask_channels`: of the first layer that reads masks
+    as prompts.
+    """
+
+    width: int = 256
+    heads: int = 8
+    depth: int = 2
+    mlp_width: int = 2048
+    shrinks: int = 2
+    masks: int = 4
+    mask_channels: int = 16
+
+
+@dataclass(frozen=True)
+class Locator:
+    """What finds in a picture what the decoder means by `token` (SEAL): OWL-ViT's tower and heads, and a mask decoder.
+
+    `tower` reads every patch of the whole picture, as `pipeline` gives it; `query_width`: of what its heads are asked with.
+    """
+
+    tower: Tower
+    pipeline: OneView
+    query_width: int
+    masks: MaskDecoder
+    token: str = "[LOC]"
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The whole model. Without a connector the tower's own tokens are what the decoder gets.
 
-    `tiling`: how one picture becomes several for the tower, and their tokens one sequence again.
+    `tiling`: how one picture becomes several for the tower, and their tokens one sequence again. `locator`: what else
+    reads the picture and the decoder's last hidden states.
     """
 
     tower: Tower
@@ -193,10 +246,13 @@ class Architecture:
     decoder: Decoder
     join: Cross | Inline
     tiling: Tiling | None = None
+    locator: Locator | None = None
 
     @property
     def tokens_per_view(self) -> int:
         """Tokens that the connector gives for one picture of the tower's size."""
+        if isinstance(self.connector, TwoLengths):
+            return self.tower.tokens + self.connector.short.latents
         return self.connector.latents if isinstance(self.connector, Resampler) else self.tower.tokens
 
     @property

@@ -34,3 +34,7 @@ class BadPrompt(LabError):
 
 class BadSetting(LabError):
     """An option whose value cannot be used (device, dtype, decoding, a training setting)."""
+
+
+class MissingPackage(LabError):
+    """An optional package, or data that it needs, which is not installed."""

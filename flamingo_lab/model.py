@@ -39,10 +39,14 @@ class Beam:
 
 @dataclass(frozen=True)
 class Rank:
-    """The likeliest of given options, by summed or mean log-probability of the option's tokens."""
+    """The likeliest of given options, by summed or mean log-probability of the option's tokens.
+
+    `ends`: the family's stop token counts as the last one of each option.
+    """
 
     options: tuple[str, ...]
     normalise: Literal["sum", "mean"] = "sum"
+    ends: bool = False
 
 
 Decoding = Greedy | Sample | Beam | Rank

@@ -93,16 +93,18 @@ class CentreCrop:
 
 @dataclass(frozen=True)
 class PadSquare:
-    """A square of the longer side in one colour, the picture in its middle."""
+    """A square of the longer side in one colour, the picture in its middle or in its left upper corner."""
 
     colour: tuple[int, int, int]
+    at: Literal["middle", "corner"] = "middle"
 
     def __call__(self, picture: Picture) -> Picture:
         from PIL import Image as pil
 
         side = max(picture.size)
         square = pil.new("RGB", (side, side), self.colour)
-        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+        is_middle = self.at == "middle"
+        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2) if is_middle else (0, 0))
         return square
 
 

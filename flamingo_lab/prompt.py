@@ -32,10 +32,22 @@ class Image:
 
     `source`: a path, encoded bytes, an `http(s):` or `data:` URL, or a `PIL.Image.Image`. `name` is what records and
     messages call it. Nothing is read before `load` or `digest`; every failure there is a `BadImage`.
+
+    The other two matter to families that show one picture in two lengths and details of it beside it (SEAL):
+    `is_object`: a detail, which stands within the text; `is_long`: the length, None for the family's own.
     """
 
-    def __init__(self, source: str | PathLike[str] | bytes | Picture, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str | PathLike[str] | bytes | Picture,
+        *,
+        name: str | None = None,
+        is_object: bool = False,
+        is_long: bool | None = None,
+    ) -> None:
         self.source = source
+        self.is_object = is_object
+        self.is_long = is_long
         if name is not None:
             self.name = name
         elif isinstance(source, str | PathLike) and not str(source).startswith("data:"):

@@ -39,10 +39,13 @@ class Renderer:
 
     def marked(self, rendered: Rendered) -> str:
         """The text as sent, with each picture's digest in its mark."""
-        mark = self.markup.mark
-        pieces = rendered.text.split(mark)
-        marks = [f"{mark.removesuffix('>')}:{image.digest[:12]}>" for image in rendered.images]
-        return "".join(piece + mark for piece, mark in zip(pieces, [*marks, ""], strict=True))
+        marks = rendered.marks or (self.markup.mark,) * len(rendered.images)
+        rest = rendered.text
+        pieces: list[str] = []
+        for mark, image in zip(marks, rendered.images, strict=True):
+            before, _, rest = rest.partition(mark)
+            pieces += [before, f"{mark.removesuffix('>')}:{image.digest[:12]}>"]
+        return "".join((*pieces, rest))
 
 
 def _extended(parts: Sequence[Part], continuation: str) -> tuple[Part, ...]:

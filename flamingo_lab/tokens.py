@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,7 +86,8 @@ class SentencePieceFile:
     first one does; "fast": every piece does, and a run of bytes that is no whole text is decoded to a replacement
     character for each of them. `strips`: white space
     beside an added token is dropped (transformers before 4.37, for tokens added as plain strings). `added`: ids of
-    tokens beyond the model's own; `appended`: tokens that follow them, where they are not among them.
+    tokens beyond the model's own; `appended`: tokens that follow them, where they are not among them. `shows_added`:
+    these are words of their own in a decoded text (transformers, for tokens that no map names as special).
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class SentencePieceFile:
         appended: Sequence[str] = (),
         rule: Rule,
         strips: bool,
+        shows_added: bool = False,
     ) -> None:
         from sentencepiece import SentencePieceProcessor
 
@@ -108,6 +111,7 @@ class SentencePieceFile:
             raise BadCheckpoint(f"{file}: not a SentencePiece model ({str(error).splitlines()[0]})") from None
         self._rule = rule
         self._strips = strips
+        self._shows_added = shows_added
         of_model = (self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         self._own = {self._model.IdToPiece(number): number for number in of_model if number >= 0}
         self._added = {token: number for token, number in added.items() if token not in self._own}
@@ -133,6 +137,8 @@ class SentencePieceFile:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
+        if self._shows_added:
+            return " ".join(self._words(ids))
         wanted = [number for number in ids if number not in self._texts]
         if self._rule != "fast":
             return self._model.DecodeIds(wanted)
@@ -147,6 +153,15 @@ class SentencePieceFile:
             return self._known[token]
         found = self._model.PieceToId(token)
         return None if found == self._model.unk_id() else found
+
+    def _words(self, ids: Sequence[int]) -> Iterator[str]:
+        """The texts between added tokens, each decoded by itself, and these tokens."""
+        shown = [number for number in ids if self._texts.get(number) not in self._own]
+        for is_added, run in itertools.groupby(shown, self._texts.__contains__):
+            if is_added:
+                yield from (self._texts[number] for number in run)
+            else:
+                yield self._model.DecodeIds(list(run))
 
     def _pieces(self, text: str) -> Iterator[tuple[bool, str]]:
         pieces = self._split.split(text)

@@ -9,11 +9,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flamingo_lab.config import Architecture, Connector, Cross, Resampler
+from flamingo_lab.config import Architecture, Connector, Cross, Resampler, TwoLengths
 from flamingo_lab.markup import Fill
 from flamingo_lab.nn.attention import Heads
 from flamingo_lab.nn.decoder import CausalDecoder, Memory
 from flamingo_lab.nn.gated import GatedCrossAttention, View
+from flamingo_lab.nn.lengths import BothLengths
+from flamingo_lab.nn.locator import Locator
 from flamingo_lab.nn.perceiver import PerceiverResampler
 from flamingo_lab.nn.positions import Places
 from flamingo_lab.nn.projector import LinearProjector
@@ -55,6 +57,7 @@ class VLM(nn.Module):
         self.decoder = CausalDecoder(decoder)
         layers = join.layers if isinstance(join, Cross) else ()
         self.join = nn.ModuleList(GatedCrossAttention(decoder.width, join) for _ in layers if isinstance(join, Cross))
+        self.locator = Locator(architecture.locator, decoder.width) if architecture.locator else None
         self._block_before = {layer: block for block, layer in enumerate(layers)}
 
     @property
@@ -139,6 +142,8 @@ def connector(config: Connector | None) -> nn.Module:
     """The module of this kind."""
     if config is None:
         return nn.Identity()
+    if isinstance(config, TwoLengths):
+        return BothLengths(config)
     return PerceiverResampler(config) if isinstance(config, Resampler) else LinearProjector(config)
 
 

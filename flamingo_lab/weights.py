@@ -96,7 +96,7 @@ def check(model: nn.Module, sources: Sequence[Source]) -> list[dict[str, Target]
     Raises `BadCheckpoint` at the first tensor without a rule, of another shape than the configuration asks for, or that
     fills a parameter twice, and at the first parameter that nothing fills.
     """
-    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in held(model).items()}
     filled: set[str] = set()
     fills = [_check_one(tensors, rules, wanted, filled) for tensors, rules in sources]
     missing = wanted.keys() - filled
@@ -162,10 +162,18 @@ def fill(model: nn.Module, sources: Sequence[Source], *, dtype: torch.dtype, dev
             for ours, part in zip(fills[published].names, fills[published].apply(tensor), strict=True):
                 owner, _, name = ours.rpartition(".")
                 converted = part.to(device=device, dtype=dtype)
-                setattr(model.get_submodule(owner), name, nn.Parameter(converted, requires_grad=False))
+                is_buffer = name in dict(model.get_submodule(owner).named_buffers(recurse=False))
+                new = converted if is_buffer else nn.Parameter(converted, requires_grad=False)
+                setattr(model.get_submodule(owner), name, new)
                 is_view |= converted.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
             if not is_view:
                 release(tensor)
+
+
+def held(model: nn.Module) -> dict[str, Tensor]:
+    """All that files fill: the parameters, and the buffers that are kept with them."""
+    kept = model.state_dict().keys()
+    return dict(model.named_parameters()) | {name: one for name, one in model.named_buffers() if name in kept}
 
 
 def publish(model: nn.Module, rules: Sequence[Rules]) -> dict[str, Tensor]:

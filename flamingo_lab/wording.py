@@ -100,10 +100,10 @@ Wording = Running | Chat
 
 
 def framed(parts: Sequence[Part], picture: tuple[str, str]) -> Iterator[Part]:
-    """The parts of a turn with what stands around each picture."""
+    """The parts of a turn with what stands around each picture; a detail stands within the text."""
     before, after = picture
     for part in parts:
-        if isinstance(part, Image):
+        if isinstance(part, Image) and not part.is_object:
             yield from (before, part, after)
         else:
             yield part

@@ -86,13 +86,26 @@ def job(model: LoadedModel, request: Request) -> Job:
     options = [model.renderer.render(request.prompt, option).expanded() for option in request.decoding.options]
     if not options:
         raise BadSetting("Rank needs at least one option")
-    _check_length(model, max(len(option.ids) for option in options))
+    end = _end(model) if request.decoding.ends else ()
+    _check_length(model, max(len(option.ids) for option in options) + len(end))
     whole = rendered.expanded()
     shared = min(_common(whole.ids, option.ids) for option in options)
     if any(len(option.ids) == shared for option in options):
         raise BadSetting("an option to be ranked adds no token to the prompt")
-    tails = tuple(Option(option.ids[shared:], option.sees[shared:]) for option in options)
+    tails = tuple(
+        Option((*option.ids[shared:], *end), (*option.sees[shared:], *option.sees[-1:] * len(end)))
+        for option in options
+    )
     return Job(request, rendered, _cut(whole, shared), ends, tails)
+
+
+def _end(model: LoadedModel) -> tuple[int, ...]:
+    """The stop token behind a whole answer: the first of the wording's that the tokenizer knows."""
+    known = (model.tokenizer.id_of(token) for token in model.renderer.wording.stop_tokens)
+    end = next((token for token in known if token is not None), None)
+    if end is None:
+        raise BadSetting("Rank(ends=True) scores the stop token too, and this model's answers end with none")
+    return (end,)
 
 
 def _within(model: LoadedModel, sequence: Expanded, request: Request) -> Expanded:

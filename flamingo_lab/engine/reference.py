@@ -38,12 +38,17 @@ def picture_tokens(model: LoadedModel, ready: Job) -> list[Tensor]:
 @torch.inference_mode()
 def logits(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor]) -> Tensor:
     """Logits (T, V) of one sequence with its pictures' tokens."""
+    return model.vlm.logits(hidden(model, sequence, pictures)[None])[0].float()
+
+
+@torch.inference_mode()
+def hidden(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor]) -> Tensor:
+    """Hidden states (T, D) of one sequence with its pictures' tokens, after the last norm."""
     vlm = model.vlm
     row = torch.tensor([sequence.ids], device=vlm.device)
     x = vlm.embed(row, [sequence.fills], [pictures])
     places = Places.of(torch.ones_like(row, dtype=torch.bool), row.shape[1])
-    hidden = vlm(x, places, vlm.look_at([pictures]), torch.tensor([sequence.sees], device=vlm.device))
-    return vlm.logits(hidden)[0].float()
+    return vlm(x, places, vlm.look_at([pictures]), torch.tensor([sequence.sees], device=vlm.device))[0]
 
 
 def extended(sequence: Expanded, ids: tuple[int, ...], sees: tuple[int, ...] | None = None) -> Expanded:

@@ -36,7 +36,9 @@ DELTA_NORM = 0.1
 def matches(folder: Folder) -> bool:
     """Originals say where their tower is; other families that do so too have parts which these lack."""
     config = folder.config
-    is_other = config.keys() & {"object_mm_projector_type", "train_mask_decoder", "moe"}
+    is_other = config.keys() & {"object_mm_projector_type", "train_mask_decoder", "moe"} or (
+        config.get("model_type") == "llava_search" or "VSMForCausalLM" in (config.get("architectures") or ())
+    )
     return "mm_vision_tower" in config and not is_other and not config.get("mm_projector_type", "").endswith("_Norm")
 
 
@@ -150,19 +152,19 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     }
 
 
-def projector_rules(connector: object, prefix: str = "model.mm_projector") -> tuple[Rule, ...]:
+def projector_rules(connector: object, prefix: str = "model.mm_projector", ours: str = "connector") -> tuple[Rule, ...]:
     """Names of a projector's layers, which stand in a sequence with the activations between them."""
     assert isinstance(connector, Projector)
     layers = len(connector.widths) - 1
     if layers == 1:
-        return ((f"{prefix}.{{weight|bias}}", "connector.layers.0.{weight|bias}"),)
+        return ((f"{prefix}.{{weight|bias}}", f"{ours}.layers.0.{{weight|bias}}"),)
     each = 2 + connector.has_norms
     linear = [
-        (f"{prefix}.{number * each}.{{weight|bias}}", f"connector.layers.{number}.{{weight|bias}}")
+        (f"{prefix}.{number * each}.{{weight|bias}}", f"{ours}.layers.{number}.{{weight|bias}}")
         for number in range(layers)
     ]
     norms = [
-        (f"{prefix}.{number * each + 1}.{{weight|bias}}", f"connector.norms.{number}.{{weight|bias}}")
+        (f"{prefix}.{number * each + 1}.{{weight|bias}}", f"{ours}.norms.{number}.{{weight|bias}}")
         for number in range(layers if connector.has_norms else 0)
     ]
     return (*linear, *norms)

@@ -49,7 +49,8 @@ class Rendered:
     """A prompt as the authors' code feeds it to the model.
 
     `sees` holds the index into `images` of the picture that each id may look at across, `NONE` for no picture; `slots`
-    the places where pictures stand in the sequence itself. A family uses one of the two.
+    the places where pictures stand in the sequence itself. A family uses one of the two. `marks`: what stands for each
+    picture in the text, where that is not the same for all.
     """
 
     ids: tuple[int, ...]
@@ -58,6 +59,7 @@ class Rendered:
     sees: tuple[int, ...] = ()
     slots: tuple[Slot, ...] = ()
     shots: int = 0
+    marks: tuple[str, ...] = ()
 
     def expanded(self) -> Expanded:
         """The sequence as it passes the decoder."""

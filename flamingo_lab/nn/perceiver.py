@@ -34,16 +34,25 @@ class ResamplerLayer(nn.Module):
 
 
 class PerceiverResampler(nn.Module):
-    """Patches (N, P, D) -> latents (N, L, D), each picture by itself."""
+    """Patches (N, P, D) -> latents (N, L, D out), each picture by itself."""
 
     def __init__(self, config: Resampler) -> None:
         super().__init__()
+        width = config.width
+        self.input_norm = nn.LayerNorm(width, config.norm_eps) if config.has_input_norm else None
+        self.place = nn.Parameter(torch.zeros(width)) if config.has_place else None
         self.latents = nn.Parameter(torch.zeros(config.latents, config.width))
         self.layers = nn.ModuleList(ResamplerLayer(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.out = nn.Linear(width, config.projects_to) if config.projects_to else None
 
     def forward(self, patches: Tensor) -> Tensor:
+        if self.input_norm is not None:
+            patches = self.input_norm(patches)
+        if self.place is not None:
+            patches = patches + self.place
         latents = self.latents.expand(len(patches), -1, -1)
         for layer in self.layers:
             latents = layer(latents, patches)
-        return self.norm(latents)
+        latents = self.norm(latents)
+        return latents if self.out is None else self.out(latents)

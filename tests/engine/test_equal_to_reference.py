@@ -25,6 +25,7 @@ DECODINGS = {
     "beams-4-penalty-2": fl.Beam(4, length_penalty=2.0),
     "rank-sum": fl.Rank(("yes", "no, it is not", "a red car", "x")),
     "rank-mean": fl.Rank(("yes", "no, it is not", "a red car", "x"), normalise="mean"),
+    "rank-mean-ends": fl.Rank(("yes", "no, it is not", "a red car", "x"), normalise="mean", ends=True),
 }
 
 RULES = {

@@ -17,6 +17,7 @@ import flamingo_lab as fl
 from flamingo_lab import families
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import Folder
+from tests.families import seal_prompts
 
 OF_RUNS = ("generated_ids", "text", "sequences_score")
 """Stages that every generation of a case has."""
@@ -47,6 +48,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     padded_input_ids: list[list[int]] | None = None
     attention_mask: list[list[int]] | None = None
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Golden:
             options,
             case.get("padded_input_ids"),
             case.get("attention_mask"),
+            self.folder,
         )
 
     def _value(self, value: Any) -> Any:
@@ -113,12 +116,21 @@ class Golden:
             return held[number] if batch and held is not None else held
 
         for number, parts in enumerate(batch or [case.get("prompt")]):
+            prompt = self._raw(parts, options) if parts is not None else self._chat(case.get("messages", []))
+            if options.keys() & seal_prompts.SWITCHES:
+                prompt = seal_prompts.prepared(prompt, options, self._tower_px)
             yield Row(
-                prompt=self._raw(parts, options) if parts is not None else self._chat(case.get("messages", [])),
+                prompt=prompt,
                 rendered=of_row("rendered", number),
                 input_ids=of_row("input_ids", number),
                 expect=dict(_of_row(expect, number)) if batch else expect,
             )
+
+    @property
+    def _tower_px(self) -> int:
+        """The side of the pictures that the tower takes."""
+        settings = Folder(self.folder / self.facts["load"]["vision"]).config
+        return settings.get("vision_config", settings)["image_size"]
 
     def _parts(self, parts: list[dict[str, str]]) -> list[fl.Image | str]:
         return [

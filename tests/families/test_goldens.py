@@ -39,6 +39,13 @@ def request(case: Case, row: Row, settings: dict[str, Any], name: str = "golden"
     )
 
 
+def plain(value: Any) -> Any:
+    """Arrays, tensors and tuples as lists, however ragged."""
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return value.tolist()
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 @cache
 def generated(golden: Golden, name: str, run: str, engine: str) -> list[fl.Answer]:
     case = golden.cases[name]
@@ -79,7 +86,7 @@ def test_golden_stages_are_equal(golden: Golden, name: str, number: int) -> None
         elif isinstance(expected, float):
             assert computed == pytest.approx(expected, abs=golden.tolerance), stage
         else:
-            assert np.asarray(computed).tolist() == np.asarray(expected).tolist(), stage
+            assert plain(computed) == plain(expected), stage
 
 
 @pytest.mark.parametrize("engine", ["reference", "loop"])
@@ -89,7 +96,8 @@ def test_golden_generations_are_equal(golden: Golden, name: str, run: str, engin
     for row, answer in zip(golden.cases[name].rows, generated(golden, name, run, engine), strict=True):
         assert answer.error is None
         assert list(answer.token_ids) == row.expect[f"{prefix}generated_ids"]
-        assert answer.text == row.expect[f"{prefix}text"]
+        if f"{prefix}text" in row.expect:
+            assert answer.text == row.expect[f"{prefix}text"]
         if f"{prefix}sequences_score" in row.expect:
             assert answer.logprob == pytest.approx(row.expect[f"{prefix}sequences_score"], abs=golden.tolerance)
 

@@ -19,9 +19,23 @@ def ready(model: fl.LoadedModel, case: Case, row: Row) -> Job:
     return job(model, fl.Request("golden", row.prompt, max_new_tokens=1, is_cut=True))
 
 
-def views(model: fl.LoadedModel, row: Row) -> list[Tensor]:
-    """Each picture's views."""
-    return [torch.from_numpy(model.pipeline(image.load())) for image in row.prompt.images]
+def views(model: fl.LoadedModel, row: Row, *, is_object: bool = False) -> list[Tensor]:
+    """Each picture's views; those of details (SEAL) apart."""
+    images = [image for image in row.prompt.images if image.is_object == is_object]
+    return [torch.from_numpy(model.pipeline(image.load())) for image in images]
+
+
+def shown_tokens(model: fl.LoadedModel, row: Row, *, is_object: bool = False) -> list[Tensor]:
+    """Each picture's tokens, as far as the prompt shows them; those of details (SEAL) apart."""
+    images = row.prompt.images
+    encoded = model.vlm.encode(
+        [torch.from_numpy(model.pipeline(image.load())) for image in images], [image.size for image in images]
+    )
+    slots = model.renderer.render(row.prompt).slots
+    for number, tokens in enumerate(encoded):
+        own = [tokens[slot.first : slot.first + slot.tokens] for slot in slots if slot.image == number]
+        encoded[number] = torch.cat(own) if own else tokens
+    return [tokens for tokens, image in zip(encoded, images, strict=True) if image.is_object == is_object]
 
 
 def pixel_values(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
@@ -33,12 +47,11 @@ def vision_features(model: fl.LoadedModel, case: Case, row: Row, match: re.Match
 
 
 def image_embeds(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
-    return torch.cat(model.vlm.encode(views(model, row), [image.size for image in row.prompt.images]))
+    return torch.cat(shown_tokens(model, row))
 
 
 def image_embeds_every(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
-    encoded = model.vlm.encode(views(model, row), [image.size for image in row.prompt.images])
-    return torch.cat([tokens[:: int(match[1])] for tokens in encoded])
+    return torch.cat([tokens[:: int(match[1])] for tokens in shown_tokens(model, row)])
 
 
 def inputs_embeds(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
