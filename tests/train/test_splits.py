@@ -79,7 +79,7 @@ def test_the_task_asks_these_episodes() -> None:
 def text_rows() -> Iterator[tuple[str, list[int]]]:
     """Rows of the language model's training as text, with the kinds that they caption."""
     for number in range(BATCHES):
-        batch = text_batch(np.random.default_rng(number), SIZE, is_late=number % 2 == 1)
+        batch = text_batch(np.random.default_rng(number), SIZE)
         for text in texts(batch.ids):
             yield text, [KINDS.index((colour, shape)) for colour, shape in CAPTION.findall(text)]
 
@@ -90,7 +90,7 @@ def picture_rows() -> Iterator[tuple[str, list[int]]]:
     for number in range(BATCHES):
         random = np.random.default_rng(number)
         # Each kind stands for its pictures.
-        batch = picture_batch(random, SIZE, lambda kind, random: kind, is_late=number % 2 == 1)
+        batch = picture_batch(random, SIZE, lambda kind, random: kind)
         for text, ids, kinds in zip(texts(batch.ids), batch.ids, batch.pictures.tolist(), strict=True):
             yield text, kinds[: int((ids == image).sum())]  # without the padding
 
