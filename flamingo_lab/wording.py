@@ -17,7 +17,7 @@ class Running:
     """The prompt's own running text, `separator` after each shown answer.
 
     `says`: this family's form where its authors had another one than the paper's. `gap` stands between the prompt and the
-    answer. `stop` texts and `stop_tokens` end an answer.
+    answer. `stop` texts and `stop_tokens` end an answer. `cuts_end`: see `Chat`.
     """
 
     separator: str = "\n"
@@ -27,6 +27,7 @@ class Running:
     stop_tokens: tuple[str, ...] = ()
     stops_from: int = 1
     strips: bool = False
+    cuts_end: bool = False
 
     def say(self, prompt: Prompt, picture: tuple[str, str]) -> Iterator[Part]:
         """Questions and answers as running text, each question's leading pictures before its first word."""
@@ -56,6 +57,7 @@ class Chat:
     is said where the prompt brings no system turn; `first_user`, where the first question is written in another way.
     `picture`: what stands around a picture's mark, None for the family's own. `stops_from`: the new token from which on
     `stop` texts are looked for. `strips`: an answer loses white space at both ends, as the authors' scripts do.
+    `cuts_end`: one of `stop` is cut off only where an answer ends with it; what follows it in the same token stays, and it.
     """
 
     user: str
@@ -69,6 +71,7 @@ class Chat:
     stop_tokens: tuple[str, ...] = ()
     stops_from: int = 1
     strips: bool = True
+    cuts_end: bool = False
 
     def say(self, prompt: Prompt, picture: tuple[str, str]) -> Iterator[Part]:
         """The turns in order, then the opening of the model's own."""

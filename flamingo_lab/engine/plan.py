@@ -150,6 +150,7 @@ def ends_of(model: LoadedModel, request: Request) -> Ends:
         min_new_tokens=request.min_new_tokens,
         max_new_tokens=request.max_new_tokens,
         decode=model.tokenizer.decode,
+        trailing=wording.stop if wording.cuts_end else (),
     )
 
 

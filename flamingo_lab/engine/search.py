@@ -22,6 +22,7 @@ class Ends:
     """When a branch ends, and what it may not say.
 
     Stop texts are looked for once there are `stops_from` new tokens; `strips`: the text loses white space at both ends.
+    The text is cut before a stop text, before one of `trailing` only where it ends with it.
     `forbidden` are token sequences; the last token of one is refused where the others stand before it. Refused tokens
     get log-probability minus infinity without renormalising, as in the authors' beam search.
     """
@@ -34,6 +35,7 @@ class Ends:
     stops_from: int
     strips: bool
     decode: Callable[[Sequence[int]], str]
+    trailing: tuple[str, ...] = ()
 
     def restrict(self, logprobs: Tensor, ids: Sequence[int]) -> Tensor:
         """A copy of logprobs (V,) after the new tokens `ids`, with what may not follow at minus infinity."""
@@ -57,8 +59,11 @@ class Ends:
     def text(self, ids: Sequence[int]) -> str:
         """The text of the new tokens, up to the stop."""
         text = self.decode(ids[:-1] if ids and ids[-1] in self.stop_ids else ids)
-        cuts = [text.find(stop) for stop in self.stop_texts if stop in text]
+        cuts = [text.find(stop) for stop in self.stop_texts if stop in text and stop not in self.trailing]
         text = text[: min(cuts)] if cuts else text
+        text = text.strip() if self.strips else text
+        for stop in self.trailing:
+            text = text.removesuffix(stop)
         return text.strip() if self.strips else text
 
 

@@ -7,16 +7,15 @@ Layout, formulas and prompts follow haotian-liu/LLaVA (main, May 2024) and Skunk
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flamingo_lab.config import Architecture, Inline, Projector, Tower
-from flamingo_lab.errors import BadConfig
+from flamingo_lab.config import Architecture, Inline, Tower
 from flamingo_lab.family import MAIN, Family, Folder, Size, plain_sources
 from flamingo_lab.layouts import clip, llama, reading
+from flamingo_lab.layouts import llava as layout
 from flamingo_lab.markup.chunks import Chunks
-from flamingo_lab.pixels import RGB, OneView, PadSquare, Pipeline, Views
+from flamingo_lab.pixels import RGB, Pipeline, Views
 from flamingo_lab.templates import LLAVA
 from flamingo_lab.tiles import Tiling
 from flamingo_lab.tokens import SentencePieceFile
@@ -25,7 +24,6 @@ from flamingo_lab.weights import Rule, Rules
 if TYPE_CHECKING:
     from flamingo_lab.checkpoint import Tensors
 
-PROJECTOR = re.compile(r"mlp(\d+)x_gelu(_Norm)?")
 INNER_TOWER = "model.vision_tower.vision_tower.vision_model"
 ADAPTER, REST, PROJECTOR_FILE = "adapter_model", "non_lora_trainables.bin", "mm_projector.bin"
 FULL = ("*.safetensors", "pytorch_model*.bin")
@@ -105,25 +103,10 @@ def architecture(folder: Folder) -> Architecture:
     tower = clip.tower(
         folder.part("vision").config, reads_layer=config.get("mm_vision_select_layer", -2), drops_first=is_patch
     )
-    connector = projector(config, tower.width, decoder.width)
+    connector = layout.projector(config.get("mm_projector_type", "linear"), tower.width, decoder.width)
     return Architecture(
         tower, connector, decoder, Inline(config.get("tokenizer_model_max_length")), tiling(config, tower)
     )
-
-
-def projector(config: Mapping[str, Any], width: int, out_width: int) -> Projector:
-    """The projector that `mm_projector_type` names; a linear one where it names none."""
-    kind = config.get("mm_projector_type", "linear")
-    if kind == "linear":
-        return Projector((width, out_width))
-    if kind == "identity":
-        return Projector((width,))
-    match = PROJECTOR.fullmatch(kind)
-    if match is None:
-        raise BadConfig(
-            f"config.json: mm_projector_type {kind!r} is none of linear, identity, mlpNx_gelu, mlpNx_gelu_Norm"
-        )
-    return Projector((width, *(out_width,) * int(match[1])), has_norms=match[2] is not None)
 
 
 def tiling(config: Mapping[str, Any], tower: Tower) -> Tiling | None:
@@ -143,31 +126,13 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     newline: tuple[Rule, ...] = (
         (("model.image_newline", "newline"),) if built.tiling and built.tiling.has_newline else ()
     )
-    own = (*llama.rules(vocab=built.decoder.vocab), *projector_rules(built.connector), *newline)
+    own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector), *newline)
     if is_inside:
         return {MAIN: Rules((*own, *clip.rules(INNER_TOWER)), surplus=(*llama.BUFFERS, *clip.BUFFERS))}
     return {
         MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{INNER_TOWER}.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
-
-
-def projector_rules(connector: object, prefix: str = "model.mm_projector", ours: str = "connector") -> tuple[Rule, ...]:
-    """Names of a projector's layers, which stand in a sequence with the activations between them."""
-    assert isinstance(connector, Projector)
-    layers = len(connector.widths) - 1
-    if layers == 1:
-        return ((f"{prefix}.{{weight|bias}}", f"{ours}.layers.0.{{weight|bias}}"),)
-    each = 2 + connector.has_norms
-    linear = [
-        (f"{prefix}.{number * each}.{{weight|bias}}", f"{ours}.layers.{number}.{{weight|bias}}")
-        for number in range(layers)
-    ]
-    norms = [
-        (f"{prefix}.{number * each + 1}.{{weight|bias}}", f"{ours}.norms.{number}.{{weight|bias}}")
-        for number in range(layers if connector.has_norms else 0)
-    ]
-    return (*linear, *norms)
 
 
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:
@@ -178,8 +143,7 @@ def pipeline(folder: Folder, built: Architecture) -> Pipeline:
         return Views((RGB(),), built.tiling, plain)
     if folder.config.get("image_aspect_ratio") != "pad":
         return plain
-    red, green, blue = (int(255 * mean) for mean in plain.normalise.mean)
-    return OneView((RGB(), PadSquare((red, green, blue)), *plain.steps[1:]), plain.normalise)
+    return layout.padded(plain)
 
 
 def tokenizer(folder: Folder) -> SentencePieceFile:

@@ -14,6 +14,7 @@ from flamingo_lab.errors import BadConfig
 from flamingo_lab.families import llava
 from flamingo_lab.family import MAIN, Family, Folder, Size
 from flamingo_lab.layouts import clip, llama
+from flamingo_lab.layouts import llava as layout
 from flamingo_lab.markup.objects import Objects
 from flamingo_lab.templates import VICUNA_V1
 from flamingo_lab.weights import Rule, Rules, Split, halves, inside
@@ -50,7 +51,7 @@ def architecture(folder: Folder) -> Architecture:
         )
     plain = llava.architecture(folder)
     width, out_width = plain.tower.width, plain.decoder.width
-    long = llava.projector(config, width, out_width)
+    long = layout.projector(config.get("mm_projector_type", "linear"), width, out_width)
     return Architecture(plain.tower, TwoLengths(long, perceiver(folder, width, out_width)), plain.decoder, Inline())
 
 
@@ -80,7 +81,7 @@ def perceiver(folder: Folder, width: int, out_width: int) -> Resampler:
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files and in the tower's repository; a copy of the tower in the main files is passed over."""
     assert isinstance(built.connector, TwoLengths)
-    long = llava.projector_rules(built.connector.long, ours="connector.long")
+    long = layout.projector_rules(built.connector.long, ours="connector.long")
     own = (*llama.rules(vocab=built.decoder.vocab), *long, *SHORT)
     return {
         MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{llava.INNER_TOWER}.*")),

@@ -15,6 +15,7 @@ from flamingo_lab.errors import BadConfig
 from flamingo_lab.families import llava
 from flamingo_lab.family import MAIN, Family, Folder, Size
 from flamingo_lab.layouts import clip, llama, owlvit
+from flamingo_lab.layouts import llava as layout
 from flamingo_lab.pixels import RGB, OneView, PadSquare
 from flamingo_lab.templates import LLAVA_V1
 from flamingo_lab.tokens import SentencePieceFile
@@ -100,7 +101,7 @@ def masks(folder: Folder) -> MaskDecoder:
 
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files and in the tower's repository; OWL-ViT's weights are in the main files."""
-    own = (*llama.rules(vocab=built.decoder.vocab), *llava.projector_rules(built.connector), *LOCATOR)
+    own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector), *LOCATOR)
     surplus = (*llama.BUFFERS, f"{llava.INNER_TOWER}.*", *owlvit.BUFFERS)
     return {MAIN: Rules(own, surplus=surplus), "vision": Rules(clip.rules(), surplus=clip.UNREAD)}
 

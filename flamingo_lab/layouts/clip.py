@@ -38,6 +38,19 @@ LARGE_336: dict[str, Any] = {
 LARGE_224: dict[str, Any] = {"vision_config": LARGE_336["vision_config"] | {"image_size": 224}}
 """openai/clip-vit-large-patch14."""
 
+HUGE_448: dict[str, Any] = {
+    "vision_config": {
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "image_size": 448,
+        "patch_size": 14,
+        "hidden_act": "gelu",
+    }
+}
+"""LAION's ViT-H/14 at Yi-VL's size."""
+
 LAYER: tuple[Rule, ...] = (
     ("self_attn.{q|k|v|out}_proj.{weight|bias}", "attention.{q|k|v|out}.{weight|bias}"),
     ("layer_norm{1|2}.{weight|bias}", "{attention|mlp}_norm.{weight|bias}"),
