@@ -51,8 +51,8 @@ def _stem(word: str, tag: str) -> str:
 def lemma(word: str) -> str:
     """The verb that a form belongs to, the shortest where several are known; the word itself where none is."""
     table = _table("wordnet_verbs")
-    endings = [(word.removesuffix(old) + new) for old, new in table["replacements"] if word.endswith(old)]
-    known = [verb for verb in (word, *table["exceptions"].get(word, ()), *endings) if verb in _verbs()]
+    endings = [word.removesuffix(old) + new for old, new in table["replacements"] if word.endswith(old)]
+    known = [verb for verb in (word, *table["exceptions"].get(word, endings)) if verb in _verbs()]
     return min(known, key=len, default=word)
 
 

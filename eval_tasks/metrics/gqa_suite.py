@@ -65,12 +65,11 @@ def judged(items: Sequence[Item]) -> Sequence[Outcome]:
     right = {item.id: item.prediction.text in item.targets.texts for item in items}
     found: list[Outcome] = []
     for item in items:
-        known = item.targets.facts
-        others = [key for key in known["entailed"] if key != item.id]
+        others = [key for key in item.targets.fact("entailed") if key != item.id]
         knows = all(key in right for key in others)
         read = Judged(
             answer=item.prediction.text,
-            is_counted=known["is_balanced"],
+            is_counted=item.targets.fact("is_balanced"),
             is_valid=_belongs(item, "valid"),
             is_plausible=_belongs(item, "plausible"),
             knows_entailed=knows,
@@ -83,10 +82,10 @@ def judged(items: Sequence[Item]) -> Sequence[Outcome]:
 
 
 def _belongs(item: Item, kind: str) -> bool | None:
-    group = item.targets.facts[kind]
+    group = item.targets.fact(kind)
     if group is None:
         return None
-    return item.prediction.text in (COMMON if item.targets.facts["is_common"] else group)
+    return item.prediction.text in (COMMON if item.targets.fact("is_common") else group)
 
 
 def official(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
@@ -104,7 +103,7 @@ def official(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str,
         return mean_figure([found for found, _ in known], [document for _, document in known])
 
     def accuracy(is_open: bool) -> Figure:
-        return over(lambda item, one: one.score if (item.targets.facts["structural"] == "query") == is_open else None)
+        return over(lambda item, one: one.score if (item.targets.fact("structural") == "query") == is_open else None)
 
     has_choices = all(outcome.read.is_valid is not None for _, outcome in pairs)
     has_entailed = all(outcome.read.knows_entailed for _, outcome in pairs)
@@ -136,7 +135,7 @@ def _distribution(pairs: Sequence[tuple[Item, Outcome]]) -> float | None:
     true: dict[str, Counter[str]] = {}
     given: dict[str, Counter[str]] = {}
     for item, outcome in pairs:
-        group = item.targets.facts["group"]
+        group = item.targets.fact("group")
         if group is not None:
             true.setdefault(group, Counter())[item.targets.texts[0]] += 1
             given.setdefault(group, Counter())[outcome.read.answer] += 1

@@ -65,7 +65,9 @@ def comparisons(file: str, case: Case) -> Iterator[tuple[Row, Mapping[str, Any]]
     main = rows()[file, case["variant"], ""]
     assert main.metric and main.fields, f"{file} {case['variant']}: names.csv compares nothing"
     main = replace(main, variant=STEPS.get((file, case["variant"]), main.variant))
-    yield main, {field: case[field] for field in main.fields if field in case}
+    compared = {field: case[field] for field in main.fields if field in case}
+    assert compared, f"{file} {case['id']}: it holds none of {', '.join(main.fields)}"
+    yield main, compared
     for key, result in (case.get("also") or {}).items():
         row = rows()[file, "", key]
         if row.metric:

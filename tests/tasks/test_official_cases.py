@@ -113,11 +113,11 @@ def read(found: Marks, expected: object) -> object:
     if isinstance(outcome.read, iou.Located):
         return list(outcome.read.box)
     if isinstance(outcome.read, frozenset) and isinstance(expected, list):
-        return expected if outcome.read == set(expected) else sorted(outcome.read, key=str)
+        return expected if outcome.read == frozenset(expected) else sorted(outcome.read, key=str)
     if expected == "<MODEL>" and outcome.problem == "needs a judge":
         return expected
     if isinstance(expected, str) and outcome.problem and expected.endswith(RANDOM):
-        return (outcome.read or "FAILED") + RANDOM
+        return f"{outcome.read or 'FAILED'}{RANDOM}"
     return "FAILED" if expected == "FAILED" and outcome.problem and outcome.read is None else outcome.read
 
 
