@@ -19,17 +19,22 @@ class Heads(NamedTuple):
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention. queries (B, H, T, d); keys and values (B, G, S, d), each for H / G query heads.
 
-    mask: broadcast to (B, H, T, S); bool, with at least one key in every row, or a float that is added to the scores.
+    mask: broadcast to (B, H, T, S); bool, with at least one key in every row, or a float that is added to the scores. This
+    is done one precision wider than theirs: beside a bias of minus hundreds (ALiBi) few of a score's bits would be left.
     """
     is_grouped = keys.shape[1] != queries.shape[1]
-    if not torch.is_grad_enabled():
+    is_biased = mask is not None and mask.dtype != torch.bool
+    if not torch.is_grad_enabled() and not is_biased:
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=is_grouped)
     # Spelt out under autograd: the fused kernel's CPU backward took half of a training step in bfloat16.
     if is_grouped:
         keys, values = (part.repeat_interleave(queries.shape[1] // keys.shape[1], 1) for part in (keys, values))
     scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+    if mask is not None and is_biased:
+        wide = torch.float64 if scores.dtype == torch.float32 else torch.float32
+        return (scores.to(wide) + mask).softmax(-1).to(values.dtype) @ values
     if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(-1) @ values
 
 
