@@ -24,7 +24,8 @@ class Tower:
     `reads_layer` counts as the authors' `hidden_states` do: -1 is the last layer's output, before the norm that follows
     it; -2 the output of the one before. `drops_first` leaves out the first token of what is read, in CLIP the class token.
     `stored_positions`: the tokens of the published table of positions, where it is interpolated to the picture's.
-    `has_post_norm`: whether the norm behind the last layer is published; nothing that is read passes it.
+    `has_post_norm`: whether the norm behind the last layer is published; nothing that is read passes it. `projection`: the
+    width that pictures share with texts, where the matrix into it is published; nothing that is read passes it either.
     """
 
     image_px: int
@@ -42,6 +43,7 @@ class Tower:
     reads_layer: int = -1
     drops_first: bool = False
     stored_positions: int | None = None
+    projection: int | None = None
 
     @property
     def positions(self) -> int:

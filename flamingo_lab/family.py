@@ -12,6 +12,7 @@ from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadCheckpoint
 from flamingo_lab.files import read_json
 from flamingo_lab.markup import Markup
+from flamingo_lab.model import BeamCounts
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.wording import Wording
@@ -32,8 +33,9 @@ class Size:
     """A listed model: its name, where it is published, and how many parameters it is published to have.
 
     `config` gives the published layout where no file is at hand, so that the full-size model can be built on the meta
-    device; `part_configs` the same for parts in other repositories. `bundled`: its folder in `BUNDLED`, where this package
-    ships it. `wording` is what its authors evaluate it with.
+    device; `part_configs` the same for parts in other repositories; `part_hubs`: where these are published, as far as the
+    model's own files do not say so. `bundled`: its folder in `BUNDLED`, where this package ships it. `wording` is what its
+    authors evaluate it with.
     """
 
     name: str
@@ -44,19 +46,26 @@ class Size:
     bundled: str | None = None
     licence: str = ""
     part_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    part_hubs: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Folder:
     """A folder of published files, and the further folders in which a family keeps parts of a model.
 
-    With `config` given it is a listed model without files: `config.json` is what the listing says.
+    With `config` given it is a listed model without files: `config.json` is what the listing says. `options`: what the
+    loader was told of a model whose files do not say all.
     """
 
     def __init__(
-        self, path: Path, parts: Mapping[str, Folder] | None = None, config: Mapping[str, Any] | None = None
+        self,
+        path: Path,
+        parts: Mapping[str, Folder] | None = None,
+        config: Mapping[str, Any] | None = None,
+        options: Mapping[str, int] | None = None,
     ) -> None:
         self.path = path
         self.parts = parts or {}
+        self.options = options or {}
         self._config = config
 
     @classmethod
@@ -114,11 +123,12 @@ class Family:
 
     - `matches`: whether the folder is this family's.
     - `parts`: for each further folder that the model takes, where it is by default: a path inside the folder (which
-      begins with "./") or a repository of the hub; None where it may be given and is not needed.
+      begins with "./") or a repository of the hub; None where it may be given and is not needed, or has to be given.
+    - `options`: names of what the loader may be told of a folder (`Folder.options`).
     - `architecture`; `rules`, by part; `tensors` by part, where they are not the files' own (deltas, adapters).
     - `pipeline`, `tokenizer`, `markup`: pictures to pixels, text to ids, and how the two become one sequence.
     - `wordings` by name, and `wording`, which names the folder's own. A wording holds its stop rules.
-    - `forbidden`: tokens that an answer never holds.
+    - `forbidden`: tokens that an answer never holds; `beam_counts`: what the authors' beam search counts as a length.
     """
 
     name: str
@@ -136,3 +146,5 @@ class Family:
     parts: Callable[[Folder], Mapping[str, str | None]] = lambda folder: {}
     tensors: Callable[[Folder, Mapping[str, Rules]], Mapping[str, Tensors]] = plain_sources
     forbidden: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    beam_counts: BeamCounts = "new"

@@ -34,7 +34,7 @@ def locate(name: str, *, weights: Path | None = None, download: bool = False) ->
     if size.bundled:
         return BUNDLED / size.bundled
     here = Path(size.name)
-    if (here / "config.json").is_file():
+    if (here / "config.json").is_file() or (here / "checkpoint.pt").is_file():
         return here
     return _from_hub(size, download=download)
 
@@ -73,7 +73,7 @@ def parts(folder: Folder, wanted: Mapping[str, str | None], given: Mapping[str, 
     for name, where in wanted.items():
         if name not in found and where is not None:
             found[name] = _default(folder, name, where, download)
-    return Folder(folder.path, found)
+    return Folder(folder.path, found, options=folder.options)
 
 
 def _given(path: Path) -> Path:

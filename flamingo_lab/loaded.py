@@ -8,7 +8,7 @@ from typing import Any
 
 from flamingo_lab.config import Inline
 from flamingo_lab.errors import LabError
-from flamingo_lab.model import Answer, Decoding, Greedy, Limits, Request, Sent
+from flamingo_lab.model import Answer, BeamCounts, Decoding, Greedy, Limits, Request, Sent
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.prompt import QUESTION_ANSWER, Part, Prompt, Shot
 from flamingo_lab.render import Renderer
@@ -29,6 +29,7 @@ class LoadedModel:
     stop_ids: frozenset[int]
     forbidden: tuple[str, ...]
     about: Mapping[str, Any]
+    beam_counts: BeamCounts = "new"
 
     @property
     def cut_at(self) -> int | None:

@@ -38,6 +38,7 @@ def load(
     language_model: str | PathLike[str] | None = None,
     base: str | PathLike[str] | None = None,
     owlvit: str | PathLike[str] | None = None,
+    cross_attn_every_n_layers: int | None = None,
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -46,16 +47,19 @@ def load(
     """The model of a listed name or of a folder in its family's published layout.
 
     `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
-    elsewhere; `wording` names one of the family's, its own by default. Nothing is downloaded unless `download` is set.
-    `dtype` auto is bfloat16 on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has
-    room for it. Raises `LabError` kinds.
+    elsewhere; `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names. `wording` names
+    one of the family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16 on
+    a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it. Raises
+    `LabError` kinds.
     """
     name = str(name_or_folder)
     given = {"vision": vision, "language_model": language_model, "base": base, "owlvit": owlvit}
+    options = {"cross_attn_every_n_layers": cross_attn_every_n_layers}
     folder, family = find(
         name,
         weights=Path(weights) if weights else None,
         parts={part: Path(where) for part, where in given.items() if where is not None},
+        options={name: value for name, value in options.items() if value is not None},
         download=download,
     )
     built = family.architecture(folder)
@@ -78,13 +82,16 @@ def load(
     listed = hub.listed(name)
     return LoadedModel(
         name=listed.name if listed else folder.path.resolve().name,
-        digest=_digest(folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {built!r} {kind}"),
+        digest=_digest(
+            folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {built!r} {family.beam_counts} {kind}"
+        ),
         vlm=vlm,
         tokenizer=tokenizer,
         renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size)),
         pipeline=pipeline,
         stop_ids=frozenset(token for token in stop_ids if token is not None),
         forbidden=family.forbidden,
+        beam_counts=family.beam_counts,
         about={
             "family": family.name,
             "parameters": parameters,
@@ -98,13 +105,22 @@ def load(
 
 
 def find(
-    name: str, *, weights: Path | None = None, parts: Mapping[str, Path] | None = None, download: bool = False
+    name: str,
+    *,
+    weights: Path | None = None,
+    parts: Mapping[str, Path] | None = None,
+    options: Mapping[str, int] | None = None,
+    download: bool = False,
 ) -> tuple[Folder, Family]:
     """A model's folder with the further folders that it needs, and its family. Raises `LabError` kinds."""
     given = parts or {}
-    folder = Folder(hub.locate(name, weights=weights, download=download))
+    folder = Folder(hub.locate(name, weights=weights, download=download), options=options)
     family = families.of(folder)
-    wanted = family.parts(folder)
+    for option in folder.options:
+        if option not in family.options:
+            raise BadSetting(f"{option}: {folder.path} of the {family.name} family has no such option; leave it away")
+    listed = hub.listed(name)
+    wanted = {**family.parts(folder), **(listed.part_hubs if listed else {})}
     for part in given:
         if part not in wanted:
             there = ", ".join(map(flag, wanted)) or "nothing else"

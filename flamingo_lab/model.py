@@ -29,12 +29,20 @@ class Sample:
     seed: int = 0
 
 
+BeamCounts = Literal["new", "prompt+new"]
+"""What a beam's length is: its new tokens, or those without the stop token behind the whole prompt."""
+
+
 @dataclass(frozen=True)
 class Beam:
-    """Beam search; a finished beam scores its summed log-probability over its length to the power `length_penalty`."""
+    """Beam search; a finished beam scores its summed log-probability over its length to the power `length_penalty`.
+
+    `counts`: what its length is, None for what the family's authors count.
+    """
 
     beams: int = 3
     length_penalty: float = 1.0
+    counts: BeamCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class Request:
     """What is asked of a model. `stop` and `forbidden` are strings added to the family's own stop and forbidden tokens.
 
     `is_cut`: a prompt may be cut at its end where the authors' code cuts it; otherwise such a prompt is an error.
+    `padded_to`: the prompt's length where a beam's length counts it; the authors count the padding of their batch. None
+    counts the prompt alone, so that the answer does not depend on any company.
     """
 
     id: str
@@ -67,6 +77,7 @@ class Request:
     stop: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     is_cut: bool = False
+    padded_to: int | None = None
 
 
 @dataclass(frozen=True)

@@ -180,9 +180,11 @@ def resampling(kernel: Kernel) -> Any:
     return pil.Resampling[kernel.upper()]
 
 
-def triple(settings: Mapping[str, Any], key: str, default: Sequence[float]) -> tuple[float, ...]:
+def triple(
+    settings: Mapping[str, Any], key: str, default: Sequence[float], file: str = "preprocessor_config.json"
+) -> tuple[float, ...]:
     """Three numbers from a processor's published settings."""
     values = settings.get(key, default)
     if not isinstance(values, Sequence) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
-        raise BadConfig(f"preprocessor_config.json: {key} is {values!r}; three numbers are expected")
+        raise BadConfig(f"{file}: {key} is {values!r}; three numbers are expected")
     return tuple(float(value) for value in values)

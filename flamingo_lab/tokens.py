@@ -15,6 +15,9 @@ MARK = "\u2581"
 
 Rule = Literal["legacy", "slow", "fast"]
 
+TIDIED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""What transformers' `clean_up_tokenization` takes the blanks out of, in its order."""
+
 DUMMY = "\n"
 """A text before the real one, behind which SentencePiece puts no word-start mark."""
 
@@ -44,10 +47,11 @@ class TokenizerFile:
     """A `tokenizer.json`, read by the `tokenizers` library as it stands.
 
     transformers' AutoTokenizer rebuilds such files and gives other ids for LLaMA's, so it is never used. `added`: special
-    tokens that the authors' loader appends.
+    tokens that the authors' loader appends. `tidies`: decoded text loses blanks before punctuation, as transformers of
+    2023 had it where a folder's settings were silent.
     """
 
-    def __init__(self, file: Path, added: Sequence[str] = ()) -> None:
+    def __init__(self, file: Path, added: Sequence[str] = (), *, tidies: bool = False) -> None:
         from tokenizers import AddedToken
         from tokenizers import Tokenizer as Library
 
@@ -57,6 +61,7 @@ class TokenizerFile:
             self._tokenizer = Library.from_file(str(file))
         except Exception as error:  # the library raises plain Exception
             raise BadCheckpoint(f"{file}: not a tokenizer file ({error})") from None
+        self._tidies = tidies
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
@@ -72,7 +77,10 @@ class TokenizerFile:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        for blanks in TIDIED if self._tidies else ():
+            text = text.replace(blanks, blanks.strip(" "))
+        return text
 
     def id_of(self, token: str) -> int | None:
         return self._tokenizer.token_to_id(token)

@@ -11,7 +11,7 @@ from flamingo_lab.engine.search import Ends, Search, search
 from flamingo_lab.errors import BadPrompt, BadSetting, LabError
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.markup import Expanded, Rendered
-from flamingo_lab.model import Answer, Failure, Rank, Request
+from flamingo_lab.model import Answer, Beam, Failure, Rank, Request
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Job:
     """A request ready for the model.
 
     `sequence` is the prompt, position by position. Under `Rank` it ends where the options' tokens begin to differ from
-    the prompt's: a tokenizer may merge the prompt's last letters with an option's first.
+    the prompt's: a tokenizer may merge the prompt's last letters with an option's first. `counted`: positions of the
+    prompt that count in a beam's length, None where only new tokens do.
     """
 
     request: Request
@@ -35,6 +36,7 @@ class Job:
     sequence: Expanded
     ends: Ends
     options: tuple[Option, ...] = field(default=())
+    counted: int | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -48,7 +50,7 @@ class Job:
 
     def search(self) -> Search:
         """A fresh search for this job."""
-        return search(self.request, self.ends)
+        return search(self.request, self.ends, self.counted)
 
     def answer(self, **found: object) -> Answer:
         """An answer to the request, with the counts that every answer has."""
@@ -82,7 +84,7 @@ def job(model: LoadedModel, request: Request) -> Job:
     if not isinstance(request.decoding, Rank):
         sequence = _within(model, rendered.expanded(), request)
         _check_length(model, len(sequence.ids) + request.max_new_tokens)
-        return Job(request, rendered, sequence, ends)
+        return Job(request, rendered, sequence, ends, counted=_counted(model, request, len(sequence.ids)))
     options = [model.renderer.render(request.prompt, option).expanded() for option in request.decoding.options]
     if not options:
         raise BadSetting("Rank needs at least one option")
@@ -106,6 +108,13 @@ def _end(model: LoadedModel) -> tuple[int, ...]:
     if end is None:
         raise BadSetting("Rank(ends=True) scores the stop token too, and this model's answers end with none")
     return (end,)
+
+
+def _counted(model: LoadedModel, request: Request, length: int) -> int | None:
+    """What of a prompt of this length counts in a beam's, None for nothing."""
+    if not isinstance(request.decoding, Beam) or (request.decoding.counts or model.beam_counts) == "new":
+        return None
+    return length if request.padded_to is None else request.padded_to
 
 
 def _within(model: LoadedModel, sequence: Expanded, request: Request) -> Expanded:

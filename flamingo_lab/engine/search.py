@@ -130,14 +130,17 @@ class Branch(NamedTuple):
 class Beams:
     """Beam search with early stopping off, in the order of events of transformers' `BeamSearchScorer` (4.37).
 
-    A finished beam scores its sum over its length (the stop token counted) to the power `length_penalty`. The search is
-    over when enough beams have finished and the best open one, scored at its present length, cannot beat the worst.
+    A finished beam scores its sum over its length to the power `length_penalty`. Its length is that of its new tokens, the
+    stop token counted; with `counted` positions of the prompt (transformers before 4.36), theirs and its own without the
+    stop token. The search is over when enough beams have finished and the best open one, scored at its present length,
+    cannot beat the worst.
     """
 
-    def __init__(self, ends: Ends, beams: int, length_penalty: float) -> None:
+    def __init__(self, ends: Ends, beams: int, length_penalty: float, counted: int | None = None) -> None:
         self._ends = ends
         self._beams = beams
         self._penalty = length_penalty
+        self._counted = counted
         self._open = [Branch((), 0.0)]
         self._finished: list[tuple[float, Branch, StoppedBy]] = []
 
@@ -176,12 +179,14 @@ class Beams:
         score, branch, stopped_by = max(self._finished, key=lambda finished: finished[0])
         return Found(branch.ids, self._ends.text(branch.ids), score, stopped_by)
 
-    def _score(self, logprob: float, length: int) -> float:
-        return logprob / length**self._penalty
+    def _score(self, logprob: float, new: int) -> float:
+        """The score of a beam with this many new tokens that count."""
+        return logprob / ((self._counted or 0) + new) ** self._penalty
 
     def _finish(self, branch: Branch, stopped_by: StoppedBy) -> None:
         """Keep the best finished beams; among equals the earlier one stays."""
-        self._finished.append((self._score(branch.logprob, len(branch.ids)), branch, stopped_by))
+        is_stop_left_out = self._counted is not None and stopped_by == "stop token"
+        self._finished.append((self._score(branch.logprob, len(branch.ids) - is_stop_left_out), branch, stopped_by))
         self._finished.sort(key=lambda finished: -finished[0])
         del self._finished[self._beams :]
 
@@ -189,8 +194,8 @@ class Beams:
         return len(self._finished) >= self._beams and self._finished[-1][0] >= self._score(best, length)
 
 
-def search(request: Request, ends: Ends) -> Search:
-    """The search that a request asks for."""
+def search(request: Request, ends: Ends, counted: int | None = None) -> Search:
+    """The search that a request asks for; `counted`: see `Beams`."""
     match request.decoding:
         case Greedy():
             return Chain(ends, lambda logprobs, step: int(logprobs.argmax()))
@@ -201,7 +206,9 @@ def search(request: Request, ends: Ends) -> Search:
         case Beam(beams=beams, length_penalty=penalty):
             if beams < 1:
                 raise BadSetting(f"{beams} beams: at least 1 is needed")
-            return Beams(ends, beams, penalty)
+            if counted is not None and counted < 1:
+                raise BadSetting(f"padded_to is {counted}; a prompt has at least 1 position")
+            return Beams(ends, beams, penalty, counted)
         case _:
             raise BadSetting(f"{request.decoding} is no way to generate text")
 

@@ -25,12 +25,13 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Causal 
     """Scaled dot-product attention. queries (B, H, T, d); keys and values (B, G, S, d), each for H / G query heads.
 
     mask: broadcast to (B, H, T, S); bool, with at least one key in every row, or a float that is added to the scores;
-    None where all is seen.
+    None where all is seen. A float is added one precision wider than the scores: beside a bias of minus hundreds (ALiBi)
+    few of a score's bits would be left.
     """
     is_grouped = keys.shape[1] != queries.shape[1]
-    is_causal = isinstance(mask, str)
-    if not torch.is_grad_enabled():
-        given = None if isinstance(mask, str) else mask
+    is_biased = isinstance(mask, Tensor) and mask.dtype != torch.bool
+    if not torch.is_grad_enabled() and not is_biased:
+        given, is_causal = (None, True) if isinstance(mask, str) else (mask, False)
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=given, is_causal=is_causal, enable_gqa=is_grouped
         )
@@ -40,8 +41,11 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Causal 
     scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
     if isinstance(mask, str):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None and is_biased:
+        wide = torch.float64 if scores.dtype == torch.float32 else torch.float32
+        return (scores.to(wide) + mask).softmax(-1).to(values.dtype) @ values
     if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(-1) @ values
 
 

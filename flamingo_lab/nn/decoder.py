@@ -133,7 +133,7 @@ class CausalDecoder(nn.Module):
                 mask = places.mask(config.window)
             case Alibi() as alibi:
                 turn = None
-                mask = alibi_bias(places, alibi, config.heads, x.dtype)
+                mask = alibi_bias(places, alibi, config.heads)
         for index, layer in enumerate(self.layers):
             x = layer(before(index, x), turn, mask, index, memory)
         return self.norm(x)

@@ -91,8 +91,11 @@ def slopes(alibi: Alibi, heads: int) -> Tensor:
     return torch.cat((every[1::2], every[::2]))[:heads]
 
 
-def alibi_bias(places: Places, alibi: Alibi, heads: int, dtype: torch.dtype) -> Tensor:
-    """(B, H, T, S): what is added to the scores, minus infinity where a token does not see. Falls with distance."""
+def alibi_bias(places: Places, alibi: Alibi, heads: int) -> Tensor:
+    """(B, H, T, S) float32: what is added to the scores, minus infinity where a token does not see.
+
+    Falls with distance; whole numbers as large as these would be rounded in bfloat16.
+    """
     distance = (places.keys[:, None] - places.positions[..., None])[:, None].float()
     bias = slopes(alibi, heads).to(places.keys.device)[None, :, None, None] * distance
-    return bias.masked_fill(~places.sees()[:, None], -torch.inf).to(dtype)
+    return bias.masked_fill(~places.sees()[:, None], -torch.inf)

@@ -28,8 +28,8 @@ class TowerLayer(nn.Module):
 class VisionTower(nn.Module):
     """Pixels (N, 3, px, px) -> tokens (N, tokens, D), the class token first where there is one and it is read.
 
-    Layers behind the one that is read, and the norm behind the last one, are published with the weights; nothing passes
-    them.
+    Layers behind the one that is read, the norm behind the last one and the projection are published with the weights;
+    nothing passes them.
     """
 
     def __init__(self, config: Tower) -> None:
@@ -41,6 +41,7 @@ class VisionTower(nn.Module):
         self.pre_norm = nn.LayerNorm(config.width, config.norm_eps) if config.has_pre_norm else nn.Identity()
         self.layers = nn.ModuleList(TowerLayer(config) for _ in range(config.layers))
         self.post_norm = nn.LayerNorm(config.width, config.norm_eps) if config.has_post_norm else None
+        self.projection = nn.Linear(config.width, config.projection, bias=False) if config.projection else None
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = self.patches(pixels).flatten(2).transpose(1, 2)

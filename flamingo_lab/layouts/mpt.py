@@ -1,0 +1,99 @@
+"""MosaicML's MPT decoders, as their authors' code on the hub names and describes them: MPT-1b and MPT-7b.
+
+Linear biases instead of positions, one projection for queries, keys and values, no bias anywhere, tied embeddings.
+https://huggingface.co/mosaicml/mpt-1b-redpajama-200b, https://huggingface.co/mosaicml/mpt-7b
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from flamingo_lab.config import Alibi, Decoder
+from flamingo_lab.errors import BadConfig
+from flamingo_lab.layouts import reading
+from flamingo_lab.weights import Rule, Split, first_rows, inside, thirds
+
+LAYERS = "transformer.blocks"
+
+ATTENTION: tuple[Rule, ...] = (
+    Split("attn.Wqkv.weight", ("attention.q.weight", "attention.k.weight", "attention.v.weight"), thirds),
+    ("attn.{q|k}_ln.weight", "attention.{query|key}_norm.weight"),
+    ("attn.out_proj.weight", "attention.out.weight"),
+)
+MPT_1B_LAYER: tuple[Rule, ...] = (
+    *ATTENTION,
+    ("ln_{1|2}.weight", "{attention|mlp}_norm.weight"),
+    ("mlp.mlp_{up|down}.weight", "mlp.{up|down}.weight"),
+)
+MPT_7B_LAYER: tuple[Rule, ...] = (
+    *ATTENTION,
+    ("norm_{1|2}.weight", "{attention|mlp}_norm.weight"),
+    ("ffn.{up|down}_proj.weight", "mlp.{up|down}.weight"),
+)
+
+KNOWN: dict[str, Any] = {"no_bias": True, "logit_scale": None}
+KNOWN_ATTENTION: dict[str, Any] = {"alibi": True, "softmax_scale": None, "prefix_lm": False}
+"""What the published models set among what the authors' code can do, and the core does."""
+
+
+def mpt_1b(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
+    """The decoder of a `config.json` of type mosaic_gpt; `vocab` where the authors' loader resizes the vocabulary."""
+    with reading("config.json of an MPT-1b decoder"):
+        _check(config, KNOWN | KNOWN_ATTENTION | {"attn_clip_qkv": None})
+        alibi = Alibi(float(config["alibi_bias_max"]), slopes="plain")
+        return _decoder(config, vocab, config["mlp_ratio"], alibi, normalises=config["attn_qk_ln"])
+
+
+def mpt_7b(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
+    """The decoder of a `config.json` of type mpt; `vocab` where the authors' loader resizes the vocabulary."""
+    with reading("config.json of an MPT decoder"):
+        attention = config["attn_config"]
+        _check(config, KNOWN)
+        _check(attention, KNOWN_ATTENTION | {"attn_type": "multihead_attention", "clip_qkv": None})
+        alibi = Alibi(float(attention["alibi_bias_max"]), slopes="interleaved")
+        return _decoder(config, vocab, config["expansion_ratio"], alibi, normalises=attention["qk_ln"])
+
+
+def _decoder(config: Mapping[str, Any], vocab: int | None, ratio: int, alibi: Alibi, *, normalises: bool) -> Decoder:
+    qk_norm: Literal["width"] | None = "width" if normalises else None
+    return Decoder(
+        vocab=vocab or config["vocab_size"],
+        width=config["d_model"],
+        layers=config["n_layers"],
+        heads=config["n_heads"],
+        mlp_width=ratio * config["d_model"],
+        positions=config["max_seq_len"],
+        norm="layer_without_bias",
+        norm_eps=1e-5,
+        activation="gelu",
+        is_gated=False,
+        qk_norm=qk_norm,
+        place=alibi,
+        ties_embeddings=True,
+    )
+
+
+def _check(settings: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    for key, value in known.items():
+        if settings.get(key, value) != value:
+            raise BadConfig(f"config.json of an MPT decoder: {key} is {settings[key]!r}; only {value!r} is known")
+
+
+def mpt_1b_rules(built: Decoder, *, cuts: bool = False) -> tuple[Rule, ...]:
+    """Rules of MPT-1b; `cuts`: the vocabulary's rows beyond the decoder's are left out."""
+    return _rules(MPT_1B_LAYER, "ln_f", built, cuts)
+
+
+def mpt_7b_rules(built: Decoder, *, cuts: bool = False) -> tuple[Rule, ...]:
+    """Rules of MPT-7b; `cuts`: the vocabulary's rows beyond the decoder's are left out."""
+    return _rules(MPT_7B_LAYER, "norm_f", built, cuts)
+
+
+def _rules(layer: tuple[Rule, ...], norm: str, built: Decoder, cuts: bool) -> tuple[Rule, ...]:
+    theirs, ours = "transformer.wte.weight", "decoder.embedding.weight"
+    return (
+        Split(theirs, (ours,), first_rows(built.vocab)) if cuts else (theirs, ours),
+        *inside(f"{LAYERS}.{{n}}", "decoder.layers.{n}", layer),
+        (f"transformer.{norm}.weight", "decoder.norm.weight"),
+    )
