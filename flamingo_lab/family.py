@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadCheckpoint
 from flamingo_lab.files import read_json
-from flamingo_lab.markup import Markup
+from flamingo_lab.markup import Finish, Markup
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.wording import Wording
@@ -119,6 +119,8 @@ class Family:
     - `pipeline`, `tokenizer`, `markup`: pictures to pixels, text to ids, and how the two become one sequence.
     - `wordings` by name, and `wording`, which names the folder's own. A wording holds its stop rules.
     - `forbidden`: tokens that an answer never holds.
+    - `answers_apart`: whether an answer's beginning is encoded by itself, behind the prompt's last token.
+    - `finish`: what is done to an answer's ids before they are decoded, None for nothing.
     """
 
     name: str
@@ -136,3 +138,5 @@ class Family:
     parts: Callable[[Folder], Mapping[str, str | None]] = lambda folder: {}
     tensors: Callable[[Folder, Mapping[str, Rules]], Mapping[str, Tensors]] = plain_sources
     forbidden: tuple[str, ...] = ()
+    answers_apart: bool = False
+    finish: Callable[[Folder], Finish | None] = lambda folder: None

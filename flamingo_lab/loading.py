@@ -65,7 +65,7 @@ def load(
     if chosen not in family.wordings:
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
-    pipeline, markup = family.pipeline(folder, built), family.markup(folder)
+    pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     place = _device(device)
     with torch.device("meta"):
         vlm = VLM(built)
@@ -77,13 +77,14 @@ def load(
     listed = hub.listed(name)
     return LoadedModel(
         name=listed.name if listed else folder.path.resolve().name,
-        digest=_digest(folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {built!r} {kind}"),
+        digest=_digest(folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {finish!r} {built!r} {kind}"),
         vlm=vlm,
         tokenizer=tokenizer,
-        renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size)),
+        renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size), family.answers_apart),
         pipeline=pipeline,
         stop_ids=frozenset(token for token in stop_ids if token is not None),
         forbidden=family.forbidden,
+        finish=finish,
         about={
             "family": family.name,
             "parameters": parameters,

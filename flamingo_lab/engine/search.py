@@ -23,7 +23,8 @@ class Ends:
 
     Stop texts are looked for once there are `stops_from` new tokens; `strips`: the text loses white space at both ends.
     `forbidden` are token sequences; the last token of one is refused where the others stand before it. Refused tokens
-    get log-probability minus infinity without renormalising, as in the authors' beam search.
+    get log-probability minus infinity without renormalising, as in the authors' beam search. `finish` is done to an
+    answer's ids before they become its text.
     """
 
     stop_ids: frozenset[int]
@@ -34,6 +35,7 @@ class Ends:
     stops_from: int
     strips: bool
     decode: Callable[[Sequence[int]], str]
+    finish: Callable[[Sequence[int]], Sequence[int]]
 
     def restrict(self, logprobs: Tensor, ids: Sequence[int]) -> Tensor:
         """A copy of logprobs (V,) after the new tokens `ids`, with what may not follow at minus infinity."""
@@ -56,7 +58,7 @@ class Ends:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of the new tokens, up to the stop."""
-        text = self.decode(ids[:-1] if ids and ids[-1] in self.stop_ids else ids)
+        text = self.decode(self.finish(ids[:-1] if ids and ids[-1] in self.stop_ids else ids))
         cuts = [text.find(stop) for stop in self.stop_texts if stop in text]
         text = text[: min(cuts)] if cuts else text
         return text.strip() if self.strips else text
