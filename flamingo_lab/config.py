@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from flamingo_lab.patches import Patching
 from flamingo_lab.pixels import OneView
 from flamingo_lab.tiles import Tiling
 
@@ -85,7 +86,7 @@ class Resampler:
 
 @dataclass(frozen=True)
 class Projector:
-    """Linear layers from the tower's width to the decoder's, with an activation between them.
+    """Linear layers from the tower's width, or the numbers of a patch, to the decoder's, with an activation between them.
 
     `widths` begins with the tower's; two of them are one linear layer, one is nothing at all. `has_norms`: a layer norm
     behind every linear layer, before the activation (Yi-VL).
@@ -198,10 +199,12 @@ class Cross:
 class Inline:
     """Picture tokens take positions in the sequence, like words.
 
-    `cut_at`: the authors cut longer sequences at their end; None where they do not.
+    `cut_at`: the authors cut longer sequences at their end; None where they do not. `pictures`: how many a prompt may
+    hold; None for any number.
     """
 
     cut_at: int | None = None
+    pictures: int | None = None
 
 
 @dataclass(frozen=True)
@@ -239,16 +242,24 @@ class Locator:
 class Architecture:
     """The whole model. Without a connector the tower's own tokens are what the decoder gets.
 
-    `tiling`: how one picture becomes several for the tower, and their tokens one sequence again. `locator`: what else
-    reads the picture and the decoder's last hidden states.
+    `vision`: the tower, None where the connector gets the picture's own patches, cut as `patching` says. `tiling`: how one
+    picture becomes several for the tower, and their tokens one sequence again. `locator`: what else reads the picture and
+    the decoder's last hidden states.
     """
 
-    tower: Tower
+    vision: Tower | None
     connector: Connector | None
     decoder: Decoder
     join: Cross | Inline
     tiling: Tiling | None = None
     locator: Locator | None = None
+    patching: Patching | None = None
+
+    @property
+    def tower(self) -> Tower:
+        """The tower of a model that has one."""
+        assert self.vision is not None, "a model without a tower was asked for it"
+        return self.vision
 
     @property
     def tokens_per_view(self) -> int:
@@ -264,4 +275,6 @@ class Architecture:
 
     def tokens_of(self, size: tuple[int, int]) -> int:
         """How many tokens a picture of this size, (width, height) in pixels, becomes."""
+        if self.patching:
+            return self.patching.tokens(size)
         return self.tiling.tokens(size) if self.tiling else self.tokens_per_view

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadCheckpoint
 from flamingo_lab.files import read_json
-from flamingo_lab.markup import Markup
+from flamingo_lab.markup import Finish, Markup
 from flamingo_lab.model import BeamCounts
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.tokens import Tokenizer
@@ -129,6 +129,8 @@ class Family:
     - `pipeline`, `tokenizer`, `markup`: pictures to pixels, text to ids, and how the two become one sequence.
     - `wordings` by name, and `wording`, which names the folder's own. A wording holds its stop rules.
     - `forbidden`: tokens that an answer never holds; `beam_counts`: what the authors' beam search counts as a length.
+    - `answers_apart`: whether an answer's beginning is encoded by itself, behind the prompt's last token.
+    - `finish`: what is done to an answer's ids before they are decoded, None for nothing.
     """
 
     name: str
@@ -148,3 +150,5 @@ class Family:
     forbidden: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     beam_counts: BeamCounts = "new"
+    answers_apart: bool = False
+    finish: Callable[[Folder], Finish | None] = lambda folder: None

@@ -8,6 +8,7 @@ from typing import Any
 
 from flamingo_lab.config import Inline
 from flamingo_lab.errors import LabError
+from flamingo_lab.markup import Finish
 from flamingo_lab.model import Answer, BeamCounts, Decoding, Greedy, Limits, Request, Sent
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.prompt import QUESTION_ANSWER, Part, Prompt, Shot
@@ -18,7 +19,10 @@ from flamingo_lab.vlm import VLM
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A local model. `digest` names weights, pre-processing, tokenizer and dtype; `about` holds facts for the record."""
+    """A local model. `digest` names weights, pre-processing, tokenizer and dtype; `about` holds facts for the record.
+
+    `finish`: see `Family`.
+    """
 
     name: str
     digest: str
@@ -30,6 +34,7 @@ class LoadedModel:
     forbidden: tuple[str, ...]
     about: Mapping[str, Any]
     beam_counts: BeamCounts = "new"
+    finish: Finish | None = None
 
     @property
     def cut_at(self) -> int | None:
@@ -39,8 +44,9 @@ class LoadedModel:
 
     @property
     def limits(self) -> Limits:
-        """Positions of the decoder; any number of pictures."""
-        return Limits(positions=self.vlm.architecture.decoder.positions)
+        """Positions of the decoder, and pictures where a prompt takes only so many."""
+        built = self.vlm.architecture
+        return Limits(built.decoder.positions, built.join.pictures if isinstance(built.join, Inline) else None)
 
     def sent(self, request: Request) -> Sent:
         """The request as it would reach the decoder."""

@@ -70,7 +70,7 @@ def load(
     if chosen not in family.wordings:
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
-    pipeline, markup = family.pipeline(folder, built), family.markup(folder)
+    pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     place = _device(device)
     with torch.device("meta"):
         vlm = VLM(built)
@@ -83,15 +83,18 @@ def load(
     return LoadedModel(
         name=listed.name if listed else folder.path.resolve().name,
         digest=_digest(
-            folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {built!r} {family.beam_counts} {kind}"
+            folder,
+            tensors,
+            f"{family.name} {said!r} {markup!r} {pipeline!r} {finish!r} {built!r} {family.beam_counts} {kind}",
         ),
         vlm=vlm,
         tokenizer=tokenizer,
-        renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size)),
+        renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size), family.answers_apart),
         pipeline=pipeline,
         stop_ids=frozenset(token for token in stop_ids if token is not None),
         forbidden=family.forbidden,
         beam_counts=family.beam_counts,
+        finish=finish,
         about={
             "family": family.name,
             "parameters": parameters,

@@ -15,13 +15,14 @@ from flamingo_lab.wording import Wording
 class Renderer:
     """Prompts to ids, by one family's markup and wording and one checkpoint's tokenizer.
 
-    `tokens_of` says how many tokens a picture becomes.
+    `tokens_of` says how many tokens a picture becomes; `answers_apart`: see `Family`.
     """
 
     markup: Markup
     wording: Wording
     tokenizer: Tokenizer
     tokens_of: Callable[[Image], int]
+    answers_apart: bool = False
 
     def render(self, prompt: Prompt, continuation: str = "") -> Rendered:
         """The prompt's ids; `continuation` is the beginning of the answer."""
@@ -32,9 +33,12 @@ class Renderer:
             said = self.wording.say(prompt, self.markup.picture)
             parts, ends_utterances = tuple(merged(said)), False
             continuation = self.wording.begin(continuation) if continuation else ""
-        if continuation:
+        if continuation and not self.answers_apart:
             parts = _extended(parts, continuation)
         rendered = self.markup.encode(parts, self.tokenizer, self.tokens_of, ends_utterances=ends_utterances)
+        if continuation and self.answers_apart:
+            ids = (*rendered.ids, *self.tokenizer.encode(continuation))
+            rendered = replace(rendered, ids=ids, text=rendered.text + continuation)
         return replace(rendered, shots=prompt.shots)
 
     def marked(self, rendered: Rendered) -> str:

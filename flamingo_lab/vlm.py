@@ -51,7 +51,7 @@ class VLM(nn.Module):
         super().__init__()
         self.architecture = architecture
         decoder, join, tiling = architecture.decoder, architecture.join, architecture.tiling
-        self.tower = VisionTower(architecture.tower)
+        self.tower = VisionTower(architecture.vision) if architecture.vision else None
         self.connector = connector(architecture.connector)
         self.newline = nn.Parameter(torch.zeros(decoder.width)) if tiling and tiling.has_newline else None
         self.decoder = CausalDecoder(decoder)
@@ -74,16 +74,20 @@ class VLM(nn.Module):
         return self.decoder.embedding.weight.dtype
 
     def encode(self, views: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """The tokens (L, D) of each picture, from its views (N, 3, px, px) and its size (width, height)."""
+        """The tokens (L, D) of each picture, from its views (N, 3, px, px) and its size (width, height).
+
+        Without a tower a picture's views are its patches (L, numbers of a patch).
+        """
         counts = [len(of_picture) for of_picture in views]
-        tokens = self.connector(self.tower(torch.cat(list(views)))).split(counts)
+        pixels = torch.cat(list(views))
+        tokens = self.connector(pixels if self.tower is None else self.tower(pixels)).split(counts)
         return [self._arranged(of_picture, size) for of_picture, size in zip(tokens, sizes, strict=True)]
 
     def _arranged(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """A picture's views (N, P, D) as one sequence."""
+        """A picture's views (N, P, D), or its patches (L, D), as one sequence."""
         tiling = self.architecture.tiling
         if tiling is None or tiling.merge == "flat":
-            return tokens.flatten(0, 1)
+            return tokens.flatten(0, -2)
         return torch.cat((tokens[0], canvas(tokens[1:], tiling, size, self.newline)))
 
     def look_at(self, pictures: Sequence[Sequence[Tensor]]) -> Pictures:

@@ -27,7 +27,7 @@ BUDGET_BYTES = 2**30
 
 
 class Views(NamedTuple):
-    """A picture's digest, its views as the tower takes them, (N, 3, px, px), and its size (width, height)."""
+    """A picture's digest, its views as the model takes them (see `VLM.encode`), and its size (width, height)."""
 
     digest: str
     pixels: NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from flamingo_lab.engine.search import Ends, Search, search
@@ -159,8 +159,18 @@ def ends_of(model: LoadedModel, request: Request) -> Ends:
         min_new_tokens=request.min_new_tokens,
         max_new_tokens=request.max_new_tokens,
         decode=model.tokenizer.decode,
+        finish=_finish(model, request),
         trailing=wording.stop if wording.cuts_end else (),
     )
+
+
+def _finish(model: LoadedModel, request: Request) -> Callable[[Sequence[int]], Sequence[int]]:
+    """What is done to the ids of the request's answer before they are decoded."""
+    finish = model.finish
+    if finish is None:
+        return lambda ids: ids
+    sizes = [image.size for image in request.prompt.images]
+    return lambda ids: finish(ids, model.tokenizer, sizes)
 
 
 def _words(model: LoadedModel, word: str) -> tuple[int, ...]:

@@ -24,7 +24,8 @@ class Ends:
     Stop texts are looked for once there are `stops_from` new tokens; `strips`: the text loses white space at both ends.
     The text is cut before a stop text, before one of `trailing` only where it ends with it.
     `forbidden` are token sequences; the last token of one is refused where the others stand before it. Refused tokens
-    get log-probability minus infinity without renormalising, as in the authors' beam search.
+    get log-probability minus infinity without renormalising, as in the authors' beam search. `finish` is done to an
+    answer's ids before they become its text.
     """
 
     stop_ids: frozenset[int]
@@ -35,6 +36,7 @@ class Ends:
     stops_from: int
     strips: bool
     decode: Callable[[Sequence[int]], str]
+    finish: Callable[[Sequence[int]], Sequence[int]]
     trailing: tuple[str, ...] = ()
 
     def restrict(self, logprobs: Tensor, ids: Sequence[int]) -> Tensor:
@@ -58,7 +60,7 @@ class Ends:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of the new tokens, up to the stop."""
-        text = self.decode(ids[:-1] if ids and ids[-1] in self.stop_ids else ids)
+        text = self.decode(self.finish(ids[:-1] if ids and ids[-1] in self.stop_ids else ids))
         cuts = [text.find(stop) for stop in self.stop_texts if stop in text and stop not in self.trailing]
         text = text[: min(cuts)] if cuts else text
         text = text.strip() if self.strips else text

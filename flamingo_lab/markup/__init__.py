@@ -75,6 +75,10 @@ class Rendered:
         return Expanded(tuple(ids), self.sees or (NONE,) * len(ids), tuple(fills))
 
 
+Finish = Callable[[Sequence[int], Tokenizer, Sequence[tuple[int, int]]], Sequence[int]]
+"""What becomes of an answer's ids before they are decoded, by the sizes (width, height) of the prompt's pictures."""
+
+
 class Markup(Protocol):
     """A family's way to write pictures into text. `mark` stands for a picture in the text; `picture` around it in a turn."""
 

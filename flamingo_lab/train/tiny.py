@@ -102,12 +102,14 @@ def train(out: Path, *, seed: int, progress: Progress, tiny: Tiny = TINY) -> Pat
     vlm = VLM(architecture(tiny))
     stages.initialise(vlm, seed)
     stages.train_language(vlm.decoder, tiny.language_recipe, seed, out, progress)
+    tower = vlm.tower
+    assert tower is not None  # an IDEFICS has one
     match = stages.CaptionMatch(tiny.tower["embed_dim"])
-    stages.train_tower(vlm.tower, match, tiny.tower_recipe, seed, out, progress)
+    stages.train_tower(tower, match, tiny.tower_recipe, seed, out, progress)
     vlm.requires_grad_(False)
     for _, parameter in stages.trained_in_join(vlm):
         parameter.requires_grad_(True)
-    pictures = pool.build(vlm.tower, tiny.drawn, stages.seeded(seed, stages.JOIN, 0))
+    pictures = pool.build(tower, tiny.drawn, stages.seeded(seed, stages.JOIN, 0))
     stages.train_join(vlm, pictures, tiny.join_recipe, seed, out, progress)
     return export(vlm, tiny.config(), out / NAME)
 

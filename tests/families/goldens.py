@@ -93,6 +93,7 @@ class Golden:
         batch = case.get("batch") or options.get("batch")
         generate = dict(case.get("generate", {}))
         runs = generate.pop("runs", {"": {}} if generate else {})
+        case, expect = _padded(case, expect, batch)
         return Case(
             case["name"],
             case.get("template"),
@@ -144,6 +145,18 @@ class Golden:
 
     def _chat(self, messages: list[dict[str, Any]]) -> fl.Prompt:
         return fl.Prompt(tuple(fl.Turn(turn["role"], tuple(self._parts(turn["content"]))) for turn in messages))
+
+
+def _padded(
+    case: dict[str, Any], expect: dict[str, Any], batch: list[Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The case with its padding told apart: some folders hold a batch's ids only padded, and the mask among the stages."""
+    if not batch or "attention_mask" not in expect:
+        return case, expect
+    mask, ids = expect["attention_mask"], case["input_ids"]
+    real = [[token for token, is_real in zip(*row, strict=True) if is_real] for row in zip(ids, mask, strict=True)]
+    stages = {stage: value for stage, value in expect.items() if stage != "attention_mask"}
+    return case | {"padded_input_ids": ids, "attention_mask": mask, "input_ids": real}, stages
 
 
 def _of_row(expect: dict[str, Any], number: int) -> Iterator[tuple[str, Any]]:
