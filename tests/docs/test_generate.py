@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flamingo_lab.config import BUNDLED
+from flamingo_lab.family import BUNDLED
 from tests.folders import ROOT
 
 PICTURE = ROOT / "docs" / "pictures" / "eval.svg"
