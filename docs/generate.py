@@ -15,6 +15,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,15 @@ def part(what: str, name: str | None, page: Path) -> str:
     """What a mark asks for."""
     if what == "models":
         return "".join(
-            f"- {family}: {', '.join(code(one['name']) for one in held)}\n" for family, held in by_family().items()
+            textwrap.fill(
+                f"- {family}: {', '.join(code(one['name']) for one in held)}",
+                width=120,
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            + "\n"
+            for family, held in by_family().items()
         )
     if what == "tasks":
         return "".join(f"- {code(one['name'])}: {inline(one['title'])}\n" for one in facts("list", "tasks"))
