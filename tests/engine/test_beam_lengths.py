@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> fl.LoadedModel:
     written = write_checkpoint(tmp_path_factory.mktemp("of"), "gpt_neox", seed=11)
     rows = written.held["lang_encoder.embed_out.weight"]
     rows[STOP] *= 3
-    torch.save(written.held, written.folder / "checkpoint" / "checkpoint.pt")
+    written.save(written.held)
     return written.load()
 
 

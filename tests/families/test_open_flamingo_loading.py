@@ -1,4 +1,4 @@
-"""Prompts token by token, every published form of the same weights, and what the loader refuses."""
+"""Every published form of the same weights is the same model; what the loader is told, and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image as pil
 
 import flamingo_lab as fl
 from flamingo_lab.engine import reference
 from flamingo_lab.engine.plan import job
-from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt, BadSetting, MissingModel
-from flamingo_lab.markup import NONE
-from flamingo_lab.prompt import CAPTION
-from tests.families.test_idefics_against_transformers import parts, picture
+from flamingo_lab.errors import BadCheckpoint, BadConfig, BadSetting, MissingModel
+from tests.families.test_idefics_against_transformers import parts
 from tests.families.tiny_idefics import write_checkpoint as write_idefics
 from tests.families.tiny_open_flamingo import LAYERS, VOCAB, Written, write_checkpoint
 
 KINDS = sorted(LAYERS)
-CHUNK_END, IMAGE = VOCAB - 3, VOCAB - 2
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -34,20 +29,6 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def mpt(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return write_checkpoint(tmp_path_factory.mktemp("mpt"), "mpt", seed=7)
-
-
-@pytest.fixture(scope="module")
-def model(mpt: Written) -> fl.LoadedModel:
-    return mpt.load()
-
-
-def copied(written: Written, to: Path) -> Written:
-    shutil.copytree(written.folder, to)
-    return Written(to, written.kind, written.every, written.language, written.clip, written.held)
-
-
-def save(written: Written, held: Any) -> None:
-    torch.save(held, written.folder / "checkpoint" / "checkpoint.pt")
 
 
 def settings_of(written: Written, **changed: Any) -> None:
@@ -64,117 +45,21 @@ def same(first: fl.LoadedModel, second: fl.LoadedModel) -> bool:
     return bool(torch.allclose(logits(first), logits(second), atol=1e-5))
 
 
-# Prompts
-
-
-def spelt(model: fl.LoadedModel, rendered: Any) -> list[str]:
-    """The text of each id, marks and all."""
-    names = {CHUNK_END: "<|endofchunk|>", IMAGE: "<image>"}
-    return [names.get(token) or model.tokenizer.decode([token]) for token in rendered.ids]
-
-
-def test_questions_are_put_in_the_authors_words(model: fl.LoadedModel) -> None:
-    shots = [fl.Shot(picture(1), "is it a cat?", answer="yes"), fl.Shot(picture(2), "how many?", answer="no")]
-    rendered = model.renderer.render(fl.Prompt.ask(picture(3), "is it on?", shots=shots))
-    assert rendered.text == (
-        "<image>Question:is it a cat? Short answer:yes<|endofchunk|>\n"
-        "<image>Question:how many? Short answer:no<|endofchunk|>\n"
-        "<image>Question:is it on? Short answer:"
-    )
-    assert "".join(spelt(model, rendered)) == rendered.text
-    assert rendered.ids[0] == IMAGE
-    assert rendered.ids.count(IMAGE) == 3
-    assert rendered.ids.count(CHUNK_END) == 2
-
-
-def test_captions_are_asked_for_in_the_authors_words(model: fl.LoadedModel) -> None:
-    shots = [fl.Shot(picture(1), answer="a cat on a mat")]
-    rendered = model.renderer.render(fl.Prompt.ask(picture(3), shots=shots, running=CAPTION))
-    assert rendered.text == "<image>Output:a cat on a mat<|endofchunk|>\n<image>Output:"
-
-
-def test_shots_without_pictures_stand_before_the_only_one(model: fl.LoadedModel) -> None:
-    shots = [fl.Shot("", answer="a cat"), fl.Shot("", answer="two dogs")]
-    rendered = model.renderer.render(fl.Prompt.ask(picture(3), shots=shots, running=CAPTION))
-    assert rendered.text == "Output:a cat<|endofchunk|>\nOutput:two dogs<|endofchunk|>\n<image>Output:"
-    first = rendered.ids.index(IMAGE)
-    assert rendered.sees == (NONE,) * first + (0,) * (len(rendered.ids) - first)
-
-
-def test_each_token_sees_the_last_picture_before_it(model: fl.LoadedModel) -> None:
-    rendered = model.renderer.render(fl.Prompt.raw("th", picture(1), picture(2), "th", picture(3), "th"))
-    assert spelt(model, rendered) == ["th", "<image>", "<image>", "th", "<image>", "th"]
-    assert rendered.sees == (NONE, 0, 1, 1, 2, 2)
-
-
-def test_an_end_of_chunk_hides_no_picture(model: fl.LoadedModel) -> None:
-    rendered = model.renderer.render(fl.Prompt.raw(picture(1), "th<|endofchunk|>\n", "th"))
-    assert rendered.sees == (0,) * len(rendered.ids)
-
-
-def test_a_mark_in_the_text_is_refused(model: fl.LoadedModel) -> None:
-    with pytest.raises(BadPrompt, match="<image>"):
-        model.renderer.render(fl.Prompt.raw(picture(1), "what is <image>?"))
-
-
-def test_options_follow_the_prompt_without_a_blank(model: fl.LoadedModel) -> None:
-    prompt = fl.Prompt.ask(picture(3), "is it on?")
-    rendered = model.renderer.render(prompt, "yes")
-    assert rendered.text.endswith("Short answer:yes")
-    ready = job(model, fl.Request("x", prompt, fl.Rank(("yes", "no"))))
-    assert [model.tokenizer.decode(option.ids) for option in ready.options] == ["yes", "no"]
-
-
-def test_the_end_of_a_chunk_stops_an_answer_and_the_end_of_a_text_does_not(model: fl.LoadedModel) -> None:
-    assert model.stop_ids == {CHUNK_END}
-    assert model.tokenizer.id_of("<|endoftext|>") == 0
-
-
-def test_a_picture_is_never_said(mpt: Written, tmp_path: Path) -> None:
-    """Where the model would, the next best token comes."""
-    other = copied(mpt, tmp_path / "other")
-    held = dict(other.held)
-    table = held["lang_encoder.transformer.wte.weight"].clone()
-    loaded = other.load()
-    ready = job(loaded, fl.Request("x", fl.Prompt.raw(*parts("it", 5))))
-    with torch.no_grad():
-        answer = loaded.generate(fl.Prompt.raw(*parts("it", 5)), max_new_tokens=1)
-        table[IMAGE] = table[answer.token_ids[0]] * 1.5
-    assert IMAGE in ready.ids
-    save(other, held | {"lang_encoder.transformer.wte.weight": table})
-    found = other.load()
-    pictures = reference.picture_tokens(found, ready)
-    assert int(reference.logits(found, ready.sequence, pictures)[-1].argmax()) == IMAGE
-    for decoding in (fl.Greedy(), fl.Beam(3)):
-        assert IMAGE not in found.generate(fl.Prompt.raw(*parts("it", 5)), decoding, max_new_tokens=6).token_ids
-
-
-def test_pictures_with_palettes_are_resized_before_they_become_rgb(model: fl.LoadedModel) -> None:
-    """Unblended: every pixel of a two-coloured palette picture keeps one of its colours."""
-    drawn = pil.new("P", (31, 17))
-    drawn.putpalette([255, 0, 0, 0, 0, 255])
-    drawn.paste(1, (9, 3, 20, 15))
-    found = model.pipeline(drawn)[0]
-    assert found.shape == (3, 12, 12)
-    assert len(np.unique(found.reshape(3, -1), axis=1).T) == 2
-    assert len(np.unique(model.pipeline(drawn.convert("RGB"))[0].reshape(3, -1), axis=1).T) > 2
-
-
 # The same weights in every published form
 
 
 @pytest.mark.parametrize("wraps", [True, False])
 def test_a_trainers_file_loads_alike(written: Written, wraps: bool, tmp_path: Path) -> None:
-    other = copied(written, tmp_path / "other")
+    other = written.copied(tmp_path / "other")
     held: Any = {f"module.{name}": tensor for name, tensor in other.held.items()}
     state = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}
-    save(other, {"epoch": 2, "model_state_dict": held, "optimizer_state_dict": state} if wraps else held)
+    other.save({"epoch": 2, "model_state_dict": held, "optimizer_state_dict": state} if wraps else held)
     assert same(other.load(), written.load())
 
 
 def test_buffers_of_2023_files_are_passed_over(tmp_path: Path) -> None:
     written = write_checkpoint(tmp_path / "plain", "gpt_neox", seed=7)
-    other = copied(written, tmp_path / "other")
+    other = written.copied(tmp_path / "other")
     buffers: dict[str, torch.Tensor] = {}
     for layer in range(4):
         at = f"gpt_neox.layers.{layer}"
@@ -183,7 +68,7 @@ def test_buffers_of_2023_files_are_passed_over(tmp_path: Path) -> None:
             buffers[f"{at}.{home}.masked_bias"] = torch.tensor(-1e9)
             buffers[f"{at}.{home}.rotary_emb.inv_freq"] = torch.ones(4)
     in_checkpoint = {f"lang_encoder.{name}": tensor for name, tensor in buffers.items() if "decoder_layer" in name}
-    save(other, other.held | in_checkpoint)
+    other.save(other.held | in_checkpoint)
     file = other.folder / "language_model" / "pytorch_model.bin"
     own = {name: tensor for name, tensor in buffers.items() if "decoder_layer" not in name}
     torch.save(torch.load(file) | own, file)
@@ -192,7 +77,7 @@ def test_buffers_of_2023_files_are_passed_over(tmp_path: Path) -> None:
 
 def test_an_early_revisions_language_model_goes_before_the_folders_own(written: Written, tmp_path: Path) -> None:
     """The norm behind the last layer is not in it; the folder's is read."""
-    other = copied(written, tmp_path / "other")
+    other = written.copied(tmp_path / "other")
     file = other.folder / "language_model" / "pytorch_model.bin"
     own = torch.load(file)
     home = LAYERS[other.kind]
@@ -201,16 +86,16 @@ def test_an_early_revisions_language_model_goes_before_the_folders_own(written: 
         "lang_encoder.{}.{}.decoder_layer.{}".format(home, *name.removeprefix(f"{home}.").split(".", 1)): tensor
         for name, tensor in layers.items()
     }
-    save(other, other.held | inside)
+    other.save(other.held | inside)
     torch.save(own | {name: torch.randn_like(tensor) for name, tensor in layers.items()}, file)
     assert same(other.load(), written.load())
 
 
 def test_the_folders_embeddings_are_those_of_an_untrained_vocabulary(written: Written, tmp_path: Path) -> None:
     """Where the checkpoint holds none, the rows beyond the tokenizer's are cut from the language model's."""
-    other = copied(written, tmp_path / "other")
+    other = written.copied(tmp_path / "other")
     ends = {name: tensor for name, tensor in other.held.items() if tensor.shape[0] == VOCAB}
-    save(other, {name: tensor for name, tensor in other.held.items() if name not in ends})
+    other.save({name: tensor for name, tensor in other.held.items() if name not in ends})
     file = other.folder / "language_model" / "pytorch_model.bin"
     own = torch.load(file)
     for name, tensor in ends.items():
@@ -224,14 +109,14 @@ def test_both_layouts_of_clip_are_the_same_tower(mpt: Written) -> None:
 
 
 def test_a_repository_with_both_layouts_is_read_in_one(mpt: Written, tmp_path: Path) -> None:
-    other = copied(mpt, tmp_path / "other")
+    other = mpt.copied(tmp_path / "other")
     for file in (other.folder / "vision").iterdir():
         shutil.copy(file, other.folder / "vision_open_clip" / file.name)
     assert same(other.load("vision_open_clip"), mpt.load())
 
 
 def test_a_vision_model_without_the_projection_is_enough(mpt: Written, tmp_path: Path) -> None:
-    other = copied(mpt, tmp_path / "other")
+    other = mpt.copied(tmp_path / "other")
     config, file = (other.folder / "vision" / name for name in ("config.json", "pytorch_model.bin"))
     held = torch.load(file)
     torch.save({name: tensor for name, tensor in held.items() if name.startswith("vision_model.")}, file)
@@ -241,12 +126,25 @@ def test_a_vision_model_without_the_projection_is_enough(mpt: Written, tmp_path:
 
 
 def test_openais_activation_is_assumed_where_open_clip_is_silent(mpt: Written, tmp_path: Path) -> None:
-    other = copied(mpt, tmp_path / "other")
+    other = mpt.copied(tmp_path / "other")
     file = other.folder / "vision_open_clip" / "open_clip_config.json"
     described = json.loads(file.read_text())
     del described["model_cfg"]["quick_gelu"]
     file.write_text(json.dumps(described))
     assert other.load("vision_open_clip").vlm.architecture.tower.activation == "quick_gelu"
+
+
+def test_a_tokenizer_that_knows_padding_gets_no_token_for_it(mpt: Written, tmp_path: Path) -> None:
+    other = mpt.copied(tmp_path / "other")
+    settings = {"pad_token": "<|padding|>"}
+    (other.folder / "language_model" / "special_tokens_map.json").write_text(json.dumps(settings))
+    with pytest.raises(
+        BadCheckpoint, match=rf"wte.weight has shape \[{VOCAB}, 16\]; config.json asks for \[{VOCAB - 1}"
+    ):
+        other.load()
+    table = other.held["lang_encoder.transformer.wte.weight"][: VOCAB - 1]
+    other.save(other.held | {"lang_encoder.transformer.wte.weight": table.clone()})
+    assert other.load().tokenizer.id_of("<PAD>") is None
 
 
 # What is told of a folder, and what is refused
@@ -295,7 +193,7 @@ def test_another_kind_of_language_model_is_refused(mpt: Written, tmp_path: Path)
 
 
 def test_a_language_model_of_another_size_is_refused(mpt: Written, tmp_path: Path) -> None:
-    other = copied(mpt, tmp_path / "other")
+    other = mpt.copied(tmp_path / "other")
     settings_of(other, d_model=24)
     with pytest.raises(BadCheckpoint, match=r"shape \[.*config.json asks for"):
         other.load()
@@ -335,15 +233,15 @@ def test_an_open_clip_description_needs_its_weights(mpt: Written, tmp_path: Path
 
 
 def test_an_unknown_tensor_in_the_checkpoint_is_refused(mpt: Written, tmp_path: Path) -> None:
-    other = copied(mpt, tmp_path / "other")
-    save(other, other.held | {"perceiver.frame_embs": torch.ones(4, 12)})
+    other = mpt.copied(tmp_path / "other")
+    other.save(other.held | {"perceiver.frame_embs": torch.ones(4, 12)})
     with pytest.raises(BadCheckpoint, match=r"unknown tensor perceiver.frame_embs"):
         other.load()
 
 
 def test_a_block_that_is_missing_is_named(mpt: Written, tmp_path: Path) -> None:
-    other = copied(mpt, tmp_path / "other")
-    save(other, {name: tensor for name, tensor in other.held.items() if ".3.gated" not in name})
+    other = mpt.copied(tmp_path / "other")
+    other.save({name: tensor for name, tensor in other.held.items() if ".3.gated" not in name})
     with pytest.raises(BadCheckpoint, match=r"blocks.3.gated_cross_attn_layer.* is missing"):
         other.load()
 
