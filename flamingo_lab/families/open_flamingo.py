@@ -239,51 +239,18 @@ BASE = Running(
 )
 """The authors' prompts of question answering and captioning (open_flamingo/eval/models)."""
 
-MPT_1B: dict[str, Any] = {
-    "model_type": "mosaic_gpt",
-    "vocab_size": 50432,
-    "d_model": 2048,
-    "n_heads": 16,
-    "n_layers": 24,
-    "mlp_ratio": 4,
-    "max_seq_len": 2048,
-    "alibi_bias_max": 8,
-    "attn_qk_ln": True,
-}
-REDPAJAMA_3B: dict[str, Any] = {
-    "model_type": "gpt_neox",
-    "vocab_size": 50432,
-    "hidden_size": 2560,
-    "num_attention_heads": 32,
-    "num_hidden_layers": 32,
-    "intermediate_size": 10240,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-5,
-    "max_position_embeddings": 2048,
-    "rotary_emb_base": 10000,
-    "rotary_pct": 1.0,
-    "use_parallel_residual": False,
-}
-MPT_7B: dict[str, Any] = {
-    "model_type": "mpt",
-    "vocab_size": 50432,
-    "d_model": 4096,
-    "n_heads": 32,
-    "n_layers": 32,
-    "expansion_ratio": 4,
-    "max_seq_len": 2048,
-    "attn_config": {"alibi_bias_max": 8, "qk_ln": False},
-}
-CLIP = "openai/clip-vit-large-patch14"
+CLIP_HUB = "openai/clip-vit-large-patch14"
+MPT_1B_HUB = "anas-awadalla/mpt-1b-redpajama-200b"
+REDPAJAMA_HUB = "togethercomputer/RedPajama-INCITE-{}-3B-v1"
 
 
 def _size(name: str, parameters: int, every: int, config: dict[str, Any], hub: str) -> Size:
     return Size(
-        name.lower(),
+        f"openflamingo-{name.lower()}",
         parameters,
         {INTERVAL: every, "vocab_size": 50280},
         "base",
-        f"openflamingo/{name}",
+        f"openflamingo/OpenFlamingo-{name}",
         licence="MIT; the language model under its own terms",
         part_configs={"vision": clip.LARGE_224 | {"projection_dim": 768}, "language_model": config},
         part_hubs={"language_model": hub},
@@ -298,7 +265,7 @@ FAMILY = Family(
     architecture=architecture,
     rules=rules,
     tensors=tensors,
-    parts=lambda folder: {"vision": CLIP, "language_model": None},
+    parts=lambda folder: {"vision": CLIP_HUB, "language_model": None},
     options=(INTERVAL,),
     pipeline=pipeline,
     tokenizer=tokenizer,
@@ -308,24 +275,10 @@ FAMILY = Family(
     forbidden=(IMAGE,),
     beam_counts="prompt+new",
     sizes=(
-        _size("OpenFlamingo-3B-vitl-mpt1b", 2_559_117_360, 1, MPT_1B, "anas-awadalla/mpt-1b-redpajama-200b"),
-        _size(
-            "OpenFlamingo-3B-vitl-mpt1b-langinstruct",
-            2_559_117_360,
-            1,
-            MPT_1B,
-            "anas-awadalla/mpt-1b-redpajama-200b-dolly",
-        ),
-        _size(
-            "OpenFlamingo-4B-vitl-rpj3b", 4_039_816_224, 2, REDPAJAMA_3B, "togethercomputer/RedPajama-INCITE-Base-3B-v1"
-        ),
-        _size(
-            "OpenFlamingo-4B-vitl-rpj3b-langinstruct",
-            4_039_816_224,
-            2,
-            REDPAJAMA_3B,
-            "togethercomputer/RedPajama-INCITE-Instruct-3B-v1",
-        ),
-        _size("OpenFlamingo-9B-vitl-mpt7b", 8_131_465_232, 4, MPT_7B, "anas-awadalla/mpt-7b"),
+        _size("3B-vitl-mpt1b", 2_559_117_360, 1, mpt.MPT_1B, MPT_1B_HUB),
+        _size("3B-vitl-mpt1b-langinstruct", 2_559_117_360, 1, mpt.MPT_1B, f"{MPT_1B_HUB}-dolly"),
+        _size("4B-vitl-rpj3b", 4_039_816_224, 2, neox.REDPAJAMA_3B, REDPAJAMA_HUB.format("Base")),
+        _size("4B-vitl-rpj3b-langinstruct", 4_039_816_224, 2, neox.REDPAJAMA_3B, REDPAJAMA_HUB.format("Instruct")),
+        _size("9B-vitl-mpt7b", 8_131_465_232, 4, mpt.MPT_7B, "anas-awadalla/mpt-7b"),
     ),
 )

@@ -16,6 +16,31 @@ from flamingo_lab.weights import Rule, Split, first_rows, inside, thirds
 
 LAYERS = "transformer.blocks"
 
+MPT_1B: dict[str, Any] = {
+    "model_type": "mosaic_gpt",
+    "vocab_size": 50432,
+    "d_model": 2048,
+    "n_heads": 16,
+    "n_layers": 24,
+    "mlp_ratio": 4,
+    "max_seq_len": 2048,
+    "alibi_bias_max": 8,
+    "attn_qk_ln": True,
+}
+"""anas-awadalla/mpt-1b-redpajama-200b."""
+
+MPT_7B: dict[str, Any] = {
+    "model_type": "mpt",
+    "vocab_size": 50432,
+    "d_model": 4096,
+    "n_heads": 32,
+    "n_layers": 32,
+    "expansion_ratio": 4,
+    "max_seq_len": 2048,
+    "attn_config": {"alibi_bias_max": 8, "qk_ln": False},
+}
+"""anas-awadalla/mpt-7b."""
+
 ATTENTION: tuple[Rule, ...] = (
     Split("attn.Wqkv.weight", ("attention.q.weight", "attention.k.weight", "attention.v.weight"), thirds),
     ("attn.{q|k}_ln.weight", "attention.{query|key}_norm.weight"),

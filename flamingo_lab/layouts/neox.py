@@ -12,6 +12,22 @@ from flamingo_lab.weights import Rule, Split, first_rows, inside, of_heads
 
 LAYERS = "gpt_neox.layers"
 
+REDPAJAMA_3B: dict[str, Any] = {
+    "model_type": "gpt_neox",
+    "vocab_size": 50432,
+    "hidden_size": 2560,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "intermediate_size": 10240,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "max_position_embeddings": 2048,
+    "rotary_emb_base": 10000,
+    "rotary_pct": 1.0,
+    "use_parallel_residual": False,
+}
+"""togethercomputer/RedPajama-INCITE-*-3B-v1."""
+
 ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "relu": "relu"}
 
 BUFFERS = ("*.attention.bias", "*.attention.masked_bias", "*.attention.rotary_emb.inv_freq")

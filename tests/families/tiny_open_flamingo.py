@@ -7,8 +7,9 @@ second time. MPT-1b, which transformers lacks, is its MPT with query and key nor
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,14 @@ class Written:
         """Through the public loader."""
         parts = {"vision": self.folder / vision, "language_model": self.folder / "language_model"}
         return fl.load(self.folder / "checkpoint", dtype="float32", device="cpu", **(parts | more))
+
+    def copied(self, to: Path) -> Written:
+        """The same on other disk space, to be changed: files that were loaded are mapped."""
+        return replace(self, folder=Path(shutil.copytree(self.folder, to)))
+
+    def save(self, held: Any) -> None:
+        """Write checkpoint.pt anew."""
+        torch.save(held, self.folder / "checkpoint" / "checkpoint.pt")
 
     @torch.no_grad()
     def logits(self, ids: Tensor, real: Tensor, pixels: Sequence[Tensor]) -> Tensor:
