@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, Sequence
+from collections.abc import Callable, Collection, ItemsView, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 from torch import Tensor
 
 from flamingo_lab.checkpoint import Checkpoint, Entry, Tensors
 from flamingo_lab.errors import BadCheckpoint
+
+BUFFER = "inv_freq"
+"""In the names of what LLaMA's files of 2023 carry or not, and nothing reads."""
 
 
 class Joined:
@@ -52,11 +56,22 @@ class Adapted:
         self._base, self._scale = base, scale
         self._adapters = dict(adapter.tensors())
         self._prefix = prefix
-        wanted = {self._name(name, side) for name in base for side in "AB"}
-        unknown = next((name for name in adapter if name not in wanted), None)
-        if unknown:
+        wanted = {self._name(name, side): name for name in base for side in "AB"}
+        for name, entry in adapter.items():
+            if name not in wanted:
+                raise BadCheckpoint(f"{entry.file}: {name} adapts nothing in {base.folder}; is it the right base?")
+            self._check(wanted[name], entry.file)
+
+    def _check(self, tensor: str, file: Path) -> None:
+        """Refuse a half of an adapter, and one for a tensor of another shape."""
+        up, down = (self._adapters.get(self._name(tensor, side)) for side in "BA")
+        if up is None or down is None:
+            raise BadCheckpoint(f"{file}: {self._name(tensor, 'B' if up is None else 'A')} is missing")
+        shape = self._base[tensor].shape
+        if (up.shape[1], (up.shape[0], down.shape[1])) != (down.shape[0], shape):
             raise BadCheckpoint(
-                f"{adapter[unknown].file}: {unknown} adapts nothing in {base.folder}; is it the right base?"
+                f"{file}: an adapter {list(up.shape)} x {list(down.shape)} cannot be merged into {tensor} {list(shape)} "
+                f"of {self._base.folder}; is it the right base?"
             )
 
     def _name(self, tensor: str, side: str) -> str:
@@ -76,20 +91,26 @@ class Adapted:
 
 
 class Added:
-    """A delta with its base added; rows that only the delta has stay as they are (LLaVA, llava/model/apply_delta.py)."""
+    """A delta with its base added (LLaVA, llava/model/apply_delta.py).
 
-    def __init__(self, base: Checkpoint, delta: Checkpoint) -> None:
+    In the tensors of `grown` the delta may have more rows than the base; these stay as they are, and so do its tensors
+    whose names begin with `alone`.
+    """
+
+    def __init__(self, base: Checkpoint, delta: Checkpoint, *, grown: Collection[str], alone: str) -> None:
         self.folder, self.files = delta.folder, (*base.files, *delta.files)
         self._base, self._delta = base, delta
-        missing = next((name for name in base if name not in delta and "inv_freq" not in name), None)
-        if missing:
-            raise BadCheckpoint(
-                f"{delta.folder}: a delta without {missing}, which {base.folder} has; is it the right base?"
-            )
+        for here, there in ((base, delta), (delta, base)):
+            for name, entry in here.items():
+                if name not in there and not name.startswith(alone) and BUFFER not in name:
+                    raise BadCheckpoint(f"{entry.file}: has {name}, which {there.folder} lacks; is it the right base?")
         for name, entry in base.items():
-            if name in delta and (delta[name].shape[1:] != entry.shape[1:] or delta[name].shape[0] < entry.shape[0]):
+            sums = delta[name].shape if name in delta else entry.shape
+            cut = (min(sums[0], entry.shape[0]), *sums[1:]) if name in grown else sums
+            if cut != entry.shape:
                 raise BadCheckpoint(
-                    f"{entry.file}: {name} {list(entry.shape)} cannot be added to {list(delta[name].shape)} of {delta.folder}"
+                    f"{entry.file}: {name} {list(entry.shape)} cannot be added to {list(sums)} of {delta.folder}; "
+                    "is it the right base?"
                 )
 
     def items(self) -> ItemsView[str, Entry]:

@@ -25,7 +25,7 @@ LLAMA_2_SYSTEM = (
 MPT_SYSTEM = (
     "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers."
 )
-MMTAG = ("<Image>", "</Image>")
+MMTAG = ("<Image>", "</Image>\n")
 
 
 def two(system: str, end: str = "</s>", picture: tuple[str, str] | None = None) -> Chat:
@@ -67,6 +67,19 @@ def chatml(system: str) -> Chat:
     )
 
 
+def inst(between: str, system: str = "") -> Chat:
+    """Turns in the manner of LLaMA-2-Chat, the system's words inside the first one; `between` begins every later one."""
+    return Chat(
+        system="[INST] <<SYS>>\n{text}\n<</SYS>>\n\n",
+        first_user="{text} [/INST]",
+        user=f"{between}[INST] {{text}} [/INST]",
+        assistant=" {text} </s>",
+        opening="",
+        default_system=system,
+        stop_tokens=("</s>",),
+    )
+
+
 VICUNA_V1 = two(USER_SYSTEM)
 LLAVA_V1 = two(HUMAN_SYSTEM)
 LLAVA_V0 = single(HUMAN_SYSTEM)
@@ -74,16 +87,8 @@ V0_MMTAG = single(MMTAG_SYSTEM, MMTAG)
 V1_MMTAG = two(MMTAG_SYSTEM, picture=MMTAG)
 CHATML_DIRECT = chatml("Answer the questions.")
 MPT = chatml(MPT_SYSTEM)
-MISTRAL_INSTRUCT = Chat(user="[INST] {text} [/INST]", assistant=" {text} </s>", opening="", stop_tokens=("</s>",))
-LLAVA_LLAMA_2 = Chat(
-    system="[INST] <<SYS>>\n{text}\n<</SYS>>\n\n",
-    first_user="{text} [/INST]",
-    user="<s>[INST] {text} [/INST]",
-    assistant=" {text} </s>",
-    opening="",
-    default_system=LLAMA_2_SYSTEM,
-    stop_tokens=("</s>",),
-)
+MISTRAL_INSTRUCT = inst("")
+LLAVA_LLAMA_2 = inst("<s>", LLAMA_2_SYSTEM)
 PLAIN = Chat(user="{text}\n", assistant="{text}\n", opening="", stop=("\n",), stop_tokens=("</s>",))
 
 LLAVA = {

@@ -132,7 +132,7 @@ def _check_one(
             found = []
         if found != shapes:
             asked = " and ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
-            as_what = f" as {len(shapes)} parts" if target.step else ""
+            as_what = f" as {len(shapes)} parts" if len(shapes) > 1 else ""
             raise BadCheckpoint(
                 f"{entry.file}: tensor {published} has shape {list(entry.shape)}; config.json asks for {asked}{as_what}"
             )

@@ -54,7 +54,7 @@ class Chat:
     """Turns in a template. `user`, `assistant` and `system` hold `TEXT` where a turn's words stand.
 
     `opening` begins the model's own turn and is left to it; a shown answer stands behind the same words. `default_system`
-    is said where the prompt brings no system turn; `first_user`, where the first question is written in another way.
+    is said where the prompt brings no system turn; `first_user`: the first question behind the system's words.
     `picture`: what stands around a picture's mark, None for the family's own. `stops_from`: the new token from which on
     `stop` texts are looked for. `strips`: an answer loses white space at both ends, as the authors' scripts do.
     `cuts_end`: one of `stop` is cut off only where an answer ends with it; what follows it in the same token stays, and it.
@@ -86,7 +86,7 @@ class Chat:
             if turn.role == "assistant":
                 yield self.assistant.replace(TEXT, words(turn))
             else:
-                form = self.first_user if number == 0 and self.first_user is not None else self.user
+                form = self.first_user if number == 0 and system and self.first_user is not None else self.user
                 before, _, after = form.partition(TEXT)
                 yield before
                 yield from framed(turn.parts, self.picture or picture)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flamingo_lab.engine.search import Ends, Search, search
 from flamingo_lab.errors import BadPrompt, BadSetting, LabError
@@ -89,7 +89,8 @@ def job(model: LoadedModel, request: Request) -> Job:
     if not options:
         raise BadSetting("Rank needs at least one option")
     end = _end(model) if request.decoding.ends else ()
-    _check_length(model, max(len(option.ids) for option in options) + len(end))
+    longest = max(options, key=lambda option: len(option.ids))
+    _check_length(model, len(_within(model, longest, replace(request, is_cut=False)).ids) + len(end))
     whole = rendered.expanded()
     shared = min(_common(whole.ids, option.ids) for option in options)
     if any(len(option.ids) == shared for option in options):

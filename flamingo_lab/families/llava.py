@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Architecture, Inline, Tower
-from flamingo_lab.family import MAIN, Family, Folder, Size, plain_sources
-from flamingo_lab.layouts import clip, llama, reading
+from flamingo_lab.errors import BadConfig, BadSetting
+from flamingo_lab.family import MAIN, Family, Folder, Size, flag, plain_sources
+from flamingo_lab.layouts import clip, llama, reading, unmerged
 from flamingo_lab.layouts import llava as layout
 from flamingo_lab.markup.chunks import Chunks
 from flamingo_lab.pixels import RGB, Pipeline, Views
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from flamingo_lab.checkpoint import Tensors
 
 INNER_TOWER = "model.vision_tower.vision_tower.vision_model"
-ADAPTER, REST, PROJECTOR_FILE = "adapter_model", "non_lora_trainables.bin", "mm_projector.bin"
-FULL = ("*.safetensors", "pytorch_model*.bin")
-DELTA_NORM = 0.1
-"""Below this mean size of the last norm's weights, which are near one in any LLaMA, a folder holds differences."""
+FEATURES = {"patch": True, "cls_patch": False}
+"""Whether the class token is left out."""
+
+MERGES = ("flat", "spatial", "spatial_unpad")
 
 
 def matches(folder: Folder) -> bool:
@@ -37,73 +38,43 @@ def matches(folder: Folder) -> bool:
     is_other = config.keys() & {"object_mm_projector_type", "train_mask_decoder", "moe"} or (
         config.get("model_type") == "llava_search" or "VSMForCausalLM" in (config.get("architectures") or ())
     )
-    return "mm_vision_tower" in config and not is_other and not config.get("mm_projector_type", "").endswith("_Norm")
-
-
-def is_adapter(folder: Folder) -> bool:
-    """Whether the folder holds LoRA adapters, to be merged into a base."""
-    return folder.has("adapter_config.json")
-
-
-def is_projector(folder: Folder) -> bool:
-    """Whether the folder holds a projector alone, to be put beside a base."""
-    full = (file for form in FULL for file in folder.path.glob(form) if ADAPTER not in file.name)
-    return not is_adapter(folder) and folder.has(PROJECTOR_FILE) and not any(full)
-
-
-def is_delta(folder: Folder) -> bool:
-    """Whether the folder holds differences to a base (LLaVA-1's first releases)."""
-    if is_adapter(folder) or is_projector(folder) or "model.norm.weight" not in folder.checkpoint:
-        return False
-    return float(folder.checkpoint.tensor("model.norm.weight").float().abs().mean()) < DELTA_NORM
+    return "mm_vision_tower" in config and not is_other and not str(config.get("mm_projector_type")).endswith("_Norm")
 
 
 def parts(folder: Folder) -> Mapping[str, str | None]:
     """The tower's repository, and the base of what is no whole model."""
-    needs_base = is_adapter(folder) or is_projector(folder) or is_delta(folder)
-    base = folder.json("adapter_config.json").get("base_model_name_or_path") or folder.config.get("_name_or_path")
-    return {"vision": folder.config["mm_vision_tower"], "base": (base or "lmsys/vicuna-13b") if needs_base else None}
+    vision = {"vision": unmerged.repository(folder.config["mm_vision_tower"])}
+    return vision | {"base": unmerged.base_of(folder) if unmerged.needs_base(folder) else None}
 
 
 def tensors(folder: Folder, rules: Mapping[str, Rules]) -> Mapping[str, Tensors]:
     """The files' own tensors, or those of base and adapter, base and projector, base and delta put together."""
-    if "base" not in folder.parts:
+    if not unmerged.needs_base(folder):
+        if "base" in folder.parts:
+            raise BadSetting(f"{flag('base')}: {folder.path} holds a whole model near that base; leave it away")
         return plain_sources(folder, rules)
-    from flamingo_lab import checkpoint
-    from flamingo_lab.merging import Adapted, Added, Joined, Renamed
-
-    base = folder.part("base").checkpoint
-    if is_adapter(folder):
-        settings = folder.json("adapter_config.json")
-        form = "safetensors" if folder.has(f"{ADAPTER}.safetensors") else "bin"
-        adapter = checkpoint.open_file(folder.path / f"{ADAPTER}.{form}")
-        with reading("adapter_config.json"):
-            adapted = Adapted(base, adapter, settings["lora_alpha"] / settings["r"], "base_model.model.")
-        rest = Renamed(checkpoint.open_file(folder.path / REST), _own_name)
-        main: Tensors = Joined((adapted, rest))
-    elif is_projector(folder):
-        main = Joined((base, checkpoint.open_file(folder.path / PROJECTOR_FILE)))
-    else:
-        main = Added(base, folder.checkpoint)
     others = {part: one for part, one in rules.items() if part != MAIN}
-    return {MAIN: main, **plain_sources(folder, others)}
-
-
-def _own_name(name: str) -> str:
-    """What the authors' loader makes of a name in `non_lora_trainables.bin`."""
-    return name.removeprefix("base_model.").replace("model.model.", "model.", 1)
+    return {MAIN: unmerged.merged(folder), **plain_sources(folder, others)}
 
 
 def architecture(folder: Folder) -> Architecture:
     """The model that config.json and the tower's own config.json describe."""
     config = folder.config
-    vocab = len(tokenizer(folder)) if folder.path.is_dir() else None
+    vocab = len(tokenizer(folder)) if folder.has("config.json") else None
     decoder = llama.decoder(config, vocab=vocab)
-    is_patch = config.get("mm_vision_select_feature", "patch") == "patch"
-    tower = clip.tower(
-        folder.part("vision").config, reads_layer=config.get("mm_vision_select_layer", -2), drops_first=is_patch
-    )
-    connector = layout.projector(config.get("mm_projector_type", "linear"), tower.width, decoder.width)
+    with reading("config.json: mm_vision_select_feature"):
+        drops_first = FEATURES[config.get("mm_vision_select_feature", "patch")]
+    vision = folder.part("vision")
+    if not vision.config:
+        raise BadConfig(f"{vision.path / 'config.json'}: missing or empty; it says what the tower is")
+    # Where the key is absent the authors' first code read the last layer; all later code asks for the key.
+    tower = clip.tower(vision.config, reads_layer=config.get("mm_vision_select_layer", -1), drops_first=drops_first)
+    if config.get("mm_hidden_size", tower.width) != tower.width:
+        raise BadConfig(
+            f"{vision.path}: a tower of width {tower.width}, where config.json of {folder.path} asks for "
+            f"{config['mm_hidden_size']}; is it {config['mm_vision_tower']}?"
+        )
+    connector = layout.projector(config.get("mm_projector_type") or "linear", tower.width, decoder.width)
     return Architecture(
         tower, connector, decoder, Inline(config.get("tokenizer_model_max_length")), tiling(config, tower)
     )
@@ -113,11 +84,25 @@ def tiling(config: Mapping[str, Any], tower: Tower) -> Tiling | None:
     """How pictures of any resolution are cut, None where they are not (before LLaVA-1.6)."""
     if config.get("image_aspect_ratio") != "anyres":
         return None
-    grids = config["image_grid_pinpoints"]
-    grids = ast.literal_eval(grids) if isinstance(grids, str) else grids
+    grids = _grids(config.get("image_grid_pinpoints"), tower.image_px)
     merge = config.get("mm_patch_merge_type", "flat")
-    side = tower.image_px // tower.patch_px
-    return Tiling(tuple((width, height) for width, height in grids), tower.image_px, side, merge)
+    if merge not in MERGES:
+        raise BadConfig(f"config.json: mm_patch_merge_type {merge!r} is none of {', '.join(MERGES)}")
+    return Tiling(grids, tower.image_px, tower.image_px // tower.patch_px, merge)
+
+
+def _grids(pinpoints: object, tile_px: int) -> tuple[tuple[int, int], ...]:
+    """The canvases (width, height) of `image_grid_pinpoints`, a list or the text of one; each a whole number of tiles."""
+    try:
+        pairs: Any = ast.literal_eval(pinpoints) if isinstance(pinpoints, str) else pinpoints
+        grids = tuple((int(width), int(height)) for width, height in pairs)
+    except (ValueError, TypeError, SyntaxError):
+        grids = ()
+    if not grids or any(side < tile_px or side % tile_px for grid in grids for side in grid):
+        raise BadConfig(
+            f"config.json: image_grid_pinpoints {pinpoints!r} is no list of (width, height) in tiles of {tile_px} pixels"
+        )
+    return grids
 
 
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
@@ -149,10 +134,13 @@ def pipeline(folder: Folder, built: Architecture) -> Pipeline:
 def tokenizer(folder: Folder) -> SentencePieceFile:
     """`tokenizer.model`, the base's where the folder has none, with the tokens that the authors' loader adds.
 
-    LLaVA-1.6's authors took the fast tokenizer for Mistral, the slow one for all others.
+    LLaVA-1.6's authors took the fast tokenizer for Mistral, the slow one for all others. Where the settings describe the
+    added tokens they are newer than the versions that drop white space beside them.
     """
-    home = folder if folder.has("tokenizer.model") or "base" not in folder.parts else folder.part("base")
+    home = _home(folder)
     settings = home.json("tokenizer_config.json")
+    described = settings.get("added_tokens_decoder", {})
+    added = {token["content"]: int(number) for number, token in described.items()}
     is_fast = folder.config.get("model_type") == "llava_mistral" and "mm_patch_merge_type" in folder.config
     wanted = {
         "<im_patch>": folder.config.get("mm_use_im_patch_token", True),
@@ -161,35 +149,46 @@ def tokenizer(folder: Folder) -> SentencePieceFile:
     }
     return SentencePieceFile(
         home.path / "tokenizer.model",
-        home.json("added_tokens.json"),
+        added | home.json("added_tokens.json"),
         appended=[token for token, is_wanted in wanted.items() if is_wanted],
-        rule="fast" if is_fast else "legacy" if settings.get("legacy", True) else "slow",
-        strips=True,
+        rule="fast" if is_fast else "slow" if settings.get("legacy") is False else "legacy",
+        strips=not described,
     )
+
+
+def _home(folder: Folder) -> Folder:
+    """The folder with the tokenizer: a base's where the folder has none of its own."""
+    is_own = folder.has("tokenizer.model") or not unmerged.needs_base(folder)
+    return folder if is_own else unmerged.base(folder)
 
 
 def markup(folder: Folder) -> Chunks:
     """Each picture's mark stands on a line of its own, between two tokens where the model was trained so."""
-    home = folder if folder.has("tokenizer_config.json") or "base" not in folder.parts else folder.part("base")
-    start = "<s>" if home.json("tokenizer_config.json").get("add_bos_token", True) else None
+    settings = _home(folder).json("tokenizer_config.json")
+    named = settings.get("bos_token") or "<s>"
+    start = named["content"] if isinstance(named, dict) else named
     is_framed = folder.config.get("mm_use_im_start_end", False)
-    return Chunks(start=start, picture=("<im_start>", "<im_end>\n") if is_framed else ("", "\n"))
+    return Chunks(
+        start=start if settings.get("add_bos_token", True) else None,
+        picture=("<im_start>", "<im_end>\n") if is_framed else ("", "\n"),
+    )
 
 
 def wording(folder: Folder) -> str:
     """The template of the decoder that the model was trained on.
 
     What the authors read off the folder's name is read off its files: ChatML's tokens, tiles on Mistral, the padding
-    token of Vicuna 0, a linear projector on LLaMA-2 (whose context is longer than LLaMA-1's).
+    token of Vicuna 0 or the model type of the deltas on it, a linear projector on LLaMA-2 (whose context is longer than
+    LLaMA-1's).
     """
     config = folder.config
     if tokenizer(folder).id_of("<|im_end|>") is not None:
         return "chatml_direct"
     if config.get("model_type") == "llava_mistral" and "mm_patch_merge_type" in config:
         return "mistral_instruct"
-    if config.get("mm_projector_type", "linear") != "linear":
+    if (config.get("mm_projector_type") or "linear") != "linear":
         return "vicuna_v1"
-    if "[PAD]" in folder.json("added_tokens.json"):
+    if "[PAD]" in folder.json("added_tokens.json") or config.get("model_type") == "llama":
         return "llava_v0"
     return "llava_llama_2" if config.get("max_position_embeddings", 2048) > 2048 else "llava_v1"
 
@@ -202,6 +201,7 @@ def _decoder(width: int, inner: int, layers: int, heads: int, **more: Any) -> di
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        "mm_vision_select_layer": -2,
     } | more
 
 

@@ -12,21 +12,25 @@ from typing import Any
 from flamingo_lab.config import Architecture, Inline, Projector
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import clip, llama
+from flamingo_lab.layouts import activation, clip, llama, reading
 from flamingo_lab.markup.runs import Runs
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.templates import VICUNA_V1
 from flamingo_lab.tokens import TokenizerFile
 from flamingo_lab.weights import Rules
 
-LLAMA_7B: dict[str, Any] = {
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "max_position_embeddings": 2048,
+TEXT: dict[str, dict[str, Any]] = {
+    "llama": {"intermediate_size": 11008, "max_position_embeddings": 2048},
+    "mistral": {
+        "intermediate_size": 14336,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "sliding_window": 4096,
+    },
 }
-"""What transformers' `LlamaConfig` assumes where `text_config` is silent."""
+"""What transformers' classes assume of each decoder where `text_config` is silent."""
+
+TEXT_7B = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
 
 CLIP = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336, "patch_size": 14}
 
@@ -37,16 +41,22 @@ STRATEGIES = {"default": True, "full": False}
 def architecture(folder: Folder) -> Architecture:
     """The model that config.json describes."""
     config = folder.config
-    decoder = llama.decoder(LLAMA_7B | config["text_config"])
+    text = config["text_config"]
+    kind = text.get("model_type", "llama")
+    if kind not in TEXT:
+        raise BadConfig(f"config.json: the text_config's model_type {kind!r} is none of {', '.join(TEXT)}")
+    decoder = llama.decoder(TEXT_7B | TEXT[kind] | text)
     strategy = config.get("vision_feature_select_strategy", "default")
     if strategy not in STRATEGIES:
         raise BadConfig(f"config.json: vision_feature_select_strategy {strategy!r} is none of {', '.join(STRATEGIES)}")
-    tower = clip.tower(
-        config["vision_config"],
-        reads_layer=config.get("vision_feature_layer", -2),
-        drops_first=STRATEGIES[strategy],
-    )
-    connector = Projector((tower.width, decoder.width, decoder.width), config.get("projector_hidden_act", "gelu"))
+    with reading("config.json"):
+        tower = clip.tower(
+            config["vision_config"],
+            reads_layer=config.get("vision_feature_layer", -2),
+            drops_first=STRATEGIES[strategy],
+        )
+    act = activation(config.get("projector_hidden_act", "gelu"))
+    connector = Projector((tower.width, decoder.width, decoder.width), act)
     return Architecture(tower, connector, decoder, Inline())
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import get_args
 
+from flamingo_lab.config import Activation
 from flamingo_lab.errors import BadConfig
 
 
@@ -15,3 +17,11 @@ def reading(what: str) -> Generator[None]:
         yield
     except KeyError as error:
         raise BadConfig(f"{what}: {error} is missing or not a known value") from None
+
+
+def activation(name: str) -> Activation:
+    """A published activation that the core has."""
+    for known in get_args(Activation):
+        if known == name:
+            return known
+    raise BadConfig(f"config.json: the activation {name!r} is none of {', '.join(get_args(Activation))}")

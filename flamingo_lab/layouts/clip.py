@@ -7,7 +7,7 @@ from typing import Any
 
 from flamingo_lab.config import Tower
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import reading
+from flamingo_lab.layouts import activation, reading
 from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, RGB, CentreCrop, Normalise, OneView, ResizeShortest, triple
 from flamingo_lab.weights import Rule, inside
 
@@ -78,9 +78,13 @@ def rules(vision_model: str = "vision_model") -> tuple[Rule, ...]:
 
 
 def tower(config: Mapping[str, Any], *, reads_layer: int, drops_first: bool) -> Tower:
-    """The tower of a `config.json`, of a whole CLIP model or of its vision model alone."""
+    """The tower of a `config.json`, of a whole CLIP model or of its vision model alone.
+
+    `reads_layer` as the authors write it: an entry of `hidden_states`, which begin with what enters the first layer.
+    """
     get = DEFAULTS | dict(config.get("vision_config", config))
     with reading("config.json of a CLIP tower"):
+        reads_layer = layer(reads_layer, get["num_hidden_layers"])
         return Tower(
             image_px=get["image_size"],
             patch_px=get["patch_size"],
@@ -88,11 +92,18 @@ def tower(config: Mapping[str, Any], *, reads_layer: int, drops_first: bool) -> 
             layers=get["num_hidden_layers"],
             heads=get["num_attention_heads"],
             mlp_width=get["intermediate_size"],
-            activation=get["hidden_act"],
+            activation=activation(get["hidden_act"]),
             norm_eps=get["layer_norm_eps"],
             reads_layer=reads_layer,
             drops_first=drops_first,
         )
+
+
+def layer(entry: object, layers: int) -> int:
+    """The entry of `hidden_states` counted from the end. Raises `BadConfig` where there is none."""
+    if not isinstance(entry, int) or not -layers - 1 <= entry <= layers:
+        raise BadConfig(f"config.json: the tower's layer {entry!r} is no layer of a tower with {layers}")
+    return entry if entry < 0 else entry - layers - 1
 
 
 def normalise(settings: Mapping[str, Any]) -> Normalise:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flamingo_lab.config import Decoder, Rotary
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import reading
+from flamingo_lab.layouts import activation, reading
 from flamingo_lab.weights import Rule, Split, first_rows, inside
 
 LAYER: tuple[Rule, ...] = (
@@ -33,7 +33,7 @@ def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
             kv_heads=config.get("num_key_value_heads"),
             mlp_width=config["intermediate_size"],
             positions=config.get("max_position_embeddings", 2048),
-            activation=config.get("hidden_act", "silu"),
+            activation=activation(config.get("hidden_act", "silu")),
             norm_eps=config.get("rms_norm_eps", 1e-6),
             place=Rotary(config.get("rope_theta", 10_000.0)),
             window=config.get("sliding_window"),
