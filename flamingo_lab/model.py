@@ -53,6 +53,8 @@ class Request:
     """What is asked of a model. `stop` and `forbidden` are strings added to the family's own stop and forbidden tokens.
 
     `is_cut`: a prompt may be cut at its end where the authors' code cuts it; otherwise such a prompt is an error.
+    `padding`: positions that are counted before the prompt. The authors' batches put them before shorter prompts, and
+    where a model's numbers depend on them (Qwen-VL), this is how to get theirs; ours are the same in any batch.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Request:
     stop: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     is_cut: bool = False
+    padding: int = 0
 
 
 @dataclass(frozen=True)

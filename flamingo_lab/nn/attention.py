@@ -68,9 +68,9 @@ class Attention(nn.Module):
         """(B, T, D) -> (B, H, T, d)."""
         return self._split(self.q(x), self.query_norm)
 
-    def keys_values(self, x: Tensor) -> Heads:
-        """(B, S, D of the other sequence) -> keys and values (B, G, S, d)."""
-        return Heads(self._split(self.k(x), self.key_norm), self._split(self.v(x), None))
+    def keys_values(self, x: Tensor, placed: Tensor | None = None) -> Heads:
+        """(B, S, D of the other sequence) -> keys and values (B, G, S, d); keys of `placed`, where x lacks positions."""
+        return Heads(self._split(self.k(x if placed is None else placed), self.key_norm), self._split(self.v(x), None))
 
     def merge(self, attended: Tensor) -> Tensor:
         """(B, H, T, d) -> (B, T, D)."""

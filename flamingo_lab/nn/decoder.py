@@ -12,7 +12,7 @@ from flamingo_lab.config import Alibi, Decoder, Rotary
 from flamingo_lab.nn.attention import Attention, Heads, attend
 from flamingo_lab.nn.mlp import feed_forward
 from flamingo_lab.nn.norms import norm
-from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, rotate, rotation
+from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, log_n, rotate, rotation
 
 
 class Memory(Protocol):
@@ -86,12 +86,22 @@ class DecoderLayer(nn.Module):
             has_bias=config.has_mlp_bias,
         )
 
-    def forward(self, x: Tensor, turn: Rotation | None, mask: Tensor, layer: int, memory: Memory | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        turn: Rotation | None,
+        mask: Tensor,
+        layer: int,
+        memory: Memory | None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
         normed = self.attention_norm(x)
         queries = self.attention.queries(normed)
         heads = self.attention.keys_values(normed)
         if turn is not None:
             queries, heads = rotate(queries, turn), Heads(rotate(heads.keys, turn), heads.values)
+        if scale is not None:
+            queries = queries * scale
         if memory is not None:
             heads = memory.extend(layer, heads)
         attended = self.attention.merge(attend(queries, heads.keys, heads.values, mask))
@@ -130,13 +140,14 @@ class CausalDecoder(nn.Module):
             places = places._replace(sees=places.sees & near)
         match config.place:
             case Rotary() as rotary:
-                turn = rotation(places.positions, rotary, config.head_width, x.dtype)
+                turn = rotation(places, rotary, config.head_width, x.dtype)
                 mask = places.sees[:, None]
             case Alibi() as alibi:
                 turn = None
                 mask = alibi_bias(places, alibi, config.heads, x.dtype)
+        scale = None if config.log_n_length is None else log_n(places, config.log_n_length, x.dtype)
         for index, layer in enumerate(self.layers):
-            x = layer(before(index, x), turn, mask, index, memory)
+            x = layer(before(index, x), turn, mask, index, memory, scale)
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ def request(case: Case, row: Row, settings: dict[str, Any], name: str = "golden"
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         forbidden=tuple(settings.get("bad_words", ())),
         is_cut=True,
+        padding=case.padding,
     )
 
 
