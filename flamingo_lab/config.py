@@ -116,15 +116,38 @@ class TwoLengths:
         return self.long.out_width
 
 
-Connector = Resampler | Projector | TwoLengths
+@dataclass(frozen=True)
+class QueryResampler:
+    """One attention of learned queries over a picture's patches, both with positions in the picture (Qwen-VL).
+
+    The `latents` queries stand in a square grid. Their table of positions is published, and interpolated for the keys.
+    """
+
+    in_width: int
+    width: int
+    heads: int
+    latents: int
+    norm_eps: float = 1e-6
+
+    @property
+    def out_width(self) -> int:
+        """Width of the tokens that come out."""
+        return self.width
+
+
+Connector = Resampler | Projector | TwoLengths | QueryResampler
 
 
 @dataclass(frozen=True)
 class Rotary:
-    """Rotary positions on the first `fraction` of each head (arXiv 2104.09864), in halves as LLaMA lays them out."""
+    """Rotary positions on the first `fraction` of each head (arXiv 2104.09864), in halves as LLaMA lays them out.
+
+    `ntk_length`: prompts longer than that stretch the base, by a factor that their length fixes (dynamic NTK, Qwen).
+    """
 
     base: float = 10_000.0
     fraction: float = 1.0
+    ntk_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +169,7 @@ class Decoder:
     `is_parallel`: both branches of a layer read the same norm of its input and are added together (Phi, GPT-J).
     `qk_norm`: whether queries and keys are normalised, each head by itself or over the whole width.
     `window`: how many positions back a token sees, itself counted; None for all.
+    `log_n_length`: beyond that many positions queries grow with the logarithm of their own (log-n attention, Qwen).
     """
 
     vocab: int
@@ -167,6 +191,7 @@ class Decoder:
     qk_norm: Literal["head", "width"] | None = None
     place: Rotary | Alibi = Rotary()
     window: int | None = None
+    log_n_length: int | None = None
     ties_embeddings: bool = False
 
     @property
@@ -266,7 +291,9 @@ class Architecture:
         """Tokens that the connector gives for one picture of the tower's size."""
         if isinstance(self.connector, TwoLengths):
             return self.tower.tokens + self.connector.short.latents
-        return self.connector.latents if isinstance(self.connector, Resampler) else self.tower.tokens
+        if isinstance(self.connector, Resampler | QueryResampler):
+            return self.connector.latents
+        return self.tower.tokens
 
     @property
     def picture_width(self) -> int:

@@ -67,6 +67,8 @@ class Request:
     `is_cut`: a prompt may be cut at its end where the authors' code cuts it; otherwise such a prompt is an error.
     `padded_to`: the prompt's length where a beam's length counts it; the authors count the padding of their batch. None
     counts the prompt alone, so that the answer does not depend on any company.
+    `padding`: positions that are counted before the prompt. The authors' batches put them before shorter prompts, and
+    where a model's numbers depend on them (Qwen-VL), this is how to get theirs; ours are the same in any batch.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Request:
     forbidden: tuple[str, ...] = ()
     is_cut: bool = False
     padded_to: int | None = None
+    padding: int = 0
 
 
 @dataclass(frozen=True)

@@ -156,12 +156,15 @@ class Prompt:
     `running` is how a base model, which knows no turns, reads one question with its answer. A chat model ignores it.
     `ends_utterances` concerns raw prompts: whether the family's end-of-utterance token is put between two consecutive
     strings; None leaves it to the family, as the authors' processors do.
+    `window`: the oldest turns are left out, so that what stands before the question takes fewer tokens (Qwen-VL's chat);
+    None says all turns.
     """
 
     turns: tuple[Turn, ...]
     is_raw: bool = False
     running: str = QUESTION_ANSWER
     ends_utterances: bool | None = None
+    window: int | None = None
 
     @classmethod
     def raw(cls, *parts: Part, ends_utterances: bool | None = None) -> Prompt:

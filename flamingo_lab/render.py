@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from flamingo_lab.markup import Markup, Rendered, merged
+from flamingo_lab.errors import BadPrompt
+from flamingo_lab.markup import Markup, Rendered, Token, Words, merged
 from flamingo_lab.prompt import Image, Part, Prompt
 from flamingo_lab.tokens import Tokenizer
-from flamingo_lab.wording import Wording
+from flamingo_lab.wording import Piecewise, Wording
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Renderer:
 
     def render(self, prompt: Prompt, continuation: str = "") -> Rendered:
         """The prompt's ids; `continuation` is the beginning of the answer."""
+        if prompt.window is not None:
+            prompt = self._within(prompt, prompt.window)
         if prompt.is_raw:
             parts, ends_utterances = prompt.turns[0].parts, prompt.ends_utterances
         else:
@@ -41,6 +44,17 @@ class Renderer:
             rendered = replace(rendered, ids=ids, text=rendered.text + continuation)
         return replace(rendered, shots=prompt.shots)
 
+    def _within(self, prompt: Prompt, window: int) -> Prompt:
+        """The prompt without the turns that its window does not hold."""
+        if prompt.is_raw or not isinstance(self.wording, Piecewise):
+            raise BadPrompt("this prompt is said whole: a window cuts the turns of Qwen-VL's chat; leave it away")
+        picture = self.markup.picture
+
+        def count(parts: Iterable[Part]) -> int:
+            return len(self.markup.encode(tuple(parts), self.tokenizer, self.tokens_of, ends_utterances=False).ids)
+
+        return self.wording.within(prompt, window, picture, count)
+
     def marked(self, rendered: Rendered) -> str:
         """The text as sent, with each picture's digest in its mark."""
         marks = rendered.marks or (self.markup.mark,) * len(rendered.images)
@@ -54,6 +68,6 @@ class Renderer:
 
 def _extended(parts: Sequence[Part], continuation: str) -> tuple[Part, ...]:
     """The parts with more text at the end of the last string."""
-    if parts and isinstance(parts[-1], str):
+    if parts and isinstance(parts[-1], str) and not isinstance(parts[-1], Token | Words):
         return (*parts[:-1], parts[-1].rstrip(" ") + continuation)
     return (*parts, continuation)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,6 +19,9 @@ Rule = Literal["legacy", "slow", "fast"]
 
 TIDIED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """What transformers' `clean_up_tokenization` takes the blanks out of, in its order."""
+
+Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
+"""Unicode's normal forms."""
 
 DUMMY = "\n"
 """A text before the real one, behind which SentencePiece puts no word-start mark."""
@@ -188,6 +193,70 @@ class SentencePieceFile:
         encoded = self._model.EncodeAsIds(DUMMY + mark + piece)
         dummy = self._model.EncodeAsIds(DUMMY)
         return encoded[len(dummy) :]
+
+
+class TiktokenFile:
+    """A `.tiktoken` file, a line `base64 rank` for each token, read by the tiktoken library.
+
+    `pattern` cuts a text into the words within which bytes are merged. `specials` follow the file's tokens without a gap,
+    in this order. `form`: the Unicode normal form that texts are brought to first.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        pattern: str,
+        specials: Sequence[str],
+        *,
+        form: Form | None = None,
+    ) -> None:
+        from tiktoken import Encoding
+
+        self._ranks = _ranks(file)
+        self._special_ids = {token: len(self._ranks) + place for place, token in enumerate(specials)}
+        self._form: Form | None = form
+        self._encoding = Encoding(
+            file.stem, pat_str=pattern, mergeable_ranks=self._ranks, special_tokens=self._special_ids
+        )
+        self.specials = frozenset(self._special_ids.values())
+
+    def __len__(self) -> int:
+        """All tokens, the special ones included."""
+        return self._encoding.n_vocab
+
+    def encode(self, text: str, known: Collection[str] | None = None) -> list[int]:
+        """See `Tokenizer`. `known`: the special tokens that are read as such, None for all; others are text."""
+        if self._form is not None:
+            text = unicodedata.normalize(self._form, text)
+        allowed = self._special_ids.keys() if known is None else known
+        return self._encoding.encode(text, allowed_special=set(allowed), disallowed_special=())
+
+    def decode(self, ids: Sequence[int], shown: Collection[int] = ()) -> str:
+        """See `Tokenizer`. Rows of the embedding beyond the vocabulary are no text either."""
+        wanted = [number for number in ids if number < len(self._ranks) or number in shown]
+        return self._encoding.decode(wanted, errors="replace")
+
+    def id_of(self, token: str) -> int | None:
+        found = self._special_ids.get(token)
+        return self._ranks.get(token.encode("utf-8", "replace")) if found is None else found
+
+
+def _ranks(file: Path) -> dict[bytes, int]:
+    """The tokens of a `.tiktoken` file with their ranks, which count from 0."""
+    if not file.is_file():
+        raise BadCheckpoint(f"{file}: the tokenizer is missing; download the folder again")
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+        if not line:
+            continue
+        try:
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except ValueError:
+            raise BadCheckpoint(f"{file}: line {number} is no token with its rank; download the file again") from None
+    if sorted(ranks.values()) != list(range(len(ranks))) or not all(bytes([byte]) in ranks for byte in range(256)):
+        raise BadCheckpoint(f"{file}: ranks or single bytes are missing from it; download the file again")
+    return ranks
 
 
 Reader = Callable[[Path], Tokenizer]

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flamingo_lab.config import Architecture, Connector, Cross, Resampler, TwoLengths
+from flamingo_lab.config import Architecture, Connector, Cross, QueryResampler, Resampler, TwoLengths
 from flamingo_lab.markup import Fill
 from flamingo_lab.nn.attention import Heads
 from flamingo_lab.nn.decoder import CausalDecoder, Memory
@@ -19,6 +19,7 @@ from flamingo_lab.nn.locator import Locator
 from flamingo_lab.nn.perceiver import PerceiverResampler
 from flamingo_lab.nn.positions import Places
 from flamingo_lab.nn.projector import LinearProjector
+from flamingo_lab.nn.query_resampler import AttentionPool
 from flamingo_lab.nn.vit import VisionTower
 from flamingo_lab.tiles import Tiling
 
@@ -148,6 +149,8 @@ def connector(config: Connector | None) -> nn.Module:
         return nn.Identity()
     if isinstance(config, TwoLengths):
         return BothLengths(config)
+    if isinstance(config, QueryResampler):
+        return AttentionPool(config)
     return PerceiverResampler(config) if isinstance(config, Resampler) else LinearProjector(config)
 
 

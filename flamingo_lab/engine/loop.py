@@ -137,6 +137,8 @@ class Rows:
         self._kv = KV(model.vlm.architecture.decoder.layers, max(_capacity(job) for job in jobs))
         self._pictures = self._vlm.look_at(pictures)
         self._real = torch.zeros(len(jobs), 0, dtype=torch.bool, device=self._vlm.device)
+        self._prompts = torch.tensor([job.sequence.prompt_positions for job in jobs], device=self._vlm.device)
+        self._first = torch.tensor([job.sequence.padding for job in jobs], device=self._vlm.device)
 
     def feed(self, x: Tensor, sees: Tensor, real: Tensor) -> Tensor:
         """Hidden states (R, T, D) of the next tokens.
@@ -144,7 +146,8 @@ class Rows:
         x (R, T, D) embedded; sees (R, T) int, the picture that each may look at across; real (R, T) bool, False on padding.
         """
         self._real = torch.cat((self._real, real), 1)
-        hidden = self._vlm(x, Places.of(self._real, x.shape[1]), self._pictures, sees, self._kv)
+        places = Places.of(self._real, x.shape[1], self._prompts, self._first)
+        hidden = self._vlm(x, places, self._pictures, sees, self._kv)
         self._kv.advance(x.shape[1])
         return hidden
 
@@ -155,7 +158,7 @@ class Rows:
         index = torch.tensor(rows, device=self._real.device)
         self._kv.select(index)
         self._pictures = self._pictures.select(index)
-        self._real = self._real[index]
+        self._real, self._prompts, self._first = self._real[index], self._prompts[index], self._first[index]
 
 
 def padded(

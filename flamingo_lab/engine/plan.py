@@ -6,12 +6,15 @@ import hashlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from flamingo_lab.engine.search import Ends, Search, search
 from flamingo_lab.errors import BadPrompt, BadSetting, LabError
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.markup import Expanded, Rendered
 from flamingo_lab.model import Answer, Beam, Failure, Rank, Request
+from flamingo_lab.tokens import TiktokenFile
+from flamingo_lab.wording import Piecewise, Running
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,17 @@ def job(model: LoadedModel, request: Request) -> Job:
     """The request as a job. Raises `BadPrompt` for one that the model cannot take."""
     rendered = model.renderer.render(request.prompt)
     declared = len(request.prompt.images)
-    if len(rendered.images) != declared or rendered.shots != request.prompt.shots:
+    is_whole = len(rendered.images) == declared and rendered.shots == request.prompt.shots
+    if not is_whole and request.prompt.window is None:
         raise BadPrompt(
             f"{len(rendered.images)} pictures and {rendered.shots} shots would reach the model, "
             f"{declared} and {request.prompt.shots} were declared"
         )
     ends = ends_of(model, request)
+    if request.padding < 0:
+        raise BadSetting(f"padding is {request.padding}; at least 0 is needed")
     if not isinstance(request.decoding, Rank):
-        sequence = _within(model, rendered.expanded(), request)
+        sequence = _within(model, rendered.expanded(), request)._replace(padding=request.padding)
         _check_length(model, len(sequence.ids) + request.max_new_tokens)
         return Job(request, rendered, sequence, ends, counted=_counted(model, request, len(sequence.ids)))
     options = [model.renderer.render(request.prompt, option).expanded() for option in request.decoding.options]
@@ -90,7 +96,8 @@ def job(model: LoadedModel, request: Request) -> Job:
         raise BadSetting("Rank needs at least one option")
     end = _end(model) if request.decoding.ends else ()
     longest = max(options, key=lambda option: len(option.ids))
-    _check_length(model, len(_within(model, longest, replace(request, is_cut=False)).ids) + len(end))
+    length = len(_within(model, longest, replace(request, is_cut=False)).ids) + len(end)
+    _check_length(model, length)
     whole = rendered.expanded()
     shared = min(_common(whole.ids, option.ids) for option in options)
     if any(len(option.ids) == shared for option in options):
@@ -99,7 +106,9 @@ def job(model: LoadedModel, request: Request) -> Job:
         Option((*option.ids[shared:], *end), (*option.sees[shared:], *option.sees[-1:] * len(end)))
         for option in options
     )
-    return Job(request, rendered, _cut(whole, shared), ends, tails)
+    # Options are scored without a cache by their authors: all but the last token is their prompt.
+    sequence = _cut(whole, shared)._replace(padding=request.padding, prompt=length - 1)
+    return Job(request, rendered, sequence, ends, tails)
 
 
 def _end(model: LoadedModel) -> tuple[int, ...]:
@@ -138,12 +147,15 @@ def _cut(sequence: Expanded, length: int) -> Expanded:
         for fill in sequence.fills
         if fill.position < length
     )
-    return Expanded(sequence.ids[:length], sequence.sees[:length], fills)
+    return sequence._replace(ids=sequence.ids[:length], sees=sequence.sees[:length], fills=fills)
 
 
 def ends_of(model: LoadedModel, request: Request) -> Ends:
-    """The family's stop rules and forbidden tokens, with the request's own."""
+    """The family's stop rules and forbidden tokens, with the request's own. A template's hold for its turns alone."""
     wording = model.renderer.wording
+    is_raw = request.prompt.is_raw
+    turn = wording if isinstance(wording, Piecewise) and not is_raw else None
+    shown = wording.shown if isinstance(wording, Running) else turn.shown if turn else ()
     # A special token leaves no text behind, so it is looked for as an id.
     ids = {word: token for word in request.stop if (token := model.tokenizer.id_of(word)) is not None}
     special = {word: token for word, token in ids.items() if token in model.tokenizer.specials}
@@ -152,16 +164,18 @@ def ends_of(model: LoadedModel, request: Request) -> Ends:
     if request.max_new_tokens < 1:
         raise BadSetting(f"max_new_tokens is {request.max_new_tokens}; at least 1 is needed")
     return Ends(
-        stop_ids=model.stop_ids.union(special.values()),
-        stop_texts=stop_texts if request.prompt.is_raw else (*wording.stop, *stop_texts),
+        stop_ids=model.stop_ids.union(special.values(), _ids(model, turn.ends if turn else ())),
+        stop_texts=stop_texts if is_raw else (*wording.stop, *stop_texts),
         stops_from=wording.stops_from,
         strips=wording.strips,
         forbidden=forbidden,
         min_new_tokens=request.min_new_tokens,
         max_new_tokens=request.max_new_tokens,
-        decode=model.tokenizer.decode,
+        decode=_decoder(model, shown),
         finish=_finish(model, request),
         trailing=wording.stop if wording.cuts_end else (),
+        closing=next(_ids(model, turn.stop_tokens), None) if turn else None,
+        loses_last=turn is not None and turn.loses_last,
     )
 
 
@@ -172,6 +186,19 @@ def _finish(model: LoadedModel, request: Request) -> Callable[[Sequence[int]], S
         return lambda ids: ids
     sizes = [image.size for image in request.prompt.images]
     return lambda ids: finish(ids, model.tokenizer, sizes)
+
+
+def _decoder(model: LoadedModel, shown: Sequence[str]) -> Callable[[Sequence[int]], str]:
+    """How ids become an answer's text."""
+    if not shown:
+        return model.tokenizer.decode
+    assert isinstance(model.tokenizer, TiktokenFile)  # a family whose wordings show tokens has such a tokenizer
+    return partial(model.tokenizer.decode, shown=frozenset(_ids(model, shown)))
+
+
+def _ids(model: LoadedModel, tokens: Iterable[str]) -> Iterator[int]:
+    """Ids of those tokens that the vocabulary has."""
+    return (token for word in tokens if (token := model.tokenizer.id_of(word)) is not None)
 
 
 def _words(model: LoadedModel, word: str) -> tuple[int, ...]:

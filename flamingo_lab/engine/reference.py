@@ -20,9 +20,10 @@ def answer(model: LoadedModel, request: Request) -> Answer:
     try:
         ready = job(model, request)
         pictures = picture_tokens(model, ready)
+        is_rank = isinstance(request.decoding, Rank)
+        return _rank(model, ready, pictures) if is_rank else _generate(model, ready, pictures)
     except LabError as error:
         return failed(request.id, error)
-    return _rank(model, ready, pictures) if isinstance(request.decoding, Rank) else _generate(model, ready, pictures)
 
 
 @torch.inference_mode()
@@ -47,14 +48,20 @@ def hidden(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor]) -
     vlm = model.vlm
     row = torch.tensor([sequence.ids], device=vlm.device)
     x = vlm.embed(row, [sequence.fills], [pictures])
-    places = Places.of(torch.ones_like(row, dtype=torch.bool), row.shape[1])
+    places = Places.of(
+        torch.ones_like(row, dtype=torch.bool),
+        row.shape[1],
+        prompts=torch.tensor([sequence.prompt_positions], device=vlm.device),
+        first=torch.tensor([sequence.padding], device=vlm.device),
+    )
     return vlm(x, places, vlm.look_at([pictures]), torch.tensor([sequence.sees], device=vlm.device))[0]
 
 
 def extended(sequence: Expanded, ids: tuple[int, ...], sees: tuple[int, ...] | None = None) -> Expanded:
     """The sequence with more ids. Where it is not said, they see what the last position sees."""
     more = sequence.sees[-1:] * len(ids) if sees is None else sees
-    return Expanded(sequence.ids + ids, sequence.sees + more, sequence.fills)
+    prompt = len(sequence.ids) if sequence.prompt is None else sequence.prompt
+    return sequence._replace(ids=sequence.ids + ids, sees=sequence.sees + more, prompt=prompt)
 
 
 def _generate(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Answer:

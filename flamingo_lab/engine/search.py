@@ -25,7 +25,8 @@ class Ends:
     The text is cut before a stop text, before one of `trailing` only where it ends with it.
     `forbidden` are token sequences; the last token of one is refused where the others stand before it. Refused tokens
     get log-probability minus infinity without renormalising, as in the authors' beam search. `finish` is done to an
-    answer's ids before they become its text.
+    answer's ids before they become its text. `closing`: a token that follows every other stop token while there is room
+    for it. `loses_last`: an answer that nothing stopped loses its last token.
     """
 
     stop_ids: frozenset[int]
@@ -38,6 +39,8 @@ class Ends:
     decode: Callable[[Sequence[int]], str]
     finish: Callable[[Sequence[int]], Sequence[int]]
     trailing: tuple[str, ...] = ()
+    closing: int | None = None
+    loses_last: bool = False
 
     def restrict(self, logprobs: Tensor, ids: Sequence[int]) -> Tensor:
         """A copy of logprobs (V,) after the new tokens `ids`, with what may not follow at minus infinity."""
@@ -60,13 +63,24 @@ class Ends:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of the new tokens, up to the stop."""
-        text = self.decode(self.finish(ids[:-1] if ids and ids[-1] in self.stop_ids else ids))
+        is_stopped = bool(ids) and ids[-1] in self.stop_ids
+        text = self.decode(self.finish(ids[:-1] if is_stopped else ids))
         cuts = [text.find(stop) for stop in self.stop_texts if stop in text and stop not in self.trailing]
-        text = text[: min(cuts)] if cuts else text
+        if cuts:
+            text = text[: min(cuts)]
+        elif self.loses_last and not is_stopped:
+            text = self.decode(self.finish(ids[:-1]))
         text = text.strip() if self.strips else text
         for stop in self.trailing:
             text = text.removesuffix(stop)
         return text.strip() if self.strips else text
+
+    def closed(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """The new tokens with the one that the authors' code forces behind a stop token."""
+        is_open = bool(ids) and ids[-1] in self.stop_ids and ids[-1] != self.closing
+        if self.closing is None or not is_open or len(ids) >= self.max_new_tokens:
+            return tuple(ids)
+        return (*ids, self.closing)
 
 
 class Next(NamedTuple):
@@ -119,7 +133,8 @@ class Chain:
         return OVER if self._stopped_by else Next((token,), (0,))
 
     def found(self) -> Found:
-        return Found(tuple(self._ids), self._ends.text(self._ids), self._logprob, self._stopped_by or "length")
+        ids = self._ends.closed(self._ids)
+        return Found(ids, self._ends.text(self._ids), self._logprob, self._stopped_by or "length")
 
 
 class Branch(NamedTuple):
@@ -179,7 +194,7 @@ class Beams:
 
     def found(self) -> Found:
         score, branch, stopped_by = max(self._finished, key=lambda finished: finished[0])
-        return Found(branch.ids, self._ends.text(branch.ids), score, stopped_by)
+        return Found(self._ends.closed(branch.ids), self._ends.text(branch.ids), score, stopped_by)
 
     def _score(self, logprob: float, new: int) -> float:
         """The score of a beam with this many new tokens that count."""

@@ -17,6 +17,14 @@ PICTURE = -1
 """The id of a position that a picture token takes in an expanded sequence."""
 
 
+class Token(str):
+    """A special token that a template puts. Whatever else is spelt like it stays text."""
+
+
+class Words(str):
+    """A piece of a template or of a turn that is encoded by itself, so that nothing merges across its ends."""
+
+
 class Slot(NamedTuple):
     """Where picture tokens go: `length` ids from `start` give way to `tokens` tokens of picture `image`, from its `first`."""
 
@@ -37,11 +45,21 @@ class Fill(NamedTuple):
 
 
 class Expanded(NamedTuple):
-    """A sequence position by position: ids with `PICTURE` where picture tokens stand, and which tokens those are."""
+    """A sequence position by position: ids with `PICTURE` where picture tokens stand, and which tokens those are.
+
+    `padding`: positions that are counted before the first; `prompt`: ids of the prompt, None where that is all.
+    """
 
     ids: tuple[int, ...]
     sees: tuple[int, ...]
     fills: tuple[Fill, ...]
+    padding: int = 0
+    prompt: int | None = None
+
+    @property
+    def prompt_positions(self) -> int:
+        """Positions that the prompt takes, padding counted."""
+        return self.padding + (len(self.ids) if self.prompt is None else self.prompt)
 
 
 @dataclass(frozen=True)
@@ -109,10 +127,10 @@ def pictures(parts: Iterable[Part]) -> tuple[Image, ...]:
 
 
 def merged(parts: Iterable[Part]) -> Iterator[Part]:
-    """The parts with neighbouring strings made one."""
+    """The parts with neighbouring strings made one, but for those that stand by themselves."""
     text = ""
     for part in parts:
-        if isinstance(part, str):
+        if isinstance(part, str) and not isinstance(part, Token | Words):
             text += part
             continue
         if text:

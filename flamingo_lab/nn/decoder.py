@@ -12,7 +12,7 @@ from flamingo_lab.config import Alibi, Decoder, Rotary
 from flamingo_lab.nn.attention import Attention, Causal, Heads, attend
 from flamingo_lab.nn.mlp import feed_forward
 from flamingo_lab.nn.norms import norm
-from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, rotate, rotation
+from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, log_n, rotate, rotation
 
 
 class Memory(Protocol):
@@ -87,13 +87,21 @@ class DecoderLayer(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, turn: Rotation | None, mask: Tensor | Causal | None, layer: int, memory: Memory | None
+        self,
+        x: Tensor,
+        turn: Rotation | None,
+        mask: Tensor | Causal | None,
+        layer: int,
+        memory: Memory | None,
+        scale: Tensor | None = None,
     ) -> Tensor:
         normed = self.attention_norm(x)
         queries = self.attention.queries(normed)
         heads = self.attention.keys_values(normed)
         if turn is not None:
             queries, heads = rotate(queries, turn), Heads(rotate(heads.keys, turn), heads.values)
+        if scale is not None:
+            queries = queries * scale
         if memory is not None:
             heads = memory.extend(layer, heads)
         attended = self.attention.merge(attend(queries, heads.keys, heads.values, mask))
@@ -129,13 +137,14 @@ class CausalDecoder(nn.Module):
         config = self.config
         match config.place:
             case Rotary() as rotary:
-                turn = rotation(places.positions, rotary, config.head_width, x.dtype)
+                turn = rotation(places, rotary, config.head_width, x.dtype)
                 mask = places.mask(config.window)
             case Alibi() as alibi:
                 turn = None
                 mask = alibi_bias(places, alibi, config.heads)
+        scale = None if config.log_n_length is None else log_n(places, config.log_n_length, x.dtype)
         for index, layer in enumerate(self.layers):
-            x = layer(before(index, x), turn, mask, index, memory)
+            x = layer(before(index, x), turn, mask, index, memory, scale)
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,18 +16,22 @@ class Places(NamedTuple):
     """Where the tokens of a forward pass stand among all tokens so far.
 
     positions (B, T) int, of the new tokens; keys (B, S) int, of all; real (B, S) bool, False on padding, None where there
-    is none. A position counts the real tokens before it, so padding changes nothing.
+    is none. A position counts the real tokens before it, so padding changes nothing. prompts (B,) int: positions that each
+    row's prompt takes, however long its answer has become; None: all so far.
     """
 
     positions: Tensor
     keys: Tensor
     real: Tensor | None
+    prompts: Tensor | None = None
 
     @classmethod
-    def of(cls, real: Tensor, new: int) -> Places:
-        """The last `new` of all tokens. real (B, S) bool, False on padding."""
+    def of(cls, real: Tensor, new: int, prompts: Tensor | None = None, first: Tensor | None = None) -> Places:
+        """The last `new` of all tokens. real (B, S) bool, False on padding; first (B,) int: of a row's first token."""
         keys = (real.cumsum(-1) - 1).clamp(min=0)
-        return cls(keys[:, -new:], keys, None if bool(real.all()) else real)
+        if first is not None:
+            keys = keys + first[:, None]
+        return cls(keys[:, -new:], keys, None if bool(real.all()) else real, prompts)
 
     def sees(self, window: int | None = None) -> Tensor:
         """Which of all tokens a new one may attend to, (B or 1, T, S) bool; with a window, those near enough.
@@ -61,13 +66,33 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
-def rotation(positions: Tensor, rotary: Rotary, head_width: int, dtype: torch.dtype) -> Rotation:
-    """The rotation of each position. positions (B, T) int; computed in float32, returned in `dtype`."""
+def rotation(places: Places, rotary: Rotary, head_width: int, dtype: torch.dtype) -> Rotation:
+    """The rotation of each new token's position; computed in float32, returned in `dtype`."""
     rotated = int(head_width * rotary.fraction)
-    exponents = torch.arange(0, rotated, 2, device=positions.device, dtype=torch.float32) / rotated
-    angles = positions[:, None, :, None].float() / rotary.base**exponents
+    exponents = torch.arange(0, rotated, 2, device=places.keys.device, dtype=torch.float32) / rotated
+    base: float | Tensor = rotary.base
+    if rotary.ntk_length is not None:
+        stretched = rotary.base * ntk_factor(places, rotary.ntk_length) ** (rotated / (rotated - 2))
+        base = stretched.float()[:, None, None, None]
+    angles = places.positions[:, None, :, None].float() / base**exponents
     angles = torch.cat((angles, angles), -1)
     return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
+
+
+def ntk_factor(places: Places, length: int) -> Tensor:
+    """(B,) float64: each row's factor of dynamic NTK, from its prompt alone, so that cached keys stay right.
+
+    1 up to `length` positions, then 3, 7, 15 ... whenever they have doubled (Qwen, modeling_qwen.py).
+    """
+    prompts = places.keys.amax(-1) + 1 if places.prompts is None else places.prompts
+    doublings = (prompts.double() / length).log2().ceil().clamp(min=0)
+    return 2 * 2**doublings - 1
+
+
+def log_n(places: Places, length: int, dtype: torch.dtype) -> Tensor:
+    """(B, 1, T, 1): what queries are multiplied by, the logarithm of their position, from 1, to the base `length`."""
+    scale = (places.positions + 1).float().log() / math.log(length)
+    return scale.clamp(min=1)[:, None, :, None].to(dtype)
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:

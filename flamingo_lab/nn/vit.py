@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -47,17 +49,17 @@ class VisionTower(nn.Module):
         x = self.patches(pixels).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             x = torch.cat((self.class_token.expand(len(x), 1, -1), x), 1)
-        x = self.pre_norm(x + interpolated(self.positions, self.config))
+        x = self.pre_norm(x + interpolated(self.positions, self.config.positions))
         for layer in self.layers[: len(self.layers) + 1 + self.config.reads_layer]:
             x = layer(x)
         return x[:, 1:] if self.config.drops_first else x
 
 
-def interpolated(positions: Tensor, config: Tower) -> Tensor:
-    """The table of positions at the picture's size: a square grid, bicubic in float32 without antialiasing (Qwen-VL)."""
-    if len(positions) == config.positions:
+def interpolated(positions: Tensor, count: int) -> Tensor:
+    """A table of positions for `count` patches: a square grid, bicubic in float32 without antialiasing (Qwen-VL)."""
+    if len(positions) == count:
         return positions
-    stored, wanted = (int(count**0.5) for count in (len(positions), config.positions))
+    stored, wanted = (math.isqrt(patches) for patches in (len(positions), count))
     grid = positions.float().view(1, stored, stored, -1).permute(0, 3, 1, 2)
     grid = nn.functional.interpolate(grid, size=(wanted, wanted), mode="bicubic", align_corners=False)
     return grid.permute(0, 2, 3, 1).flatten(0, 2).to(positions.dtype)

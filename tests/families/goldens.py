@@ -50,6 +50,11 @@ class Case:
     attention_mask: list[list[int]] | None = None
     folder: Path = Path()
 
+    @property
+    def padding(self) -> int:
+        """Positions before the prompt, where the authors' batch puts some and their numbers depend on it."""
+        return self.options.get("left_pad", 0)
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -117,13 +122,15 @@ class Golden:
             return held[number] if batch and held is not None else held
 
         for number, parts in enumerate(batch or [case.get("prompt")]):
-            prompt = self._raw(parts, options) if parts is not None else self._chat(case.get("messages", []))
+            prompt = self._raw(parts, options) if parts is not None else self._chat(case.get("messages", []), options)
             if options.keys() & seal_prompts.SWITCHES:
                 prompt = seal_prompts.prepared(prompt, options, self._tower_px)
+            ids = of_row("input_ids", number)
             yield Row(
                 prompt=prompt,
                 rendered=of_row("rendered", number),
-                input_ids=of_row("input_ids", number),
+                # The ids of padding are the authors' affair: nothing looks at them.
+                input_ids=ids and ids[options.get("left_pad", 0) :],
                 expect=dict(_of_row(expect, number)) if batch else expect,
             )
 
@@ -143,8 +150,9 @@ class Golden:
     def _raw(self, parts: list[dict[str, str]], options: dict[str, Any]) -> fl.Prompt:
         return fl.Prompt.raw(*self._parts(parts), ends_utterances=options.get("add_end_of_utterance_token"))
 
-    def _chat(self, messages: list[dict[str, Any]]) -> fl.Prompt:
-        return fl.Prompt(tuple(fl.Turn(turn["role"], tuple(self._parts(turn["content"]))) for turn in messages))
+    def _chat(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> fl.Prompt:
+        turns = tuple(fl.Turn(turn["role"], tuple(self._parts(turn["content"]))) for turn in messages)
+        return fl.Prompt(turns, window=options.get("max_window_size"))
 
 
 def _padded(

@@ -37,6 +37,7 @@ def request(case: Case, row: Row, settings: dict[str, Any], name: str = "golden"
         forbidden=tuple(settings.get("bad_words", ())),
         is_cut=True,
         padded_to=len(case.padded_input_ids[0]) if case.padded_input_ids else None,
+        padding=case.padding,
     )
 
 

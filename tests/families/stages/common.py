@@ -16,7 +16,7 @@ from tests.families.goldens import Case, Row
 
 def ready(model: fl.LoadedModel, case: Case, row: Row) -> Job:
     """The row as a job, cut where the authors cut it."""
-    return job(model, fl.Request("golden", row.prompt, max_new_tokens=1, is_cut=True))
+    return job(model, fl.Request("golden", row.prompt, max_new_tokens=1, is_cut=True, padding=case.padding))
 
 
 def views(model: fl.LoadedModel, row: Row, *, is_object: bool = False) -> list[Tensor]:
