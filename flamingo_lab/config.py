@@ -162,6 +162,24 @@ class Alibi:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """Several feed-forward branches in place of one in the decoder layers `layers`; each token takes two of them.
+
+    `counts`: how many there are in each of these layers. A sequence of S tokens has 2 S / count * `capacity_factor` places
+    with each of them, rounded up, and at least `min_capacity`; a token that finds none goes on without. `balance_weight`:
+    what the loss that spreads tokens over the experts counts in training. `noise_seed`: the authors' noise on the second
+    choice, drawn anew for every request; None leaves it out.
+    """
+
+    layers: tuple[int, ...]
+    counts: tuple[int, ...]
+    capacity_factor: float
+    min_capacity: int
+    balance_weight: float = 0.0
+    noise_seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Decoder:
     """A pre-norm causal decoder.
 
@@ -193,6 +211,7 @@ class Decoder:
     window: int | None = None
     log_n_length: int | None = None
     ties_embeddings: bool = False
+    experts: Experts | None = None
 
     @property
     def head_width(self) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Inline
 from flamingo_lab.errors import LabError
@@ -16,12 +16,20 @@ from flamingo_lab.render import Renderer
 from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.vlm import VLM
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def no_noise(request_id: str) -> Tensor | None:
+    """What a model without router noise has of it."""
+    return None
+
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A local model. `digest` names weights, pre-processing, tokenizer and dtype; `about` holds facts for the record.
 
-    `finish`: see `Family`.
+    `finish`: see `Family`. `noise`: a request's router noise by its id (see `RouterNoise`), None where there is none.
     """
 
     name: str
@@ -35,6 +43,7 @@ class LoadedModel:
     about: Mapping[str, Any]
     beam_counts: BeamCounts = "new"
     finish: Finish | None = None
+    noise: Callable[[str], Tensor | None] = no_noise
 
     @property
     def cut_at(self) -> int | None:

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import torch
 
-from flamingo_lab import families, hub
+from flamingo_lab import families, hub, noise
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.family import Family, Folder, flag
-from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import fill
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-SETTING_FILES = ("*.json", "tokenizer.model", "*.tiktoken")
+SETTING_FILES = ("*.json", "tokenizer.model", "*.tiktoken", "merges.txt")
 """Besides the weights, what decides an answer."""
 
 ROOM = 0.5
@@ -39,6 +39,7 @@ def load(
     base: str | PathLike[str] | None = None,
     owlvit: str | PathLike[str] | None = None,
     cross_attn_every_n_layers: int | None = None,
+    router_noise: int | None = None,
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -47,14 +48,14 @@ def load(
     """The model of a listed name or of a folder in its family's published layout.
 
     `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
-    elsewhere; `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names. `wording` names
-    one of the family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16 on
-    a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it. Raises
-    `LabError` kinds.
+    elsewhere; `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names; `router_noise`
+    seeds the authors' noise on the choice of experts (MoE-LLaVA), which is left out otherwise. `wording` names one of the
+    family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16 on a GPU and on
+    a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it. Raises `LabError` kinds.
     """
     name = str(name_or_folder)
     given = {"vision": vision, "language_model": language_model, "base": base, "owlvit": owlvit}
-    options = {"cross_attn_every_n_layers": cross_attn_every_n_layers}
+    options = {"cross_attn_every_n_layers": cross_attn_every_n_layers, "router_noise": router_noise}
     folder, family = find(
         name,
         weights=Path(weights) if weights else None,
@@ -95,6 +96,7 @@ def load(
         forbidden=family.forbidden,
         beam_counts=family.beam_counts,
         finish=finish,
+        noise=noise.router_noise(built.decoder) or no_noise,
         about={
             "family": family.name,
             "parameters": parameters,

@@ -6,7 +6,7 @@ import base64
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -195,11 +195,74 @@ class SentencePieceFile:
         return encoded[len(dummy) :]
 
 
+class BytePairFiles:
+    """`vocab.json` and `merges.txt` of byte-level pairs (GPT-2's), with the rules of transformers' slow tokenizers around them.
+
+    A text is split at special and added tokens, longest first; each piece between them is encoded by itself. `added`: ids
+    of the tokens that are not made by merges; `specials`: which of them stand for no text. `tidies`: decoded text loses
+    blanks before punctuation.
+
+    QUIRK: the other added tokens (runs of blanks, in Phi) are decoded with a blank on both sides, as `_decode` of 4.37 has
+    it (tests/test_tokens.py).
+    """
+
+    def __init__(self, folder: Path, added: Mapping[str, int], specials: Collection[str], *, tidies: bool) -> None:
+        from tokenizers import Tokenizer as Library
+        from tokenizers import models, pre_tokenizers
+
+        files = (folder / "vocab.json", folder / "merges.txt")
+        for file in files:
+            if not file.is_file():
+                raise BadCheckpoint(f"{file}: the tokenizer is missing; download the folder again")
+        try:
+            self._tokenizer = Library(models.BPE.from_file(*map(str, files)))
+        except Exception as error:  # the library raises plain Exception
+            raise BadCheckpoint(f"{folder}: vocab.json and merges.txt are no tokenizer ({error})") from None
+        self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self._added = dict(added)
+        self._tidies = tidies
+        self._split = splitter(self._added)
+        self._texts = {number: token for token, number in added.items() if token not in specials}
+        self.specials = frozenset(added[token] for token in specials if token in added)
+
+    def __len__(self) -> int:
+        """All tokens, the added ones included."""
+        return max(self._tokenizer.get_vocab_size(), *(number + 1 for number in self._added.values()))
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for piece in self._split(text):
+            number = self._added.get(piece)
+            ids += [number] if number is not None else self._tokenizer.encode(piece).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        pieces: list[str] = []
+        wanted = [number for number in ids if number not in self.specials]
+        for is_added, run in itertools.groupby(wanted, self._texts.__contains__):
+            if is_added:
+                pieces += [self._texts[number] for number in run]
+            else:
+                pieces.append(self._plain(run))
+        text = " ".join(piece for piece in pieces if piece)
+        for blanks in TIDIED if self._tidies else ():
+            text = text.replace(blanks, blanks.strip(" "))
+        return text
+
+    def id_of(self, token: str) -> int | None:
+        found = self._added.get(token)
+        return self._tokenizer.token_to_id(token) if found is None else found
+
+    def _plain(self, ids: Iterable[int]) -> str:
+        letters = "".join(self._tokenizer.id_to_token(number) or "" for number in ids)
+        return bytes(BYTE_OF[letter] for letter in letters).decode("utf-8", errors="replace")
+
+
 class TiktokenFile:
     """A `.tiktoken` file, a line `base64 rank` for each token, read by the tiktoken library.
 
-    `pattern` cuts a text into the words within which bytes are merged. `specials` follow the file's tokens without a gap,
-    in this order. `form`: the Unicode normal form that texts are brought to first.
+    `pattern` cuts a text into the words within which bytes are merged. `specials` follow the file's tokens in this order,
+    behind `unused` ids that stand for nothing. `form`: the Unicode normal form that texts are brought to first.
     """
 
     def __init__(
@@ -209,11 +272,13 @@ class TiktokenFile:
         specials: Sequence[str],
         *,
         form: Form | None = None,
+        unused: int = 0,
     ) -> None:
         from tiktoken import Encoding
 
         self._ranks = _ranks(file)
-        self._special_ids = {token: len(self._ranks) + place for place, token in enumerate(specials)}
+        first = len(self._ranks) + unused
+        self._special_ids = {token: first + place for place, token in enumerate(specials)}
         self._form: Form | None = form
         self._encoding = Encoding(
             file.stem, pat_str=pattern, mergeable_ranks=self._ranks, special_tokens=self._special_ids
@@ -221,7 +286,7 @@ class TiktokenFile:
         self.specials = frozenset(self._special_ids.values())
 
     def __len__(self) -> int:
-        """All tokens, the special ones included."""
+        """All ids, the special and the unused ones included."""
         return self._encoding.n_vocab
 
     def encode(self, text: str, known: Collection[str] | None = None) -> list[int]:
@@ -259,4 +324,19 @@ def _ranks(file: Path) -> dict[bytes, int]:
     return ranks
 
 
-Reader = Callable[[Path], Tokenizer]
+def splitter(tokens: Collection[str]) -> Callable[[str], list[str]]:
+    """What splits a text at these tokens, the longest first where several begin at one place; empty pieces are left out."""
+    if not tokens:
+        return lambda text: [text] if text else []
+    pattern = re.compile("(" + "|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) + ")")
+    return lambda text: [piece for piece in pattern.split(text) if piece]
+
+
+def _byte_of() -> dict[str, int]:
+    """The byte behind each letter of a byte-level vocabulary: printable ones are themselves, the others follow from 256 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+BYTE_OF = _byte_of()

@@ -136,9 +136,11 @@ class Rows:
         self._vlm = model.vlm
         self._kv = KV(model.vlm.architecture.decoder.layers, max(_capacity(job) for job in jobs))
         self._pictures = self._vlm.look_at(pictures)
+        self._noise = noise_tables(model, jobs)
         self._real = torch.zeros(len(jobs), 0, dtype=torch.bool, device=self._vlm.device)
         self._prompts = torch.tensor([job.sequence.prompt_positions for job in jobs], device=self._vlm.device)
         self._first = torch.tensor([job.sequence.padding for job in jobs], device=self._vlm.device)
+        self._together = torch.tensor([job.sequence.asked_positions for job in jobs], device=self._vlm.device)
 
     def feed(self, x: Tensor, sees: Tensor, real: Tensor) -> Tensor:
         """Hidden states (R, T, D) of the next tokens.
@@ -146,7 +148,7 @@ class Rows:
         x (R, T, D) embedded; sees (R, T) int, the picture that each may look at across; real (R, T) bool, False on padding.
         """
         self._real = torch.cat((self._real, real), 1)
-        places = Places.of(self._real, x.shape[1], self._prompts, self._first)
+        places = Places.of(self._real, x.shape[1], self._prompts, self._first, self._together, self._noise)
         hidden = self._vlm(x, places, self._pictures, sees, self._kv)
         self._kv.advance(x.shape[1])
         return hidden
@@ -159,6 +161,16 @@ class Rows:
         self._kv.select(index)
         self._pictures = self._pictures.select(index)
         self._real, self._prompts, self._first = self._real[index], self._prompts[index], self._first[index]
+        self._together = self._together[index]
+        self._noise = None if self._noise is None else self._noise[index]
+
+
+def noise_tables(model: LoadedModel, jobs: Sequence[Job]) -> Tensor | None:
+    """Each job's router noise (R, L, P, E), as far as its positions go; None where the model has none."""
+    tables = [model.noise(job.request.id) for job in jobs]
+    capacity = max(_capacity(job) for job in jobs)
+    held = [table[:, :capacity].to(model.vlm.device) for table in tables if table is not None]
+    return torch.stack(held) if held else None
 
 
 def padded(

@@ -37,14 +37,18 @@ def picture_tokens(model: LoadedModel, ready: Job) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def logits(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor]) -> Tensor:
-    """Logits (T, V) of one sequence with its pictures' tokens."""
-    return model.vlm.logits(hidden(model, sequence, pictures)[None])[0].float()
+def logits(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor], noise: Tensor | None = None) -> Tensor:
+    """Logits (T, V) of one sequence with its pictures' tokens. noise (L, P, E): see `RouterNoise`."""
+    return model.vlm.logits(hidden(model, sequence, pictures, noise)[None])[0].float()
 
 
 @torch.inference_mode()
-def hidden(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor]) -> Tensor:
-    """Hidden states (T, D) of one sequence with its pictures' tokens, after the last norm."""
+def hidden(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor], noise: Tensor | None = None) -> Tensor:
+    """Hidden states (T, D) of one sequence with its pictures' tokens, after the last norm.
+
+    Where a token's way through the model depends on the whole prompt (experts with few places, rotary bases by length),
+    it does not depend on what is generated.
+    """
     vlm = model.vlm
     row = torch.tensor([sequence.ids], device=vlm.device)
     x = vlm.embed(row, [sequence.fills], [pictures])
@@ -53,6 +57,8 @@ def hidden(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor]) -
         row.shape[1],
         prompts=torch.tensor([sequence.prompt_positions], device=vlm.device),
         first=torch.tensor([sequence.padding], device=vlm.device),
+        together=torch.tensor([sequence.asked_positions], device=vlm.device),
+        noise=None if noise is None else noise[None].to(vlm.device),
     )
     return vlm(x, places, vlm.look_at([pictures]), torch.tensor([sequence.sees], device=vlm.device))[0]
 
@@ -61,23 +67,27 @@ def extended(sequence: Expanded, ids: tuple[int, ...], sees: tuple[int, ...] | N
     """The sequence with more ids. Where it is not said, they see what the last position sees."""
     more = sequence.sees[-1:] * len(ids) if sees is None else sees
     prompt = len(sequence.ids) if sequence.prompt is None else sequence.prompt
-    return sequence._replace(ids=sequence.ids + ids, sees=sequence.sees + more, prompt=prompt)
+    asked = len(sequence.ids) if sequence.asked is None else sequence.asked
+    return sequence._replace(ids=sequence.ids + ids, sees=sequence.sees + more, prompt=prompt, asked=asked)
 
 
 def _generate(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Answer:
     searching = ready.search()
     branches: list[tuple[int, ...]] = [()]
+    noise = model.noise(ready.request.id)
     while branches:
-        rows = [logits(model, extended(ready.sequence, new), pictures)[-1].log_softmax(-1) for new in branches]
-        tokens, parents = searching.step(torch.stack(rows))
+        rows = [logits(model, extended(ready.sequence, new), pictures, noise)[-1] for new in branches]
+        tokens, parents = searching.step(torch.stack(rows).log_softmax(-1))
         branches = [(*branches[parent], token) for token, parent in zip(tokens, parents, strict=True)]
     return ready.answer(**searching.found()._asdict())
 
 
 def _rank(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Answer:
     scores: list[float] = []
+    noise = model.noise(ready.request.id)
     for option in ready.options:
-        whole = logits(model, extended(ready.sequence, option.ids, option.sees), pictures).log_softmax(-1)
+        sequence = extended(ready.sequence, option.ids, option.sees)
+        whole = logits(model, sequence, pictures, noise).log_softmax(-1)
         predicting = whole[len(ready.ids) - 1 : -1]
         scores.append(float(predicting.gather(-1, torch.tensor(option.ids, device=whole.device)[:, None]).sum()))
     return ranked(ready, scores)

@@ -5,7 +5,6 @@ A search is fed the log-probabilities of its open branches and says which tokens
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.model import Beam, Greedy, Request, Sample, StoppedBy
+from flamingo_lab.noise import generator
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,5 @@ def draw(logprobs: Tensor, how: Sample, key: str) -> int:
         values, order = scaled.sort(descending=True, stable=True)
         mass_before = values.exp().cumsum(-1) - values.exp()
         scaled[order[mass_before >= how.top_p]] = -torch.inf
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
-    uniform = torch.rand(scaled.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    uniform = torch.rand(scaled.shape, generator=generator(key), dtype=torch.float64)
     return int((scaled - (-uniform.log()).log()).argmax())

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import get_args
 
-from flamingo_lab.config import Activation
+from flamingo_lab.config import Activation, Rotary
 from flamingo_lab.errors import BadConfig
 
 
@@ -25,3 +25,10 @@ def activation(name: str) -> Activation:
         if known == name:
             return known
     raise BadConfig(f"config.json: the activation {name!r} is none of {', '.join(get_args(Activation))}")
+
+
+def partly_rotary(base: float, fraction: float, head_width: int) -> Rotary:
+    """Rotary positions on a part of each head, which has to be an even number of channels."""
+    if int(head_width * fraction) % 2:
+        raise BadConfig(f"config.json: {fraction} of heads {head_width} wide is odd; rotary positions need pairs")
+    return Rotary(base, fraction)

@@ -47,7 +47,8 @@ class Fill(NamedTuple):
 class Expanded(NamedTuple):
     """A sequence position by position: ids with `PICTURE` where picture tokens stand, and which tokens those are.
 
-    `padding`: positions that are counted before the first; `prompt`: ids of the prompt, None where that is all.
+    `padding`: positions that are counted before the first; `prompt`: ids of the prompt as its authors count it, `asked`:
+    ids that were fed together before any answer; None where that is all.
     """
 
     ids: tuple[int, ...]
@@ -55,6 +56,12 @@ class Expanded(NamedTuple):
     fills: tuple[Fill, ...]
     padding: int = 0
     prompt: int | None = None
+    asked: int | None = None
+
+    @property
+    def asked_positions(self) -> int:
+        """Positions that are fed together, padding counted."""
+        return self.padding + (len(self.ids) if self.asked is None else self.asked)
 
     @property
     def prompt_positions(self) -> int:

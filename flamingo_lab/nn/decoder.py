@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flamingo_lab.config import Alibi, Decoder, Rotary
 from flamingo_lab.nn.attention import Attention, Causal, Heads, attend
+from flamingo_lab.nn.experts import Mixture
 from flamingo_lab.nn.mlp import feed_forward
 from flamingo_lab.nn.norms import norm
 from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, log_n, rotate, rotation
@@ -63,7 +64,7 @@ class Head(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention and a feed-forward branch, one after the other behind a norm each, or side by side behind one."""
 
-    def __init__(self, config: Decoder) -> None:
+    def __init__(self, config: Decoder, number: int) -> None:
         super().__init__()
         normed = {"head": config.head_width, "width": config.width, None: 0}[config.qk_norm]
         self.attention_norm = norm(config.norm, config.width, config.norm_eps)
@@ -78,13 +79,17 @@ class DecoderLayer(nn.Module):
             norms_width=config.qk_norm == "width",
         )
         self.mlp_norm = None if config.is_parallel else norm(config.norm, config.width, config.norm_eps)
-        self.mlp = feed_forward(
-            config.width,
-            config.mlp_width,
-            config.activation,
-            is_gated=config.is_gated,
-            has_bias=config.has_mlp_bias,
-        )
+        if config.experts is not None and number in config.experts.layers:
+            self.mlp = Mixture(config, config.experts, config.experts.layers.index(number))
+        else:
+            self.mlp = feed_forward(
+                config.width,
+                config.mlp_width,
+                config.activation,
+                is_gated=config.is_gated,
+                has_bias=config.has_mlp_bias,
+            )
+        self._log_n_length = config.log_n_length
 
     def forward(
         self,
@@ -93,22 +98,25 @@ class DecoderLayer(nn.Module):
         mask: Tensor | Causal | None,
         layer: int,
         memory: Memory | None,
-        scale: Tensor | None = None,
+        places: Places,
     ) -> Tensor:
         normed = self.attention_norm(x)
         queries = self.attention.queries(normed)
         heads = self.attention.keys_values(normed)
         if turn is not None:
             queries, heads = rotate(queries, turn), Heads(rotate(heads.keys, turn), heads.values)
-        if scale is not None:
-            queries = queries * scale
+        if self._log_n_length is not None:
+            queries = queries * log_n(places, self._log_n_length, queries.dtype)
         if memory is not None:
             heads = memory.extend(layer, heads)
         attended = self.attention.merge(attend(queries, heads.keys, heads.values, mask))
         if self.mlp_norm is None:
-            return x + attended + self.mlp(normed)
+            return x + attended + self._feed(normed, places)
         x = x + attended
-        return x + self.mlp(self.mlp_norm(x))
+        return x + self._feed(self.mlp_norm(x), places)
+
+    def _feed(self, x: Tensor, places: Places) -> Tensor:
+        return self.mlp(x, places) if isinstance(self.mlp, Mixture) else self.mlp(x)
 
 
 class CausalDecoder(nn.Module):
@@ -118,7 +126,7 @@ class CausalDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = Embedding(config)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, number) for number in range(config.layers))
         self.norm = norm(config.norm, config.width, config.norm_eps)
         self.head = Head(config)
 
@@ -142,9 +150,8 @@ class CausalDecoder(nn.Module):
             case Alibi() as alibi:
                 turn = None
                 mask = alibi_bias(places, alibi, config.heads)
-        scale = None if config.log_n_length is None else log_n(places, config.log_n_length, x.dtype)
         for index, layer in enumerate(self.layers):
-            x = layer(before(index, x), turn, mask, index, memory, scale)
+            x = layer(before(index, x), turn, mask, index, memory, places)
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:

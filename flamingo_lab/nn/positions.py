@@ -17,21 +17,40 @@ class Places(NamedTuple):
 
     positions (B, T) int, of the new tokens; keys (B, S) int, of all; real (B, S) bool, False on padding, None where there
     is none. A position counts the real tokens before it, so padding changes nothing. prompts (B,) int: positions that each
-    row's prompt takes, however long its answer has become; None: all so far.
+    row's prompt takes, however long its answer has become; together (B,) int: positions up to which tokens share their
+    places with experts, each one behind them being a step of its own. Either is all so far where it is None. noise
+    (B, L, P, E): see `RouterNoise`, a table a row, None for none.
     """
 
     positions: Tensor
     keys: Tensor
     real: Tensor | None
     prompts: Tensor | None = None
+    together: Tensor | None = None
+    noise: Tensor | None = None
 
     @classmethod
-    def of(cls, real: Tensor, new: int, prompts: Tensor | None = None, first: Tensor | None = None) -> Places:
+    def of(
+        cls,
+        real: Tensor,
+        new: int,
+        prompts: Tensor | None = None,
+        first: Tensor | None = None,
+        together: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> Places:
         """The last `new` of all tokens. real (B, S) bool, False on padding; first (B,) int: of a row's first token."""
         keys = (real.cumsum(-1) - 1).clamp(min=0)
         if first is not None:
             keys = keys + first[:, None]
-        return cls(keys[:, -new:], keys, None if bool(real.all()) else real, prompts)
+        return cls(keys[:, -new:], keys, None if bool(real.all()) else real, prompts, together, noise)
+
+    def are_together(self) -> Tensor:
+        """Which of the new tokens share places with experts, (B, T) bool: the real ones of what was asked."""
+        inside = torch.ones_like(self.positions, dtype=torch.bool)
+        if self.together is not None:
+            inside = self.positions < self.together[:, None]
+        return inside if self.real is None else inside & self.real[:, -inside.shape[1] :]
 
     def sees(self, window: int | None = None) -> Tensor:
         """Which of all tokens a new one may attend to, (B or 1, T, S) bool; with a window, those near enough.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,16 @@ class Golden:
         return float(self.facts.get("tolerance", 1e-4))
 
     def model(self, case: Case) -> fl.LoadedModel:
-        """The model with the case's template, through the public loader."""
-        return _loaded(self.folder, case.template)
+        """The model with the case's template and options, through the public loader."""
+        from tests.families.stages import adapted
+
+        return adapted(_loaded(self.folder, case.template, self._changes(case)), case)
+
+    def _changes(self, case: Case) -> tuple[tuple[str, Any], ...]:
+        """The case's options that stand in config.json too, whose values there they override."""
+        config = self.folder / self.facts["load"]["path"] / "config.json"
+        known = _keys(json.loads(config.read_text(encoding="utf-8"))) if config.is_file() else set()
+        return tuple((key, value) for key, value in case.options.items() if key in known)
 
     @property
     def has_weights(self) -> bool:
@@ -181,10 +190,34 @@ def _of_row(expect: dict[str, Any], number: int) -> Iterator[tuple[str, Any]]:
 
 
 @cache
-def _loaded(folder: Path, template: str | None) -> fl.LoadedModel:
+def _loaded(folder: Path, template: str | None, changes: tuple[tuple[str, Any], ...]) -> fl.LoadedModel:
     facts = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
     given = {key: folder / value if isinstance(value, str) else value for key, value in facts["load"].items()}
-    return fl.load(given.pop("path"), wording=template, dtype="float32", device="cpu", **given)
+    with TemporaryDirectory() as scratch:
+        path = _changed(given.pop("path"), Path(scratch), dict(changes)) if changes else given.pop("path")
+        return fl.load(path, wording=template, dtype="float32", device="cpu", **given)
+
+
+def _changed(folder: Path, copy: Path, changes: Mapping[str, Any]) -> Path:
+    """A folder of links to the other's files, with values in its config.json changed wherever their keys stand."""
+    for file in folder.iterdir():
+        if file.name != "config.json":
+            (copy / file.name).symlink_to(file.resolve())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(_replaced(config, changes)))
+    return copy
+
+
+def _keys(held: Any) -> set[str]:
+    """Every key of an object and of the objects in it."""
+    return set(held).union(*map(_keys, held.values())) if isinstance(held, dict) else set()
+
+
+def _replaced(held: Any, changes: Mapping[str, Any]) -> Any:
+    """The object with these values, at whatever depth."""
+    if not isinstance(held, dict):
+        return held
+    return {key: changes[key] if key in changes else _replaced(value, changes) for key, value in held.items()}
 
 
 def found(root: Path) -> list[Golden]:

@@ -1,7 +1,8 @@
 """How the stored stages of goldens are computed: one file a mechanism, found by being in this folder.
 
 A stage is a function of (model, case, row, match) under a regular expression for its whole name; it gives an array, or a
-plain value that has to be equal. `match` holds the name's numbers.
+plain value that has to be equal. `match` holds the name's numbers. A file may say what an option of a case does to the
+model, by its name in `OPTIONS`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import flamingo_lab as fl
 from tests.families.goldens import Case, Row
 
 Stage = Callable[[fl.LoadedModel, Case, Row, re.Match[str]], Any]
+Option = Callable[[fl.LoadedModel, Case], fl.LoadedModel]
 
 
 @cache
@@ -28,6 +30,15 @@ def all_stages() -> dict[str, Stage]:
         assert not own.keys() & stages.keys(), f"two files compute {own.keys() & stages.keys()}"
         stages |= own
     return stages
+
+
+def adapted(model: fl.LoadedModel, case: Case) -> fl.LoadedModel:
+    """The model under the case's options that act on a loaded one."""
+    for module in pkgutil.iter_modules(__path__):
+        options: dict[str, Option] = getattr(importlib.import_module(f"{__name__}.{module.name}"), "OPTIONS", {})
+        for name in options.keys() & case.options.keys():
+            model = options[name](model, case)
+    return model
 
 
 def compute(name: str, model: fl.LoadedModel, case: Case, row: Row) -> Any:

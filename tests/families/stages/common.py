@@ -68,7 +68,8 @@ def image_attention_mask(model: fl.LoadedModel, case: Case, row: Row, match: re.
 
 def logits(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
     asked = ready(model, case, row)
-    return reference.logits(model, asked.sequence, reference.picture_tokens(model, asked))
+    noise = model.noise(asked.request.id)
+    return reference.logits(model, asked.sequence, reference.picture_tokens(model, asked), noise=noise)
 
 
 def logits_last(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
