@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from flamingo_lab import families, hub
+from flamingo_lab import composed, families, hub
 from flamingo_lab.checkpoint import Tensors
-from flamingo_lab.errors import BadSetting
+from flamingo_lab.composed import Composed
+from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
-from flamingo_lab.weights import fill
+from flamingo_lab.weights import check
+
+if TYPE_CHECKING:
+    from flamingo_lab.search.vstar import VStar
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -27,36 +33,67 @@ SETTING_FILES = ("*.json", "tokenizer.model", "*.tiktoken")
 """Besides the weights, what decides an answer."""
 
 ROOM = 0.5
-"""Share of this machine's memory that weights may take in float32 before `auto` keeps the files' dtype on a CPU."""
+"""Share of this machine's memory that weights may take in float32 before `auto` takes bfloat16 on any CPU."""
 
 
 def load(
-    name_or_folder: str | PathLike[str],
+    path: str | PathLike[str] | None = None,
     *,
     weights: str | PathLike[str] | None = None,
     vision: str | PathLike[str] | None = None,
     language_model: str | PathLike[str] | None = None,
     base: str | PathLike[str] | None = None,
     owlvit: str | PathLike[str] | None = None,
+    vqa: str | PathLike[str] | None = None,
+    vqa_vision: str | PathLike[str] | None = None,
+    vsm: str | PathLike[str] | None = None,
+    vsm_vision: str | PathLike[str] | None = None,
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     download: bool = False,
-) -> LoadedModel:
+) -> LoadedModel | VStar:
     """The model of a listed name or of a folder in its family's published layout.
 
     `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
-    elsewhere; `wording` names one of the family's, its own by default. Nothing is downloaded unless `download` is set.
-    `dtype` auto is float32 on a CPU where the machine has room for it, the files' own elsewhere. Raises `LabError` kinds.
+    elsewhere, the four after them to the models that a composed one is made of and to their parts, from which it is known
+    without a name; `wording` names one of the family's, its own by default. Nothing is downloaded unless `download` is
+    set. `dtype` auto is bfloat16 on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine
+    has room for it. Raises `LabError` kinds.
     """
-    name = str(name_or_folder)
-    given = {"vision": vision, "language_model": language_model, "base": base, "owlvit": owlvit}
-    folder, family = find(
-        name,
-        weights=Path(weights) if weights else None,
-        parts={part: Path(where) for part, where in given.items() if where is not None},
-        download=download,
-    )
+    folders = {
+        "vision": vision,
+        "language_model": language_model,
+        "base": base,
+        "owlvit": owlvit,
+        "vqa": vqa,
+        "vqa_vision": vqa_vision,
+        "vsm": vsm,
+        "vsm_vision": vsm_vision,
+    }
+    given = {part: Path(where) for part, where in folders.items() if where is not None}
+    how = How(device, dtype, download)
+    made = composed.find(None if path is None else str(path), given)
+    if made is not None:
+        if weights or wording:
+            raise BadSetting(f"{made.name} is made of {' and '.join(made.models.values())}: name their folders instead")
+        return made.build(made.name, Seats(prepare_all(made, given, how)))
+    return prepare(str(path), Path(weights) if weights else None, given, how, wording).read()
+
+
+class How(NamedTuple):
+    """On which device, in which dtype, and whether missing files may be fetched; see `load`."""
+
+    device: str
+    dtype: str
+    download: bool
+
+
+def prepare(
+    name: str, weights: Path | None, parts: Mapping[str, Path], how: How, wording: str | None = None
+) -> Prepared:
+    """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
+    folder, family = find(name, weights=weights, parts=parts, download=how.download)
     built = family.architecture(folder)
     rules = family.rules(folder, built)
     tensors = family.tensors(folder, rules)
@@ -66,24 +103,27 @@ def load(
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
     pipeline, markup = family.pipeline(folder, built), family.markup(folder)
-    place = _device(device)
+    place = _device(how.device)
     with torch.device("meta"):
         vlm = VLM(built)
     parameters = sum(parameter.numel() for parameter in vlm.parameters())
-    kind = _dtype(dtype, place, tensors.values(), parameters)
-    fill(vlm, [(tensors[part], rules[part]) for part in rules], dtype=kind, device=place)
-    vlm.eval()
+    kind = _dtype(how.dtype, place, parameters)
+    sources = [(tensors[part], rules[part]) for part in rules]
+    check(vlm, sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
-    return LoadedModel(
+    return Prepared(
         name=listed.name if listed else folder.path.resolve().name,
         digest=_digest(folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {built!r} {kind}"),
-        vlm=vlm,
+        built=built,
+        sources=sources,
         tokenizer=tokenizer,
         renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size)),
         pipeline=pipeline,
         stop_ids=frozenset(token for token in stop_ids if token is not None),
         forbidden=family.forbidden,
+        dtype=kind,
+        device=place,
         about={
             "family": family.name,
             "parameters": parameters,
@@ -94,6 +134,25 @@ def load(
             "wording": chosen,
         },
     )
+
+
+def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:
+    """The models that one is made of. A part's folder without a model's name is for every one that has such a part."""
+    used = set(made.models)
+    prepared: dict[str, Prepared] = {}
+    for role, listed in made.models.items():
+        try:
+            folder = hub.locate(listed, weights=given.get(role), download=how.download)
+        except MissingModel as error:
+            raise MissingModel(str(error).replace("--weights DIR", flag(role))) from None
+        wanted = families.of(Folder(folder)).parts(Folder(folder))
+        parts = {part: given[part] for part in wanted if part in given}
+        parts |= {part: given[f"{role}_{part}"] for part in wanted if f"{role}_{part}" in given}
+        used |= parts.keys() | {f"{role}_{part}" for part in wanted}
+        prepared[role] = prepare(listed, folder, parts, how)
+    for part in given.keys() - used:
+        raise BadSetting(f"{flag(part)}: none of the models that {made.name} is made of has such a part; leave it away")
+    return prepared
 
 
 def find(
@@ -123,15 +182,21 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device, tensors: Iterable[Tensors], parameters: int) -> torch.dtype:
+def _dtype(name: str, device: torch.device, parameters: int) -> torch.dtype:
     if name != "auto":
         if name not in DTYPES:
             raise BadSetting(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}")
         return DTYPES[name]
+    if device.type != "cpu" or has_native_bfloat16():
+        return torch.bfloat16
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if device.type == "cpu" and 4 * parameters <= ROOM * memory:
-        return torch.float32
-    return next(entry.dtype for one in tensors for _, entry in one.items() if entry.dtype.is_floating_point)
+    return torch.float32 if 4 * parameters <= ROOM * memory else torch.bfloat16
+
+
+def has_native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 by itself, and not through float32."""
+    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, flag, lambda: False)() for flag in flags)
 
 
 def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
