@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import flamingo_lab as fl
+from flamingo_lab import loading
 from flamingo_lab.errors import BadSetting
 from tests.families.tiny_idefics import write_checkpoint
 
@@ -80,9 +81,13 @@ def test_weights_in_their_own_dtype_stay_in_their_file(folder: Path) -> None:
     assert line.endswith("model.safetensors")
 
 
-def test_auto_dtype_is_float32_on_a_cpu_with_room(folder: Path) -> None:
-    assert fl.load(folder).about["dtype"] == "float32"
-    assert fl.load(folder, dtype="bfloat16").vlm.dtype == torch.bfloat16
+@pytest.mark.parametrize(("is_native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_dtype_is_bfloat16_where_the_processor_multiplies_it(
+    is_native: bool, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "has_native_bfloat16", lambda: is_native)
+    assert fl.load(folder, device="cpu").about["dtype"] == expected
+    assert fl.load(folder, device="cpu", dtype="float32").about["dtype"] == "float32"
 
 
 def test_bfloat16_answers_are_close(folder: Path) -> None:
