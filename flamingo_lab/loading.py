@@ -112,18 +112,15 @@ def prepare(
     check(vlm, sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
-    return Prepared(
+    unread = LoadedModel(
         name=listed.name if listed else folder.path.resolve().name,
         digest=_digest(folder, tensors, f"{family.name} {said!r} {markup!r} {pipeline!r} {built!r} {kind}"),
-        built=built,
-        sources=sources,
+        vlm=vlm,
         tokenizer=tokenizer,
         renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size)),
         pipeline=pipeline,
         stop_ids=frozenset(token for token in stop_ids if token is not None),
         forbidden=family.forbidden,
-        dtype=kind,
-        device=place,
         about={
             "family": family.name,
             "parameters": parameters,
@@ -134,6 +131,7 @@ def prepare(
             "wording": chosen,
         },
     )
+    return Prepared(unread, sources, kind, place)
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 
 from flamingo_lab.config import Architecture
 from flamingo_lab.loaded import LoadedModel
-from flamingo_lab.pixels import Pipeline
-from flamingo_lab.render import Renderer
-from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, fill
 
@@ -24,43 +20,30 @@ ROOM = 0.8
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that is understood, checked and digested; `read` brings its weights into memory."""
+    """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings."""
 
-    name: str
-    digest: str
-    built: Architecture
+    unread: LoadedModel
     sources: Sequence[Source]
-    tokenizer: Tokenizer
-    renderer: Renderer
-    pipeline: Pipeline
-    stop_ids: frozenset[int]
-    forbidden: tuple[str, ...]
     dtype: torch.dtype
     device: torch.device
-    about: Mapping[str, Any]
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the model is made of."""
+        return self.unread.vlm.architecture
 
     @property
     def nbytes(self) -> int:
         """What the weights take in memory."""
-        return self.about["parameters"] * self.dtype.itemsize
+        return sum(parameter.numel() for parameter in self.unread.vlm.parameters()) * self.dtype.itemsize
 
     def read(self) -> LoadedModel:
         """The model with its weights."""
         with torch.device("meta"):
-            vlm = VLM(self.built)
+            vlm = VLM(self.architecture)
         fill(vlm, self.sources, dtype=self.dtype, device=self.device)
         vlm.eval()
-        return LoadedModel(
-            name=self.name,
-            digest=self.digest,
-            vlm=vlm,
-            tokenizer=self.tokenizer,
-            renderer=self.renderer,
-            pipeline=self.pipeline,
-            stop_ids=self.stop_ids,
-            forbidden=self.forbidden,
-            about=self.about,
-        )
+        return replace(self.unread, vlm=vlm)
 
 
 class Seats:

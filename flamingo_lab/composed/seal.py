@@ -19,12 +19,14 @@ def build(name: str, models: Seats) -> VStar:
     from flamingo_lab.search.vstar import VQA, VSM, VStar
 
     vqa, vsm = models.models[VQA], models.models[VSM]
-    if not isinstance(vqa.built.connector, TwoLengths):
+    if not isinstance(vqa.architecture.connector, TwoLengths):
         raise BadCheckpoint(
-            f"{vqa.about['weights']}: shows no details beside a picture; {flag(VQA)} is for seal_vqa_7b"
+            f"{vqa.unread.about['weights']}: shows no details beside a picture; {flag(VQA)} is for seal_vqa_7b"
         )
-    if vsm.built.locator is None:
-        raise BadCheckpoint(f"{vsm.about['weights']}: locates nothing in a picture; {flag(VSM)} is for seal_vsm_7b")
+    if vsm.architecture.locator is None:
+        raise BadCheckpoint(
+            f"{vsm.unread.about['weights']}: locates nothing in a picture; {flag(VSM)} is for seal_vsm_7b"
+        )
     return VStar(name, models)
 
 

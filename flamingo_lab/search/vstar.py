@@ -69,18 +69,18 @@ class VStar(Asking):
     @property
     def digest(self) -> str:
         """Names both models and how the search is set."""
-        parts = [self.models.models[role].digest for role in (VQA, VSM)]
+        parts = [self.models.models[role].unread.digest for role in (VQA, VSM)]
         return hashlib.sha256("\n".join((*parts, repr(self.settings))).encode()).hexdigest()
 
     @property
     def limits(self) -> Limits:
         """Positions of the model that answers; one picture."""
-        return Limits(positions=self.models.models[VQA].built.decoder.positions, images=1)
+        return Limits(positions=self.models.models[VQA].architecture.decoder.positions, images=1)
 
     @property
     def about(self) -> Mapping[str, Any]:
         """Facts for the record, of both models together."""
-        vqa, vsm = (self.models.models[role].about for role in (VQA, VSM))
+        vqa, vsm = (self.models.models[role].unread.about for role in (VQA, VSM))
         return {
             **vqa,
             "family": self.name,
@@ -92,7 +92,7 @@ class VStar(Asking):
     def sent(self, request: Request) -> Sent:
         """The request as it is first asked. What a search adds to it is known when it is answered."""
         only_picture(request.prompt)
-        renderer = self.models.models[VQA].renderer
+        renderer = self.models.models[VQA].unread.renderer
         rendered = renderer.render(request.prompt)
         return Sent(renderer.marked(rendered), rendered.ids, len(rendered.images), rendered.shots)
 
@@ -183,7 +183,7 @@ class VStar(Asking):
         QUIRK: where nothing was searched and options are ranked, the authors show the middle of the picture instead of
         padding it (golden seal_vqa, mc_no_search).
         """
-        px = self.models.models[VQA].built.tower.image_px
+        px = self.models.models[VQA].architecture.tower.image_px
         found, image = question.found, question.image
         if not found:
             is_cropped = isinstance(question.request.decoding, Rank) and not question.missing
