@@ -90,7 +90,7 @@ def models() -> str:
                 "model": code(one["name"]),
                 "parameters": one["parameters"],
                 "memory of the weights": one["memory"],
-                "prompted as": one["style"],
+                "prompted as": one.get("style", "its parts are"),
                 "files": one["from"],
                 "licence": one["licence"],
             }

@@ -109,7 +109,9 @@ def _checked(folder: Path) -> Path:
 
 def unknown(name: str) -> str:
     """What to say of a name that is not listed, with the nearest ones."""
-    names = [size.name for _, size in families.sizes()]
+    from flamingo_lab import composed
+
+    names = [size.name for _, size in families.sizes()] + [one.name for one in composed.all_composed()]
     near = difflib.get_close_matches(name.lower(), names, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
     return f"unknown model {name!r}, and no folder of that name: {hint} (all: flab list models)"

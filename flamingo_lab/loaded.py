@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flamingo_lab.asking import Asking
 from flamingo_lab.config import Inline
-from flamingo_lab.errors import LabError
 from flamingo_lab.markup import Finish
-from flamingo_lab.model import Answer, BeamCounts, Decoding, Greedy, Limits, Request, Sent
+from flamingo_lab.model import Answer, BeamCounts, Limits, Request, Sent
 from flamingo_lab.pixels import Pipeline
-from flamingo_lab.prompt import QUESTION_ANSWER, Part, Prompt, Shot
 from flamingo_lab.render import Renderer
 from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.vlm import VLM
@@ -26,7 +25,7 @@ def no_noise(request_id: str) -> Tensor | None:
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(Asking):
     """A local model. `digest` names weights, pre-processing, tokenizer and dtype; `about` holds facts for the record.
 
     `finish`: see `Family`. `noise`: a request's router noise by its id (see `RouterNoise`), None where there is none.
@@ -67,35 +66,3 @@ class LoadedModel:
         from flamingo_lab.engine import loop
 
         return loop.answers(self, requests)
-
-    def generate(
-        self,
-        prompt: Prompt,
-        decoding: Decoding | None = None,
-        *,
-        max_new_tokens: int = 32,
-        min_new_tokens: int = 0,
-        stop: Sequence[str] = (),
-        forbidden: Sequence[str] = (),
-    ) -> Answer:
-        """The answer to one prompt. Raises `LabError` where there can be none."""
-        request = Request(
-            "prompt", prompt, decoding or Greedy(), max_new_tokens, min_new_tokens, tuple(stop), tuple(forbidden)
-        )
-        (answer,) = self.answers([request])
-        if answer.error:
-            raise LabError(answer.error.message)
-        return answer
-
-    def answer(
-        self,
-        *parts: Part,
-        shots: Sequence[Shot] = (),
-        system: str | None = None,
-        running: str = QUESTION_ANSWER,
-        decoding: Decoding | None = None,
-        max_new_tokens: int = 32,
-    ) -> Answer:
-        """The answer to a question with its pictures, after worked examples with theirs."""
-        prompt = Prompt.ask(*parts, shots=shots, system=system, running=running)
-        return self.generate(prompt, decoding, max_new_tokens=max_new_tokens)

@@ -9,17 +9,23 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from flamingo_lab import families, hub, noise
+from flamingo_lab import composed, families, hub, noise
 from flamingo_lab.checkpoint import Tensors
-from flamingo_lab.errors import BadSetting
+from flamingo_lab.composed import Composed
+from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.loaded import LoadedModel, no_noise
+from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
-from flamingo_lab.weights import fill
+from flamingo_lab.weights import check
+
+if TYPE_CHECKING:
+    from flamingo_lab.search.vstar import VStar
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -31,7 +37,7 @@ ROOM = 0.5
 
 
 def load(
-    name_or_folder: str | PathLike[str],
+    path: str | PathLike[str] | None = None,
     *,
     weights: str | PathLike[str] | None = None,
     vision: str | PathLike[str] | None = None,
@@ -40,29 +46,65 @@ def load(
     owlvit: str | PathLike[str] | None = None,
     cross_attn_every_n_layers: int | None = None,
     router_noise: int | None = None,
+    vqa: str | PathLike[str] | None = None,
+    vqa_vision: str | PathLike[str] | None = None,
+    vsm: str | PathLike[str] | None = None,
+    vsm_vision: str | PathLike[str] | None = None,
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     download: bool = False,
-) -> LoadedModel:
+) -> LoadedModel | VStar:
     """The model of a listed name or of a folder in its family's published layout.
 
     `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
-    elsewhere; `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names; `router_noise`
-    seeds the authors' noise on the choice of experts (MoE-LLaVA), which is left out otherwise. `wording` names one of the
-    family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16 on a GPU and on
-    a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it. Raises `LabError` kinds.
+    elsewhere; `vqa` and the three with it to the models that a composed one is made of and to their parts, from which it
+    is known without a name. `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names;
+    `router_noise` seeds the authors' noise on the choice of experts (MoE-LLaVA), which is left out otherwise. `wording`
+    names one of the family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16
+    on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it. Raises
+    `LabError` kinds.
     """
-    name = str(name_or_folder)
-    given = {"vision": vision, "language_model": language_model, "base": base, "owlvit": owlvit}
-    options = {"cross_attn_every_n_layers": cross_attn_every_n_layers, "router_noise": router_noise}
-    folder, family = find(
-        name,
-        weights=Path(weights) if weights else None,
-        parts={part: Path(where) for part, where in given.items() if where is not None},
-        options={name: value for name, value in options.items() if value is not None},
-        download=download,
-    )
+    folders = {
+        "vision": vision,
+        "language_model": language_model,
+        "base": base,
+        "owlvit": owlvit,
+        "vqa": vqa,
+        "vqa_vision": vqa_vision,
+        "vsm": vsm,
+        "vsm_vision": vsm_vision,
+    }
+    given = {part: Path(where) for part, where in folders.items() if where is not None}
+    told = {"cross_attn_every_n_layers": cross_attn_every_n_layers, "router_noise": router_noise}
+    settings = {option: value for option, value in told.items() if value is not None}
+    how = How(device, dtype, download)
+    made = composed.find(None if path is None else str(path), given)
+    if made is not None:
+        if weights or wording or settings:
+            raise BadSetting(f"{made.name} is made of {' and '.join(made.models.values())}: name their folders instead")
+        return made.build(made.name, Seats(prepare_all(made, given, how)))
+    return prepare(str(path), Path(weights) if weights else None, given, how, wording, settings).read()
+
+
+class How(NamedTuple):
+    """On which device, in which dtype, and whether missing files may be fetched; see `load`."""
+
+    device: str
+    dtype: str
+    download: bool
+
+
+def prepare(
+    name: str,
+    weights: Path | None,
+    parts: Mapping[str, Path],
+    how: How,
+    wording: str | None = None,
+    settings: Mapping[str, int] | None = None,
+) -> Prepared:
+    """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
+    folder, family = find(name, weights=weights, parts=parts, options=settings, download=how.download)
     built = family.architecture(folder)
     rules = family.rules(folder, built)
     tensors = family.tensors(folder, rules)
@@ -72,16 +114,16 @@ def load(
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
-    place = _device(device)
+    place = _device(how.device)
     with torch.device("meta"):
         vlm = VLM(built)
     parameters = sum(parameter.numel() for parameter in vlm.parameters())
-    kind = _dtype(dtype, place, parameters)
-    fill(vlm, [(tensors[part], rules[part]) for part in rules], dtype=kind, device=place)
-    vlm.eval()
+    kind = _dtype(how.dtype, place, parameters)
+    sources = [(tensors[part], rules[part]) for part in rules]
+    check(vlm, sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
-    return LoadedModel(
+    unread = LoadedModel(
         name=listed.name if listed else folder.path.resolve().name,
         digest=_digest(
             folder,
@@ -107,6 +149,26 @@ def load(
             "wording": chosen,
         },
     )
+    return Prepared(unread, sources, kind, place)
+
+
+def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:
+    """The models that one is made of. A part's folder without a model's name is for every one that has such a part."""
+    used = set(made.models)
+    prepared: dict[str, Prepared] = {}
+    for role, listed in made.models.items():
+        try:
+            folder = hub.locate(listed, weights=given.get(role), download=how.download)
+        except MissingModel as error:
+            raise MissingModel(str(error).replace("--weights DIR", flag(role))) from None
+        wanted = families.of(Folder(folder)).parts(Folder(folder))
+        parts = {part: given[part] for part in wanted if part in given}
+        parts |= {part: given[f"{role}_{part}"] for part in wanted if f"{role}_{part}" in given}
+        used |= parts.keys() | {f"{role}_{part}" for part in wanted}
+        prepared[role] = prepare(listed, folder, parts, how)
+    for part in given.keys() - used:
+        raise BadSetting(f"{flag(part)}: none of the models that {made.name} is made of has such a part; leave it away")
+    return prepared
 
 
 def find(

@@ -139,7 +139,9 @@ def test_ranks_read_specials_in_a_text_and_leave_them_out_of_one(ranks: Folder) 
 @pytest.mark.parametrize("content", ["", "dGhl", "dGhl x", "d!!! 3", "dGhl 3 4"])
 def test_a_broken_file_of_ranks_is_told(content: str, tmp_path: Path) -> None:
     (tmp_path / "a.tiktoken").write_text(content)
-    with pytest.raises(BadCheckpoint, match=r"a\.tiktoken: (line 1 is no token with its rank|ranks or single bytes are missing)"):
+    with pytest.raises(
+        BadCheckpoint, match=r"a\.tiktoken: (line 1 is no token with its rank|ranks or single bytes are missing)"
+    ):
         TiktokenFile(tmp_path / "a.tiktoken", qwen.PATTERN, qwen.SPECIALS)
     with pytest.raises(BadCheckpoint, match=r"b\.tiktoken: the tokenizer is missing"):
         TiktokenFile(tmp_path / "b.tiktoken", qwen.PATTERN, qwen.SPECIALS)

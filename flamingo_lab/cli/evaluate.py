@@ -39,6 +39,10 @@ def evaluate(
     language_model: options.LanguageModel = None,
     base: options.Base = None,
     owlvit: options.Owlvit = None,
+    vqa: options.Vqa = None,
+    vqa_vision: options.VqaVision = None,
+    vsm: options.Vsm = None,
+    vsm_vision: options.VsmVision = None,
     download: options.Download = False,
     num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
     shot_selection: Annotated[str, typer.Option(help="random: anew for each question; fixed: the same.")] = "random",
@@ -87,7 +91,7 @@ def evaluate(
     for one in chosen:
         task.check_options(one, settings.options)
         scoring.check(one, limit, allow_partial)
-    parts = options.Parts(weights, vision, language_model, base, owlvit, download)
+    parts = options.Parts(weights, vision, language_model, base, owlvit, download, vqa, vqa_vision, vsm, vsm_vision)
     loaded = options.load(model, parts, device, dtype)
     runs = [_run(loaded, one, settings, store) for one in chosen]
     if json:

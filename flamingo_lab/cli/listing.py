@@ -21,7 +21,7 @@ app = typer.Typer(
 @app.command(epilog=options.example("flab list models --json"))
 def models(json: options.Json = False) -> None:
     """The models that can be named, and where their files are published."""
-    from flamingo_lab import families
+    from flamingo_lab import composed, families
 
     rows = [
         {
@@ -33,7 +33,17 @@ def models(json: options.Json = False) -> None:
         }
         for family, size in families.sizes()
     ]
-    print_rows(rows, json)
+    together = [
+        {
+            "name": one.name,
+            "family": one.name,
+            "parameters": one.parameters,
+            "from": " + ".join(one.models.values()),
+            "licence": one.sizes[0].licence,
+        }
+        for one in composed.all_composed()
+    ]
+    print_rows([*rows, *together], json)
 
 
 @app.command(epilog=options.example("flab list tasks"))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flamingo_lab.loaded import LoadedModel
+    from flamingo_lab.search.vstar import VStar
 
 Model = Annotated[str, typer.Option(help="A listed name (flab list models) or a folder in a published layout.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder with a listed model's own files.")]
@@ -21,6 +22,10 @@ LanguageModel = Annotated[
 ]
 Base = Annotated[Path | None, typer.Option(help="Folder of the base model of deltas and adapters.")]
 Owlvit = Annotated[Path | None, typer.Option(help="Folder of OWL-ViT, which guided search needs.")]
+Vqa = Annotated[Path | None, typer.Option(help="Folder of the model that answers, of a model with guided search.")]
+VqaVision = Annotated[Path | None, typer.Option(help="Folder of its vision tower.")]
+Vsm = Annotated[Path | None, typer.Option(help="Folder of the model that searches, of a model with guided search.")]
+VsmVision = Annotated[Path | None, typer.Option(help="Folder of its vision tower.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the files from the hub where they are missing.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
@@ -53,14 +58,19 @@ class Parts:
     base: Path | None = None
     owlvit: Path | None = None
     download: bool = False
+    vqa: Path | None = None
+    vqa_vision: Path | None = None
+    vsm: Path | None = None
+    vsm_vision: Path | None = None
 
 
-def load(model: str, parts: Parts, device: str, dtype: str) -> LoadedModel:
+def load(model: str, parts: Parts, device: str, dtype: str) -> LoadedModel | VStar:
     """The model of these options, loaded after its name has been found to exist."""
     import flamingo_lab as fl
-    from flamingo_lab import hub
+    from flamingo_lab import composed, hub
 
-    hub.locate(model, weights=parts.weights, download=parts.download)
+    if composed.find(model, ()) is None:
+        hub.locate(model, weights=parts.weights, download=parts.download)
     return fl.load(
         model,
         weights=parts.weights,
@@ -68,6 +78,10 @@ def load(model: str, parts: Parts, device: str, dtype: str) -> LoadedModel:
         language_model=parts.language_model,
         base=parts.base,
         owlvit=parts.owlvit,
+        vqa=parts.vqa,
+        vqa_vision=parts.vqa_vision,
+        vsm=parts.vsm,
+        vsm_vision=parts.vsm_vision,
         device=device,
         dtype=dtype,
         download=parts.download,

@@ -27,7 +27,7 @@ WRONG_SHOWN = 5
 @app.command(epilog=options.example("flab show model idefics-9b"))
 def model(name: Name, json: options.Json = False) -> None:
     """A model's family, size, parts, and where its files are published."""
-    from flamingo_lab import families, hub
+    from flamingo_lab import composed, families, hub
     from flamingo_lab.errors import UnknownName
     from flamingo_lab.family import Folder
 
@@ -52,7 +52,20 @@ def model(name: Name, json: options.Json = False) -> None:
             }
             print_facts(facts, json)
             return
-    raise UnknownName(hub.unknown(name))
+    made = composed.find(name, ())
+    if made is None:
+        raise UnknownName(hub.unknown(name))
+    facts = {
+        "name": made.name,
+        "family": made.title,
+        "paper": made.paper,
+        "from": " + ".join(str(size.hub) for size in made.sizes),
+        "licence": made.sizes[0].licence,
+        "parameters": made.parameters,
+        "memory": hub.memory_needed(made.parameters),
+        "made of": dict(made.models),
+    }
+    print_facts(facts, json)
 
 
 @app.command(epilog=options.example("flab show task easy-vqa"))

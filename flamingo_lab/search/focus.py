@@ -116,4 +116,4 @@ def shown(image: Image, found: Sequence[Found], px: int) -> tuple[Image, tuple[I
     """
     is_long = len(found) <= MOST_LONG
     details = tuple(cut_out(image, one.box, px, is_long=is_long) for one in found)
-    return Image(image.load(), name=image.name, is_long=not found), details
+    return Image(image.source, name=image.name, is_long=not found), details

@@ -38,22 +38,25 @@ class SearchModel:
         self.locator: Locator = locator
         self._token = model.tokenizer.id_of(locator.config.token)
 
-    def look(self, asks: Sequence[Ask]) -> list[Seen | LabError]:
-        """What is seen, for each question; the reason where it cannot be asked."""
+    def look(self, asks: Sequence[Ask]) -> list[Seen | Exception]:
+        """What is seen, for each question; the reason where nothing could be."""
         shown = [cut(ask) for ask in asks]
         requests = [
             Request(str(number), prompt(picture, ask.question), max_new_tokens=MAX_NEW_TOKENS)
             for number, (ask, picture) in enumerate(zip(asks, shown, strict=True))
         ]
         answers = {answer.id: answer for answer in self.model.answers(requests)}
-        return [
-            self._seen(ask, picture, request, answers[request.id])
-            for ask, picture, request in zip(asks, shown, requests, strict=True)
-        ]
+        found: list[Seen | Exception] = []
+        for ask, picture, request in zip(asks, shown, requests, strict=True):
+            try:
+                found.append(self._seen(ask, picture, request, answers[request.id]))
+            except Exception as error:  # whatever one question does, the others are still looked into
+                found.append(error)
+        return found
 
-    def _seen(self, ask: Ask, picture: Picture, request: Request, answer: Answer) -> Seen | LabError:
+    def _seen(self, ask: Ask, picture: Picture, request: Request, answer: Answer) -> Seen:
         if answer.error is not None:
-            return LabError(answer.error.message)
+            raise LabError(answer.error.message)
         text = answer.text.replace("\n", "").replace("  ", " ").strip()
         width, height = picture.size
         nowhere = Seen(
@@ -96,7 +99,7 @@ class SearchModel:
 def cut(ask: Ask) -> Picture:
     """The part of the picture that is asked about, in RGB."""
     x, y, width, height = ask.patch
-    return ask.picture.convert("RGB").crop((x, y, x + width, y + height))
+    return ask.picture.crop((x, y, x + width, y + height)).convert("RGB")
 
 
 def prompt(picture: Picture, question: str) -> Prompt:

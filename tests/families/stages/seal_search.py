@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 import flamingo_lab as fl
-from flamingo_lab.errors import LabError
 from flamingo_lab.search.guided import Ask, Patch, Seen
 from flamingo_lab.search.locate import SearchModel
 from tests.families import seal_searches
@@ -28,7 +27,7 @@ def ask(case: Case, row: Row) -> Ask:
 
 def look(model: fl.LoadedModel, asked: Ask) -> Seen:
     (seen,) = SearchModel(model).look([asked])
-    assert not isinstance(seen, LabError)
+    assert isinstance(seen, Seen)
     return seen
 
 

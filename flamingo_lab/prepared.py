@@ -1,0 +1,74 @@
+"""Models whose weights are not in memory yet, and how several of them share it."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from flamingo_lab.config import Architecture
+from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.vlm import VLM
+from flamingo_lab.weights import Source, fill
+
+ROOM = 0.8
+"""Share of a device's memory that the weights of several models may take together; the rest is for their work."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings."""
+
+    unread: LoadedModel
+    sources: Sequence[Source]
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the model is made of."""
+        return self.unread.vlm.architecture
+
+    @property
+    def nbytes(self) -> int:
+        """What the weights take in memory."""
+        return sum(parameter.numel() for parameter in self.unread.vlm.parameters()) * self.dtype.itemsize
+
+    def read(self) -> LoadedModel:
+        """The model with its weights."""
+        with torch.device("meta"):
+            vlm = VLM(self.architecture)
+        fill(vlm, self.sources, dtype=self.dtype, device=self.device)
+        vlm.eval()
+        return replace(self.unread, vlm=vlm)
+
+
+class Seats:
+    """Models by role, read when they are first needed: all of them stay, or one at a time where memory is short."""
+
+    def __init__(self, models: Mapping[str, Prepared], *, room_bytes: float | None = None) -> None:
+        self.models = models
+        room = ROOM * min(map(memory, (one.device for one in models.values()))) if room_bytes is None else room_bytes
+        self.all_fit = sum(one.nbytes for one in models.values()) <= room
+        self._read: dict[str, LoadedModel] = {}
+
+    def take(self, role: str) -> LoadedModel:
+        """The model of this role, read anew where it had to make room. A model taken before may be gone then."""
+        if role not in self._read:
+            if not self.all_fit:
+                self._read.clear()
+                gc.collect()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+            self._read[role] = self.models[role].read()
+        return self._read[role]
+
+
+def memory(device: torch.device) -> int:
+    """All of a device's memory, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
