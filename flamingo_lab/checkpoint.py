@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import pickle
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,16 +171,24 @@ def _headers(file: Path) -> dict[str, Entry]:
     return entries
 
 
+def _loaded(file: Path) -> Any:
+    """What a `.bin` file holds, mapped where its form allows. torch refuses whatever is not data."""
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # torch tells of old pickle protocols; what it cannot read is refused
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            return torch.load(file, map_location="cpu", weights_only=True)  # torch < 1.6 wrote no zip file
+
+
 def _unpickled(file: Path) -> dict[str, Tensor]:
     """The tensors of a `.bin` file, mapped where its form allows; refused when it holds anything else."""
     held: Any = None
     try:
-        try:
-            held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            held = torch.load(file, map_location="cpu", weights_only=True)  # torch < 1.6 wrote no zip file
+        held = _loaded(file)
     except pickle.UnpicklingError:
         raise BadCheckpoint(f"{file}: holds something other than tensors; refused, nothing in it was run") from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
-from flamingo_lab.weights import check
+from flamingo_lab.weights import Source, check
 
 if TYPE_CHECKING:
     from flamingo_lab.search.vstar import VStar
@@ -95,6 +95,40 @@ class How(NamedTuple):
     download: bool
 
 
+class Understood(NamedTuple):
+    """What a model's files describe, and where its tensors are. `vlm` is on the meta device; no weights are read."""
+
+    folder: Folder
+    family: Family
+    vlm: VLM
+    tensors: Mapping[str, Tensors]
+    sources: Sequence[Source]
+
+    @property
+    def parameters(self) -> int:
+        """How many the model has."""
+        return sum(parameter.numel() for parameter in self.vlm.parameters())
+
+
+def understand(
+    name: str,
+    weights: Path | None = None,
+    parts: Mapping[str, Path] | None = None,
+    settings: Mapping[str, int] | None = None,
+    *,
+    download: bool = False,
+) -> Understood:
+    """A model's files, found and understood. Raises `LabError` kinds; whether they hold what they say is `weights.check`'s."""
+    folder, family = find(name, weights=weights, parts=parts, options=settings, download=download)
+    built = family.architecture(folder)
+    rules = family.rules(folder, built)
+    tensors = family.tensors(folder, rules)
+    with torch.device("meta"):
+        vlm = VLM(built)
+    sources = [(tensors[part], rules[part]) for part in rules]
+    return Understood(folder, family, vlm, tensors, sources)
+
+
 def prepare(
     name: str,
     weights: Path | None,
@@ -104,10 +138,10 @@ def prepare(
     settings: Mapping[str, int] | None = None,
 ) -> Prepared:
     """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
-    folder, family = find(name, weights=weights, parts=parts, options=settings, download=how.download)
-    built = family.architecture(folder)
-    rules = family.rules(folder, built)
-    tensors = family.tensors(folder, rules)
+    found = understand(name, weights, parts, settings, download=how.download)
+    folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
+    check(vlm, found.sources)
+    built = vlm.architecture
     tokenizer = family.tokenizer(folder)
     chosen = wording or family.wording(folder)
     if chosen not in family.wordings:
@@ -115,12 +149,7 @@ def prepare(
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     place = _device(how.device)
-    with torch.device("meta"):
-        vlm = VLM(built)
-    parameters = sum(parameter.numel() for parameter in vlm.parameters())
-    kind = _dtype(how.dtype, place, parameters)
-    sources = [(tensors[part], rules[part]) for part in rules]
-    check(vlm, sources)
+    kind = _dtype(how.dtype, place, found.parameters)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
     unread = LoadedModel(
@@ -141,7 +170,7 @@ def prepare(
         noise=noise.router_noise(built.decoder) or no_noise,
         about={
             "family": family.name,
-            "parameters": parameters,
+            "parameters": found.parameters,
             "backend": "flamingo-lab",
             "dtype": str(kind).removeprefix("torch."),
             "device": str(place),
@@ -149,7 +178,7 @@ def prepare(
             "wording": chosen,
         },
     )
-    return Prepared(unread, sources, kind, place)
+    return Prepared(unread, found.sources, kind, place)
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from flamingo_lab.checkpoint import Tensors
+    from flamingo_lab.checkpoint import Entry, Tensors
 
 Step = Callable[["Tensor"], Sequence["Tensor"]]
 """One published tensor to ours, in the order of the rule's names. Acts on meta tensors too, so shapes are known early."""
@@ -90,58 +90,77 @@ Source = tuple["Tensors", Rules]
 """Published tensors with the rules that name them."""
 
 
-def check(model: nn.Module, sources: Sequence[Source]) -> list[dict[str, Target]]:
-    """For each source what its tensors fill, from headers alone.
+@dataclass(frozen=True)
+class Matched:
+    """Published tensors against a model's parameters, from headers alone.
 
-    Raises `BadCheckpoint` at the first tensor without a rule, of another shape than the configuration asks for, or that
-    fills a parameter twice, and at the first parameter that nothing fills.
+    `fills`: for each source, what its tensors fill. `faults`: one line for each tensor without a place, of another shape
+    than the configuration asks for, or that fills a parameter twice, and for each parameter that nothing fills.
     """
+
+    fills: Sequence[Mapping[str, Target]]
+    faults: Sequence[str]
+
+
+def check(model: nn.Module, sources: Sequence[Source]) -> Sequence[Mapping[str, Target]]:
+    """For each source what its tensors fill. Raises `BadCheckpoint` with the first fault, if there is any."""
+    matched = match(model, sources)
+    if matched.faults:
+        more = len(matched.faults) - 1
+        raise BadCheckpoint(matched.faults[0] + (f" (and {more} more: flab check lists them)" if more else ""))
+    return matched.fills
+
+
+def match(model: nn.Module, sources: Sequence[Source]) -> Matched:
+    """All tensors against all parameters."""
     wanted = {name: tuple(tensor.shape) for name, tensor in held(model).items()}
+    fills: list[dict[str, Target]] = []
+    faults: list[str] = []
     filled: set[str] = set()
-    fills = [_check_one(tensors, rules, wanted, filled) for tensors, rules in sources]
-    missing = wanted.keys() - filled
-    if missing:
-        first = next(name for name in wanted if name in missing)
+    for tensors, rules in sources:
+        of_source: dict[str, Target] = {}
+        for published, entry in tensors.items():
+            if rules.is_surplus(published):
+                continue
+            target = rules.ours(published)
+            fault = _fault(published, entry, target, wanted, filled)
+            if fault or target is None:
+                faults.append(f"{entry.file}: {fault}")
+            else:
+                of_source[published] = target
+            filled.update(target.names if target else ())
+        fills.append(of_source)
+    for name in (name for name in wanted if name not in filled):
         folder, published = next(
-            ((tensors.folder, name) for tensors, rules in sources if (name := rules.published(first))),
-            (sources[0][0].folder, first),
+            ((tensors.folder, known) for tensors, rules in sources if (known := rules.published(name))),
+            (sources[0][0].folder, name),
         )
-        raise BadCheckpoint(f"{folder}: tensor {published} {list(wanted[first])} is missing ({len(missing)} in all)")
-    return fills
+        faults.append(f"{folder}: tensor {published} {list(wanted[name])} is missing")
+    return Matched(fills, faults)
 
 
-def _check_one(
-    tensors: Tensors, rules: Rules, wanted: Mapping[str, tuple[int, ...]], filled: set[str]
-) -> dict[str, Target]:
+def _fault(
+    published: str, entry: Entry, target: Target | None, wanted: Mapping[str, tuple[int, ...]], filled: set[str]
+) -> str | None:
+    """What is wrong with a tensor, None if nothing is."""
     import torch
 
-    fills: dict[str, Target] = {}
-    for published, entry in tensors.items():
-        if rules.is_surplus(published):
-            continue
-        target = rules.ours(published)
-        if target is None or any(name not in wanted for name in target.names):
-            reason = "no rule names it" if target is None else "the model that config.json describes has no such part"
-            raise BadCheckpoint(f"{entry.file}: unknown tensor {published} {list(entry.shape)}: {reason}")
-        if not entry.dtype.is_floating_point:
-            raise BadCheckpoint(f"{entry.file}: tensor {published} has dtype {entry.dtype}; a float is expected")
-        shapes = [wanted[name] for name in target.names]
-        try:
-            found = [tuple(part.shape) for part in target.apply(torch.empty(entry.shape, device="meta"))]
-        except (RuntimeError, ValueError):  # a shape that the step cannot take apart
-            found = []
-        if found != shapes:
-            asked = " and ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
-            as_what = f" as {len(shapes)} parts" if len(shapes) > 1 else ""
-            raise BadCheckpoint(
-                f"{entry.file}: tensor {published} has shape {list(entry.shape)}; config.json asks for {asked}{as_what}"
-            )
-        for name in target.names:
-            if name in filled:
-                raise BadCheckpoint(f"{entry.file}: tensor {published} fills {name} a second time")
-            filled.add(name)
-        fills[published] = target
-    return fills
+    if target is None or any(name not in wanted for name in target.names):
+        reason = "no rule names it" if target is None else "the model that config.json describes has no such part"
+        return f"unknown tensor {published} {list(entry.shape)}: {reason}"
+    if not entry.dtype.is_floating_point:
+        return f"tensor {published} has dtype {entry.dtype}; a float is expected"
+    shapes = [wanted[name] for name in target.names]
+    try:
+        found = [tuple(part.shape) for part in target.apply(torch.empty(entry.shape, device="meta"))]
+    except (RuntimeError, ValueError):  # a shape that the step cannot take apart
+        found = []
+    if found != shapes:
+        asked = " and ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
+        as_what = f" as {len(shapes)} parts" if len(shapes) > 1 else ""
+        return f"tensor {published} has shape {list(entry.shape)}; config.json asks for {asked}{as_what}"
+    twice = next((name for name in target.names if name in filled), None)
+    return f"tensor {published} fills {twice} a second time" if twice else None
 
 
 def fill(model: nn.Module, sources: Sequence[Source], *, dtype: torch.dtype, device: torch.device) -> None:

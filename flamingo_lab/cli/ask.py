@@ -20,14 +20,12 @@ EXAMPLE = options.example('flab ask --model flamingo-tiny --image circle.png "wh
 def register(app: typer.Typer) -> None:
     """Add the verb. Text and `--image` are kept as they were typed, which declared options would not be."""
     in_order = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command("ask", epilog=EXAMPLE, context_settings=in_order)(ask)
+    app.command("ask", epilog=EXAMPLE, context_settings=in_order)(options.with_model(ask))
 
 
 def ask(
     context: typer.Context,
-    model: options.Model,
-    weights: options.Weights = None,
-    download: options.Download = False,
+    chosen: options.Chosen,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     raw: Annotated[
@@ -47,7 +45,7 @@ def ask(
         )
     if not raw and not any(isinstance(part, Image) for part in parts):
         raise BadPrompt("a question without a picture; add --image FILE, or --raw to send text alone")
-    loaded = options.load(model, options.Parts(weights, download=download), device, dtype)
+    loaded = chosen.load(device, dtype)
     prompt = Prompt.raw(*parts) if raw else Prompt.ask(*parts)
     answer = loaded.generate(prompt, max_new_tokens=max_new_tokens)
     print(jsons.dumps(asdict(answer), ensure_ascii=False) if json else answer.text.strip())

@@ -28,22 +28,12 @@ TOO_MANY_ERRORS = 3
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("eval", epilog=EXAMPLE)(evaluate)
+    app.command("eval", epilog=EXAMPLE)(options.with_model(evaluate))
 
 
 def evaluate(
-    model: options.Model,
+    chosen: options.Chosen,
     tasks: Annotated[str, typer.Option(help="Names of tasks, with commas between (flab list tasks).")],
-    weights: options.Weights = None,
-    vision: options.Vision = None,
-    language_model: options.LanguageModel = None,
-    base: options.Base = None,
-    owlvit: options.Owlvit = None,
-    vqa: options.Vqa = None,
-    vqa_vision: options.VqaVision = None,
-    vsm: options.Vsm = None,
-    vsm_vision: options.VsmVision = None,
-    download: options.Download = False,
     num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
     shot_selection: Annotated[str, typer.Option(help="random: anew for each question; fixed: the same.")] = "random",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
@@ -72,7 +62,7 @@ def evaluate(
     from leaderboards import table
     from leaderboards.store import Store
 
-    chosen = [task.get(name.strip()) for name in tasks.split(",")]
+    wanted = [task.get(name.strip()) for name in tasks.split(",")]
     store = Store(results)
     settings = Settings(
         num_fewshot=num_fewshot,
@@ -88,12 +78,11 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         allow_partial=allow_partial,
     )
-    for one in chosen:
+    for one in wanted:
         task.check_options(one, settings.options)
         scoring.check(one, limit, allow_partial)
-    parts = options.Parts(weights, vision, language_model, base, owlvit, download, vqa, vqa_vision, vsm, vsm_vision)
-    loaded = options.load(model, parts, device, dtype)
-    runs = [_run(loaded, one, settings, store) for one in chosen]
+    loaded = chosen.load(device, dtype)
+    runs = [_run(loaded, one, settings, store) for one in wanted]
     if json:
         sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
     else:

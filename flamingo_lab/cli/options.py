@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,19 +17,6 @@ if TYPE_CHECKING:
     from flamingo_lab.loaded import LoadedModel
     from flamingo_lab.search.vstar import VStar
 
-Model = Annotated[str, typer.Option(help="A listed name (flab list models) or a folder in a published layout.")]
-Weights = Annotated[Path | None, typer.Option(help="Folder with a listed model's own files.")]
-Vision = Annotated[Path | None, typer.Option(help="Folder of the vision tower, where a family keeps it apart.")]
-LanguageModel = Annotated[
-    Path | None, typer.Option(help="Folder of the language model, where a family keeps it apart.")
-]
-Base = Annotated[Path | None, typer.Option(help="Folder of the base model of deltas and adapters.")]
-Owlvit = Annotated[Path | None, typer.Option(help="Folder of OWL-ViT, which guided search needs.")]
-Vqa = Annotated[Path | None, typer.Option(help="Folder of the model that answers, of a model with guided search.")]
-VqaVision = Annotated[Path | None, typer.Option(help="Folder of its vision tower.")]
-Vsm = Annotated[Path | None, typer.Option(help="Folder of the model that searches, of a model with guided search.")]
-VsmVision = Annotated[Path | None, typer.Option(help="Folder of its vision tower.")]
-Download = Annotated[bool, typer.Option("--download", help="Fetch the files from the hub where they are missing.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Results = Annotated[Path, typer.Option(help="Folder of the results.")]
@@ -48,41 +38,84 @@ def console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Where a model's files are."""
-
-    weights: Path | None = None
-    vision: Path | None = None
-    language_model: Path | None = None
-    base: Path | None = None
-    owlvit: Path | None = None
-    download: bool = False
-    vqa: Path | None = None
-    vqa_vision: Path | None = None
-    vsm: Path | None = None
-    vsm_vision: Path | None = None
+MODEL = "A listed name (flab list models) or a folder in a published layout."
 
 
-def load(model: str, parts: Parts, device: str, dtype: str) -> LoadedModel | VStar:
-    """The model of these options, loaded after its name has been found to exist."""
-    import flamingo_lab as fl
-    from flamingo_lab import composed, hub
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A model as the options of a verb name it: its files, and what its loader is told."""
 
-    if composed.find(model, ()) is None:
-        hub.locate(model, weights=parts.weights, download=parts.download)
-    return fl.load(
-        model,
-        weights=parts.weights,
-        vision=parts.vision,
-        language_model=parts.language_model,
-        base=parts.base,
-        owlvit=parts.owlvit,
-        vqa=parts.vqa,
-        vqa_vision=parts.vqa_vision,
-        vsm=parts.vsm,
-        vsm_vision=parts.vsm_vision,
-        device=device,
-        dtype=dtype,
-        download=parts.download,
-    )
+    model: Annotated[str, typer.Option(help=MODEL)]
+    weights: Annotated[Path | None, typer.Option(help="Folder with a listed model's own files.")] = None
+    vision: Annotated[Path | None, typer.Option(help="Folder of the vision tower, where it is kept apart.")] = None
+    language_model: Annotated[
+        Path | None, typer.Option(help="Folder of the language model, where it is kept apart.")
+    ] = None
+    base: Annotated[Path | None, typer.Option(help="Folder of the base model of deltas and adapters.")] = None
+    owlvit: Annotated[Path | None, typer.Option(help="Folder of OWL-ViT, which guided search needs.")] = None
+    vqa: Annotated[Path | None, typer.Option(help="Folder of the answering model, with guided search.")] = None
+    vqa_vision: Annotated[Path | None, typer.Option(help="Folder of its vision tower.")] = None
+    vsm: Annotated[Path | None, typer.Option(help="Folder of the searching model, with guided search.")] = None
+    vsm_vision: Annotated[Path | None, typer.Option(help="Folder of its vision tower.")] = None
+    cross_attn_every_n_layers: Annotated[
+        int | None, typer.Option(min=1, help="OpenFlamingo's; read from the files by default.")
+    ] = None
+    router_noise: Annotated[
+        int | None, typer.Option(help="Seed of MoE-LLaVA's noise on the choice of experts; none by default.")
+    ] = None
+    template: Annotated[str | None, typer.Option(help="How the model is spoken to; its own by default.")] = None
+    download: Annotated[bool, typer.Option("--download", help="Fetch missing files from the hub.")] = False
+
+    @property
+    def parts(self) -> dict[str, Path]:
+        """The further folders that are given."""
+        held = {name: getattr(self, name) for name in PARTS}
+        return {name: path for name, path in held.items() if path is not None}
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What the loader is told."""
+        held = {name: getattr(self, name) for name in SETTINGS}
+        return {name: value for name, value in held.items() if value is not None}
+
+    def load(self, device: str, dtype: str) -> LoadedModel | VStar:
+        """The model, loaded after its name has been found to exist."""
+        import flamingo_lab as fl
+        from flamingo_lab import composed, hub
+
+        if composed.find(self.model, ()) is None:
+            hub.locate(self.model, weights=self.weights, download=self.download)
+        return fl.load(
+            self.model,
+            weights=self.weights,
+            wording=self.template,
+            device=device,
+            dtype=dtype,
+            download=self.download,
+            cross_attn_every_n_layers=self.cross_attn_every_n_layers,
+            router_noise=self.router_noise,
+            **self.parts,  # pyright: ignore[reportArgumentType] - they name parameters of `load`
+        )
+
+
+PARTS = ("vision", "language_model", "base", "owlvit", "vqa", "vqa_vision", "vsm", "vsm_vision")
+SETTINGS = ("cross_attn_every_n_layers", "router_noise")
+
+
+def with_model(verb: Callable[..., int | None], *, is_argument: bool = False) -> Callable[..., int | None]:
+    """The verb with the options of `Chosen` where it has the parameter `chosen`; the model itself may be an argument."""
+    own = inspect.signature(verb, eval_str=True).parameters
+    of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
+    if is_argument:
+        of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=MODEL)])
+    parameters = [*of_model.values(), *(one for name, one in own.items() if name != "chosen")]
+    ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+
+    @functools.wraps(verb)
+    def run(**given: Any) -> int | None:
+        chosen = Chosen(**{name: given.pop(name) for name in of_model})
+        return verb(chosen=chosen, **given)
+
+    run.__signature__ = inspect.Signature(ordered)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {one.name: one.annotation for one in ordered}
+    return run

@@ -122,9 +122,13 @@ def print_facts(facts: Mapping[str, object], as_json: bool) -> None:
         return
     width = max(map(len, facts)) + 2
     for key, value in facts.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             lines = [f"{inner}: {text}" for inner, text in value.items()]
+        elif isinstance(value, list):
+            lines = [str(text) for text in value]
+        elif isinstance(value, bool):
+            lines = ["yes" if value else "no"]
         else:
-            lines = [f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)]
+            lines = [f"{value:,}" if isinstance(value, int) else str(value)]
         for number, line in enumerate(lines):
             print(f"{key if number == 0 else '':<{width}}{' '.join(line.split())}")

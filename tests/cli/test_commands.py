@@ -155,7 +155,19 @@ def test_score_of_predictions_made_elsewhere(tmp_path: Path, capsys: pytest.Capt
     assert "50.00 [" in capsys.readouterr().out
 
 
-VERBS = ["", "eval", "ask", "score", "train", "list models", "list tasks", "list runs", "show model", "show task"]
+VERBS = [
+    "",
+    "eval",
+    "ask",
+    "check",
+    "score",
+    "train",
+    "list models",
+    "list tasks",
+    "list runs",
+    "show model",
+    "show task",
+]
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "show run", "results table"])
