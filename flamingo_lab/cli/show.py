@@ -5,11 +5,15 @@ from __future__ import annotations
 import json as jsons
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flamingo_lab.cli import options
+
+if TYPE_CHECKING:
+    from flamingo_lab.config import Architecture
+    from flamingo_lab.family import Family, Size
 
 app = typer.Typer(
     help="Show a model, a task or a run.",
@@ -49,6 +53,8 @@ def model(name: Name, json: options.Json = False) -> None:
                 "connector": asdict(built.connector) if built.connector else None,
                 "decoder": asdict(built.decoder),
                 "join": asdict(built.join),
+                "prompt": example_prompt(family, size, built),
+                "published": _published(size.name),
             }
             print_facts(facts, json)
             return
@@ -64,8 +70,36 @@ def model(name: Name, json: options.Json = False) -> None:
         "parameters": made.parameters,
         "memory": hub.memory_needed(made.parameters),
         "made of": dict(made.models),
+        "published": _published(made.name),
     }
     print_facts(facts, json)
+
+
+def example_prompt(family: Family, size: Size, built: Architecture) -> str:
+    """A question in the model's own template, behind a worked example where it takes two pictures; newlines as \\n."""
+    from flamingo_lab.config import Inline
+    from flamingo_lab.family import Folder
+    from flamingo_lab.prompt import Image, Prompt, Shot
+
+    asked = "What animal is this?"
+    takes_one = isinstance(built.join, Inline) and built.join.pictures == 1
+    shots = () if takes_one else (Shot(Image("cat.png"), asked, answer="cat"),)
+    prompt = Prompt.ask(Image("dog.png"), asked, shots=shots)
+    markup = family.markup(Folder.listed(size))
+    said = family.wordings[size.wording].say(prompt, markup.picture)
+    return "".join(part if isinstance(part, str) else markup.mark for part in said).replace("\n", "\\n")
+
+
+def _published(name: str) -> list[str] | None:
+    """The authors' scores of a model, a line each."""
+    from leaderboards import published
+
+    lines: list[str] = []
+    for one in published.of(name):
+        where = " ".join(filter(None, (one.benchmark, one.split)))
+        shots = f", {one.shots} shots" if one.shots else ""
+        lines.append(f"{where}: {one.metric} {one.score:g}{shots} ({one.source if one.is_checked else 'from memory'})")
+    return lines or None
 
 
 @app.command(epilog=options.example("flab show task easy-vqa"))
@@ -125,7 +159,7 @@ def print_facts(facts: Mapping[str, object], as_json: bool) -> None:
         if isinstance(value, Mapping):
             lines = [f"{inner}: {text}" for inner, text in value.items()]
         elif isinstance(value, list):
-            lines = [str(text) for text in value]
+            lines = list(map(str, value))
         elif isinstance(value, bool):
             lines = ["yes" if value else "no"]
         else:
