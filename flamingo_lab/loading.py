@@ -140,7 +140,6 @@ def prepare(
     """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
     found = understand(name, weights, parts, settings, download=how.download)
     folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
-    check(vlm, found.sources)
     built = vlm.architecture
     tokenizer = family.tokenizer(folder)
     chosen = wording or family.wording(folder)
@@ -150,6 +149,7 @@ def prepare(
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     place = _device(how.device)
     kind = _dtype(how.dtype, place, found.parameters)
+    check(vlm, found.sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
     unread = LoadedModel(
