@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import string
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,19 @@ NEGATED = 0.2
 the answer, and neither would be learnt first.
 """
 
+
+@dataclass(frozen=True)
+class Shares:
+    """How often questions ask for the shape or the colour itself, and how many of the others, yes/no, are about shapes."""
+
+    asks_itself: float
+    about_shapes: float
+
+
+EARLY = Shares(asks_itself=0.4, about_shapes=0.5)
+LATE = Shares(asks_itself=0.25, about_shapes=0.3)
+"""Once what is asked for itself is known, and copying is, colours are what is left: there are more of them."""
+
 SYLLABLES = tuple(consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou")
 
 TEST_SHARE = 8
@@ -59,16 +73,16 @@ def caption(kind: Kind) -> str:
     return f"a {kind[0]} {kind[1]}"
 
 
-def question(kind: Kind, random: np.random.Generator) -> tuple[str, str]:
+def question(kind: Kind, random: np.random.Generator, shares: Shares) -> tuple[str, str]:
     """A question of easy-VQA's forms about a picture of this kind, and its answer."""
     colour, shape = kind
     form = random.random()
-    if form < 0.2:
+    if form < shares.asks_itself / 2:
         return OF_SHAPE[random.integers(len(OF_SHAPE))].format(colour=colour), shape
-    if form < 0.4:
+    if form < shares.asks_itself:
         return OF_COLOUR[random.integers(len(OF_COLOUR))].format(shape=shape), colour
     is_there = random.random() < 0.5
-    if random.random() < 0.5:
+    if random.random() < shares.about_shapes:
         others = [name for name in SHAPES if name != shape]
         thing = shape if is_there else others[random.integers(len(others))]
     else:

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from flamingo_lab.train.binding import episode, pairs
 from flamingo_lab.train.language import (
+    EARLY,
     EXTRA,
+    LATE,
     NAMING,
     SPECIALS,
+    Shares,
     asking,
     caption,
     question,
@@ -92,7 +95,7 @@ def naming(random: np.random.Generator, choose: Choose = no_picture) -> list[Exa
     return examples
 
 
-def questions(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
+def questions(random: np.random.Generator, choose: Choose = no_picture, shares: Shares = LATE) -> list[Example]:
     """Questions of easy-VQA's forms: about several things one each, or several about one thing.
 
     The latter are where comparing a question with a thing is learnt first: no other thing is there to confuse.
@@ -105,7 +108,7 @@ def questions(random: np.random.Generator, choose: Choose = no_picture) -> list[
         if is_new:
             kind = int(random.integers(len(KINDS)))
             picture = choose(kind, random)
-        asked, answer = question(KINDS[kind], random)
+        asked, answer = question(KINDS[kind], random, shares)
         examples.append(Example(kind, asked, answer, picture=picture, is_new=is_new))
     return examples
 
@@ -175,16 +178,17 @@ def batch(rows: Sequence[Row], pictures: Sequence[Sequence[int]] = ()) -> Batch:
     )
 
 
-def text_batch(random: np.random.Generator, size: int) -> Batch:
-    """What the language model is trained on."""
+def text_batch(random: np.random.Generator, size: int, *, is_late: bool) -> Batch:
+    """What the language model is trained on: copying and binding first, more of the questions later."""
+    of_repeated, of_captions, of_naming = (0.1, 0.3, 0.55) if is_late else (0.15, 0.4, 0.7)
     rows: list[Row] = []
     for share in random.random(size):
-        if share < 0.15:
+        if share < of_repeated:
             rows.append(repeated_words(random))
-        elif share < 0.4:
+        elif share < of_captions:
             rows.append(named_captions(random))
         else:
-            examples = naming(random) if share < 0.7 else questions(random)
+            examples = naming(random) if share < of_naming else questions(random, shares=LATE if is_late else EARLY)
             rows.append(worked(examples, with_pictures=False))
     return batch(rows)
 

@@ -22,6 +22,9 @@ from flamingo_lab.vlm import VLM
 LANGUAGE, TOWER, JOIN = "language model", "tower", "join"
 STAGES = (LANGUAGE, TOWER, JOIN)
 
+LATE_FROM = 0.34
+"""Share of the language stage after which it is trained on more questions, most of them about colours."""
+
 
 def initialise(vlm: VLM, seed: int) -> None:
     """Random weights. Queries and keys of the decoder start equal, so that equal tokens attend to each other at once.
@@ -68,7 +71,7 @@ def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Pa
     """The decoder on text. The extra tokens' embeddings take no part."""
 
     def loss(step: int) -> Tensor:
-        batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch)
+        batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch, is_late=step >= LATE_FROM * recipe.steps)
         with torch.autocast("cpu", torch.bfloat16):
             hidden = decoder(decoder.embedding(batch.ids), causal(batch.ids.shape[1]))
             logits = decoder.logits(hidden)

@@ -79,7 +79,7 @@ def test_the_task_asks_these_episodes() -> None:
 def text_rows() -> Iterator[tuple[str, list[int]]]:
     """Rows of the language model's training as text, with the kinds that they caption."""
     for number in range(BATCHES):
-        batch = text_batch(np.random.default_rng(number), SIZE)
+        batch = text_batch(np.random.default_rng(number), SIZE, is_late=number % 2 == 1)
         for text in texts(batch.ids):
             yield text, [KINDS.index((colour, shape)) for colour, shape in CAPTION.findall(text)]
 
