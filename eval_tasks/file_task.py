@@ -21,8 +21,24 @@ class FileTask(Task):
     files: ClassVar[str]
 
     def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
-        """The split's questions, in the order of its files. Raises `MissingData` that says where they come from."""
+        """The split's questions, in the order of its files. Raises `MissingData` that says where they come from.
+
+        A folder of the task's name inside the root is looked at too, so that one root can hold many benchmarks.
+        """
         root = self.root(data)
+        try:
+            return self._read(split, root)
+        except MissingData as error:
+            own = root / self.name
+            if not own.is_dir():
+                raise
+            first = error
+        try:
+            return self._read(split, own)
+        except MissingData as error:
+            raise MissingData(f"{first}; nor is it in {self.name}: {error}") from None
+
+    def _read(self, split: str, root: Path) -> list[Sample]:
         if there := self.parquet(split, root):
             return list(self.from_hub(split, parquet.rows(there), root))
         return list(self.from_files(split, root))
@@ -35,11 +51,11 @@ class FileTask(Task):
         return parquet.files(root, self.hub.splits.get(split, split), config)
 
     def root(self, data: Path | None) -> Path:
-        """The folder of the benchmark's files: the given one, one of the task's name in it, or the hub's cache."""
+        """The folder of the benchmark's files: the given one, or the hub's cache."""
         if data is not None:
             if not data.is_dir():
                 raise MissingData(f"{data}: no such folder; --data is the root of the benchmark's own files")
-            return data / self.name if (data / self.name).is_dir() else data
+            return data
         found = parquet.folder(self.hub) if self.hub is not None else None
         if found is None:
             fetch = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,12 +105,10 @@ def question(
 
 
 def as_text(where: str, answer: object) -> str:
-    """An answer as text, a number as it is written. Raises `BadPredictions` for anything else."""
-    if isinstance(answer, str):
-        return answer
-    if isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer):
-        return str(answer)
-    raise BadPredictions(f"{where}: the prediction is {_short(answer)}, not text")
+    """An answer, which has to be text: a number may have been written in more than one way. Raises `BadPredictions`."""
+    if not isinstance(answer, str):
+        raise BadPredictions(f"{where}: the prediction is {_short(answer)}, not text")
+    return answer
 
 
 def texts(where: str, held: object) -> tuple[str, ...]:

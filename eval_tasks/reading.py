@@ -76,7 +76,7 @@ def contents(paths: Sequence[Path], error: type[TaskError]) -> list[Content]:
         elif path.exists():
             files.append(path)
         else:
-            raise error(f"{path}: no such file")
+            raise error(f"{path}: not readable, there is no such file")
     return [Content(file, error) for file in files]
 
 

@@ -13,7 +13,7 @@ from eval_tasks import coco, parquet
 from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import BOX_FUYU, BOX_IN_PIXELS, BOX_IN_SHARES, BOX_IN_THOUSANDTHS, BOX_QWEN_VL
+from eval_tasks.phrasing.boxes import BOX_FUYU, BOX_IN_PIXELS, BOX_IN_SHARES, BOX_IN_THOUSANDTHS, BOX_QWEN_VL
 from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, label, need, number, rows_in, text, texts
 from eval_tasks.task import Sample
 from flamingo_lab.prompt import Image

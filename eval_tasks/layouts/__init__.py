@@ -47,23 +47,22 @@ def read(
     given = Given(
         task, contents(predictions, BadPredictions), contents(annotations, BadPredictions), data, allow_missing
     )
-    name, layout = find(given)
-    found = layout.read(given)
-    if not any(item.has_answer for item in found.items):
-        raise BadPredictions(f"{predictions[0]}: no predictions in it (layout {name})")
-    return found
+    return find(given)[1].read(given)
 
 
 def find(given: Given) -> tuple[str, Layout]:
     """The name of the files' layout, and the layout."""
-    layouts = all_layouts()
+    for content in given.predictions:
+        if not content.held:
+            raise BadPredictions(f"{content.path}: no predictions in it")
+    layouts, first = all_layouts(), given.predictions[0].path
     for is_general in (False, True):
-        found = [
-            name for name, layout in layouts.items() if layout.is_general == is_general and layout.recognises(given)
-        ]
+        of_kind = {name: layout for name, layout in layouts.items() if layout.is_general == is_general}
+        found = [name for name, layout in of_kind.items() if layout.recognises(given)]
         if len(found) > 1:
-            raise BadPredictions(f"{given.predictions[0].path}: it could be {' or '.join(found)}")
+            raise BadPredictions(f"{first}: it could be {' or '.join(found)}; give the annotations of one of them")
         if found:
             return found[0], layouts[found[0]]
-    forms = "; ".join(f"{name}: {layout.form}" for name, layout in layouts.items())
-    raise BadPredictions(f"{given.predictions[0].path}: in none of the layouts that can be scored ({forms})")
+    raise BadPredictions(
+        f"{first}: in none of the known layouts (flab list layouts); a list of objects with id and prediction always is"
+    )

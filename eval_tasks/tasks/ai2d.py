@@ -8,7 +8,7 @@ from pathlib import Path
 from eval_tasks import parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import GENERATED_TEXT, LETTER, RANKED, SELECT
+from eval_tasks.phrasing.options import GENERATED_TEXT, LETTER, RANKED, SELECT
 from eval_tasks.sources import Row, json_object, letter, need, picture, seek, text, texts
 from eval_tasks.task import Hub, Sample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from eval_tasks import coco, parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import BRIEFLY, CAPTIONS, FUYU_CAPTION, IN_GENERAL
+from eval_tasks.phrasing.captions import BRIEFLY, CAPTIONS, FUYU_CAPTION, IN_GENERAL
 from eval_tasks.sources import Row, label, need, number, size_slice, text, texts
 from eval_tasks.task import Hub, Sample
 

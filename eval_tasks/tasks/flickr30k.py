@@ -9,7 +9,7 @@ from eval_tasks import coco, parquet
 from eval_tasks.errors import MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import BRIEFLY, CAPTIONS
+from eval_tasks.phrasing.captions import BRIEFLY, CAPTIONS
 from eval_tasks.sources import Row, need, picture, seek, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

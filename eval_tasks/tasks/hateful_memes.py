@@ -9,7 +9,7 @@ from eval_tasks import parquet
 from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import HATEFUL_FLAMINGO, HATEFUL_IDEFICS, HATEFUL_INSTRUCT
+from eval_tasks.phrasing.options import HATEFUL_FLAMINGO, HATEFUL_IDEFICS, HATEFUL_INSTRUCT
 from eval_tasks.sources import Row, json_rows, label, need, number, picture, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

@@ -9,7 +9,7 @@ from eval_tasks import parquet
 from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import MATHVISTA_AUTHORS, MATHVISTA_FILE
+from eval_tasks.phrasing.options import MATHVISTA_AUTHORS, MATHVISTA_FILE
 from eval_tasks.sources import NOT_THE_LAYOUT, Row, cell, json_object, label, need, picture, size_slice, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

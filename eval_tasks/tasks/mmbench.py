@@ -11,7 +11,7 @@ from pathlib import Path
 from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import LETTER, LETTER_IN_CHINESE, RANKED_LETTERS, SELECT
+from eval_tasks.phrasing.options import LETTER, LETTER_IN_CHINESE, RANKED_LETTERS, SELECT
 from eval_tasks.sources import Row, cell, json_rows, need, number, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

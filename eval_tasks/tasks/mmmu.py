@@ -14,7 +14,7 @@ from eval_tasks import parquet
 from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import MMMU_LLAVA
+from eval_tasks.phrasing.options import MMMU_LLAVA
 from eval_tasks.sources import Row, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

@@ -8,7 +8,7 @@ from pathlib import Path
 from eval_tasks import coco, parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import CAPTIONS
+from eval_tasks.phrasing.captions import CAPTIONS
 from eval_tasks.sources import Row, image, inside, label, need, size_slice, text, texts
 from eval_tasks.task import Hub, Sample
 from eval_tasks.tasks.coco_caption import whole_year

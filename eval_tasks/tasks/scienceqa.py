@@ -8,7 +8,7 @@ from pathlib import Path
 from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import LETTER_WITH_CONTEXT, RANKED_LETTERS, SCIENCEQA_AUTHORS, SELECT
+from eval_tasks.phrasing.options import LETTER_WITH_CONTEXT, RANKED_LETTERS, SCIENCEQA_AUTHORS, SELECT
 from eval_tasks.sources import Row, cell, held_in, json_object, letter, need, picture, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

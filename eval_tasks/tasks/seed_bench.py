@@ -8,7 +8,7 @@ from pathlib import Path
 from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import LETTER, RANKED, RANKED_LETTERS, SELECT
+from eval_tasks.phrasing.options import LETTER, RANKED, RANKED_LETTERS, SELECT
 from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, label, need, number, picture, rows_in, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

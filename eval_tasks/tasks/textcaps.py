@@ -8,7 +8,7 @@ from pathlib import Path
 from eval_tasks import parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import CAPTIONS
+from eval_tasks.phrasing.captions import CAPTIONS
 from eval_tasks.sources import Row, json_object, need, picture, rows_in, size_slice, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image

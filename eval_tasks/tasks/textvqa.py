@@ -8,15 +8,7 @@ from pathlib import Path
 from eval_tasks import parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing import (
-    IDEFICS_VQA,
-    OCR_TOKENS,
-    OPEN_FLAMINGO_VQA,
-    PLAIN,
-    QWEN_VL_VQA,
-    SHORT_ANSWER,
-    VERY_BRIEF,
-)
+from eval_tasks.phrasing import IDEFICS_VQA, OCR_TOKENS, OPEN_FLAMINGO_VQA, PLAIN, QWEN_VL_VQA, SHORT_ANSWER, VERY_BRIEF
 from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, seek, size_slice, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
