@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
-from eval_tasks.phrasing import Wording
+from eval_tasks.metrics import MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import SELECTIONS, pick
 from eval_tasks.task import Sample, Task, check_options
+from eval_tasks.wording import Wording
 from flamingo_lab.errors import BadImage, BadPrompt
-from flamingo_lab.model import Decoding, Model, Request, Sent
+from flamingo_lab.model import Decoding, Model, Rank, Request, Sent
 from flamingo_lab.prompt import Prompt
 
 
@@ -63,6 +64,7 @@ class Plan:
     task: Task
     settings: Settings
     wording: Wording
+    metrics: Sequence[MetricName]
     split: str
     decoding: Decoding
     asked: Sequence[Asked]
@@ -72,6 +74,8 @@ class Plan:
     @property
     def how(self) -> str:
         """The decoding in words."""
+        if self.wording.rank:
+            return f"rank({self.wording.rank})"
         facts = asdict(self.decoding)
         inside = ", ".join(f"{key}={value}" for key, value in facts.items())
         return type(self.decoding).__name__.lower() + (f"({inside})" if inside else "")
@@ -87,21 +91,28 @@ def plan(model: Model, task: Task, settings: Settings) -> Plan:
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     check_options(task, settings.options)
-    check(task, settings.limit, settings.allow_partial)
-    wording = task.wording(settings.wording)
+    wording = task.wording(settings.wording, model.about.get("reads"))
+    if wording.rank and settings.decoding:
+        raise UnknownTask(
+            f"{task.name}: the wording {wording.name!r} ranks options, so nothing is decoded; choose another"
+        )
+    metrics = task.metrics_of(wording, settings.options)
+    check(task, settings.limit, settings.allow_partial, metrics)
     # Altered before the limit, so that a question is the same however many are asked.
     samples = task.altered(task.samples(split, settings.data), settings.seed, settings.options)[: settings.limit]
     pool = Shots(task, settings)
     decoding = settings.decoding or task.decoding
-    asked = [_ask(model, task, settings, wording, decoding, sample, pool) for sample in samples]
-    task_digest = _digest([task.name, split, asdict(wording), [str(metric) for metric in task.metrics]])
-    names = [_identity(one, decoding) for one in asked]
+    asked = [
+        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, pool) for sample in samples
+    ]
+    task_digest = _digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
+    names = [_identity(one) for one in asked]
     if len({one.sample.id for one in asked}) < len(asked):
         raise BadRow(f"{task.name}: two questions of the {split} split have the same id; its files are damaged")
     if not asked:
         raise MissingData(f"{task.name}: the {split} split holds no questions")
     run_id = _digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
-    return Plan(task, settings, wording, split, decoding, asked, run_id, task_digest)
+    return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest)
 
 
 class Shots:
@@ -138,6 +149,11 @@ class Shots:
         )
 
 
+def _decoding(wording: Wording, decoding: Decoding, sample: Sample) -> Decoding:
+    """How the sample is answered: its options are its own, where they are ranked."""
+    return Rank(wording.options(sample), wording.rank, wording.ends) if wording.rank else decoding
+
+
 def _ask(
     model: Model,
     task: Task,
@@ -153,8 +169,7 @@ def _ask(
     try:
         shots = pool.of(sample)
         prompt = Prompt.ask(
-            *sample.images,
-            wording.ask(sample),
+            *wording.parts(sample),
             shots=[shot.shot(wording) for shot in shots],
             system=wording.system,
             running=wording.running,
@@ -174,9 +189,9 @@ def _ask(
     return Asked(sample, shots, request, sent)
 
 
-def _identity(asked: Asked, decoding: Decoding) -> Mapping[str, Any]:
+def _identity(asked: Asked) -> Mapping[str, Any]:
     """All of a request that can change its answer or its score."""
-    request = asked.request
+    request, decoding = asked.request, asked.request.decoding
     known = asked.sent is not None
     return {
         "id": asked.sample.id,

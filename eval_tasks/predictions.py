@@ -1,102 +1,183 @@
-"""Files of predictions made elsewhere: JSON, JSON lines and CSV, with or without their gold answers."""
+"""Answers made elsewhere, joined with what they are scored against: what all layouts share."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eval_tasks.errors import BadPredictions
-from eval_tasks.task import Sample, Task
+from eval_tasks.metrics import Item, Prediction, Targets
+from eval_tasks.reading import Content
+from eval_tasks.task import Task
 
-IDS = ("id", "sample_id", "question_id", "questionId")
-ANSWERS = ("prediction", "answer", "text")
-"""Names of the fields, the first that a row has counts. Where a row has both, `answer` is the gold one."""
+NOTHING = Prediction("")
+"""What stands in an item before it is joined with its answer, and where it has none."""
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """One answer made elsewhere, with what it is scored against."""
+class Given:
+    """What is to be scored: files of predictions, files of right answers or the benchmark's own folder, and the task."""
 
-    answer: str
-    targets: tuple[str, ...]
-    document: str
-    slices: Mapping[str, str]
-
-
-def read(task: Task, files: Sequence[Path], annotations: Sequence[Path], data: Path | None) -> list[Predicted]:
-    """All answers of the files, joined with gold answers: their own, those of `annotations`, or the task's samples."""
-    rows = [(f"{file}, row {number}", row) for file in files for number, row in enumerate(_rows(file))]
-    if not rows:
-        raise BadPredictions(f"{', '.join(map(str, files))}: no predictions in it")
-    if all("prediction" in row and "answer" in row for _, row in rows):
-        return [_with_gold(where, row) for where, row in rows]
-    gold = _annotated(annotations) if annotations else {s.id: s for s in task.samples(task.split, data)}
-    missing = gold.keys() - {_identity(where, row) for where, row in rows}
-    if missing:
-        raise BadPredictions(f"{len(missing)} of {len(gold)} questions have no prediction, {min(missing)} for one")
-    return [_joined(where, row, gold) for where, row in rows]
+    task: Task
+    predictions: Sequence[Content]
+    annotations: Sequence[Content]
+    data: Path | None
+    allow_missing: bool = False
 
 
-def _with_gold(where: str, row: Mapping[str, Any]) -> Predicted:
-    """A row that brings its gold answer; `split` is its slice, `imgname` its document."""
-    answer = row["answer"]
-    targets = tuple(map(str, answer)) if isinstance(answer, list) else (str(answer),)
-    slices = {"split": str(row["split"])} if "split" in row else {}
-    return Predicted(_text(where, row["prediction"]), targets, str(row.get("imgname", where)), slices)
+@dataclass(frozen=True)
+class Read:
+    """The answered questions of the files; `mean_of`: slices whose mean is the whole's score."""
+
+    items: Sequence[Item]
+    mean_of: Sequence[str] = ()
 
 
-def _joined(where: str, row: Mapping[str, Any], gold: Mapping[str, Sample]) -> Predicted:
-    identity = _identity(where, row)
-    if identity not in gold:
-        raise BadPredictions(f"{where}: {identity!r} is no question of the task")
-    sample = gold[identity]
-    answer = next((row[key] for key in ANSWERS if key in row), None)
-    return Predicted(_text(where, answer), sample.targets, sample.document, sample.slices)
+@dataclass(frozen=True)
+class Said:
+    """One answer of a file: where it stands, the question's key, and the answer."""
+
+    where: str
+    key: Hashable
+    prediction: Prediction
 
 
-def _annotated(files: Sequence[Path]) -> dict[str, Sample]:
-    samples: dict[str, Sample] = {}
-    for file in files:
-        for number, row in enumerate(_rows(file)):
-            identity = _identity(f"{file}, row {number}", row)
-            held = row.get("targets", row.get("answers", row.get("answer")))
-            if held is None:
-                raise BadPredictions(f"{file}, row {number}: no targets, answers or answer in it")
-            targets = tuple(map(str, held)) if isinstance(held, list) else (str(held),)
-            samples[identity] = Sample(identity, (), str(row.get("question", "")), targets, identity)
-    return samples
+def joined(given: Given, said: Sequence[Said], gold: Mapping[Any, Item], *, by_line: bool = False) -> list[Item]:
+    """The questions in their own order, each with its answer; those without one at their place, marked so.
+
+    Raises `BadPredictions` for an answer to no question, for two answers to one question, and for missing answers unless
+    they are allowed. `by_line`: the answers in the order of the file, however many a question has.
+    """
+    for one in said:
+        if one.key not in gold:
+            raise BadPredictions(f"{one.where}: {_named(one.key)} is none of the {len(gold)} questions")
+    answered = {one.key for one in said} if by_line else unique(said).keys()
+    missing = [key for key in gold if key not in answered]
+    if missing and not given.allow_missing:
+        raise BadPredictions(
+            f"{len(missing)} of {len(gold)} questions have no prediction, {_named(missing[0])} for one; "
+            "score the others with --allow-missing"
+        )
+    if by_line:
+        found = [replace(gold[one.key], prediction=one.prediction) for one in said]
+        return [*found, *(_unanswered(gold[key]) for key in missing)]
+    answers = unique(said)
+    return [
+        replace(item, prediction=answers[key].prediction) if key in answers else _unanswered(item)
+        for key, item in gold.items()
+    ]
 
 
-def _identity(where: str, row: Mapping[str, Any]) -> str:
-    for key in IDS:
-        if key in row:
-            return str(row[key])
-    raise BadPredictions(f"{where}: no id in it; one of {', '.join(IDS)} is expected")
+def unique(said: Iterable[Said]) -> dict[Hashable, Said]:
+    """The answers by key. Raises `BadPredictions` where a question has two."""
+    found: dict[Hashable, Said] = {}
+    for one in said:
+        if one.key in found:
+            raise BadPredictions(f"{one.where}: {_named(one.key)} was answered before, in {found[one.key].where}")
+        found[one.key] = one
+    return found
 
 
-def _text(where: str, answer: object) -> str:
+def by_key(items: Iterable[tuple[str, Hashable, Item]]) -> dict[Any, Item]:
+    """Questions by key, from (where, key, question). Raises `BadPredictions` where two have the same key."""
+    found: dict[Any, Item] = {}
+    for where, key, item in items:
+        if key in found:
+            raise BadPredictions(f"{where}: the question {_named(key)} occurs twice in the right answers")
+        found[key] = item
+    return found
+
+
+def question(
+    key: Hashable,
+    targets: Iterable[str],
+    *,
+    document: str = "",
+    slices: Mapping[str, str] | None = None,
+    choices: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> Item:
+    """A question that waits for its answer; by itself it is its own document."""
+    name = _named(key).strip("'")
+    return Item(NOTHING, Targets(tuple(targets), tuple(choices), facts or {}), name, document or name, slices or {})
+
+
+def as_text(where: str, answer: object) -> str:
+    """An answer, which has to be text: a number may have been written in more than one way. Raises `BadPredictions`."""
     if not isinstance(answer, str):
-        raise BadPredictions(f"{where}: the prediction is {answer!r}, not text")
+        raise BadPredictions(f"{where}: the prediction is {_short(answer)}, not text")
     return answer
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        if file.suffix == ".csv":
-            with file.open(encoding="utf-8", newline="") as stream:
-                return list(csv.DictReader(stream))
-        content = file.read_text(encoding="utf-8")
-        rows = (
-            json.loads(content)
-            if file.suffix == ".json"
-            else [json.loads(line) for line in content.splitlines() if line]
-        )
-    except (OSError, ValueError) as error:
-        raise BadPredictions(f"{file}: not readable as {file.suffix or 'JSON lines'} ({error})") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadPredictions(f"{file}: a list of objects with id and prediction is expected")
-    return rows
+def texts(where: str, held: object) -> tuple[str, ...]:
+    """Right answers: one, or a list, whose members may be objects with the field `answer`. Raises `BadPredictions`."""
+    listed: list[Any] = held if isinstance(held, list) else [held]
+    found = [one.get("answer") if isinstance(one, dict) else one for one in listed]
+    if not found or not all(isinstance(one, str | int | float) for one in found):
+        raise BadPredictions(f"{where}: the right answer is {_short(held)}, not text or a list of texts")
+    return tuple(map(str, found))
+
+
+def field(where: str, row: Mapping[str, Any], key: str) -> Any:
+    """A field that a row has to have."""
+    if key not in row:
+        raise BadPredictions(f"{where}: the field {key!r} is missing")
+    return row[key]
+
+
+def identity(where: str, row: Mapping[str, Any], *keys: str) -> str:
+    """The row's id, from the first of the fields that it has; numbers as they are written."""
+    for key in keys:
+        value = row.get(key)
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return str(value)
+    raise BadPredictions(f"{where}: no id in it; one of the fields {', '.join(keys)} is expected")
+
+
+def rows(contents: Iterable[Content], within: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of files, or those of the list `within` the object that each file is; each with where it stands."""
+    for content in contents:
+        held = content.rows if within is None else _rows((content.object or {}).get(within))
+        if held is None:
+            inside = f" in {within!r}" if within else ""
+            raise BadPredictions(f"{content.path}: a list of objects is expected{inside}")
+        for number, row in enumerate(held):
+            yield content.where(number), row
+
+
+def said(given: Given, key: str, answer: str) -> list[Said]:
+    """The answers of rows that name the question in one field and hold the answer in another."""
+    return [
+        Said(where, identity(where, row, key), Prediction(as_text(where, field(where, row, answer))))
+        for where, row in rows(given.predictions)
+    ]
+
+
+def all_have(contents: Sequence[Content], *keys: str, within: str | None = None) -> bool:
+    """Whether there are files and all are rows, the first of which has all of these fields."""
+    return bool(contents) and all(has(content, *keys, within=within) for content in contents)
+
+
+def has(content: Content, *keys: str, within: str | None = None) -> bool:
+    """Whether a file is rows, or has rows `within` it, and the first one has all of these fields."""
+    held = content.rows if within is None else _rows((content.object or {}).get(within))
+    return held is not None and all(key in held[0] for key in keys)
+
+
+def _rows(held: Any) -> list[dict[str, Any]] | None:
+    return held if isinstance(held, list) and held and all(isinstance(row, dict) for row in held) else None
+
+
+def _unanswered(item: Item) -> Item:
+    return replace(item, has_answer=False)
+
+
+def _named(key: Hashable) -> str:
+    return " of ".join(repr(part) for part in reversed(key)) if isinstance(key, tuple) else repr(key)
+
+
+def _short(held: object) -> str:
+    said = repr(held)
+    return said if len(said) <= 60 else f"{said[:57]}..."

@@ -17,7 +17,7 @@ from typing import Any
 from eval_tasks.errors import PromptMismatch
 from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan
-from eval_tasks.scoring import mark
+from eval_tasks.scoring import mark, ungraded
 from eval_tasks.task import Task
 from flamingo_lab.model import Answer, Failure, Model
 from leaderboards.journal import Journal
@@ -60,14 +60,14 @@ def run(
         answers = _answers(model, making, folder.journal, progress)
         answered_at = time.perf_counter()
         items = [_item(asked, answers[asked.sample.id]) for asked in making.asked]
-        marked = {str(name): mark(name, items, making.task.mean_of) for name in making.task.metrics}
+        marked = {str(name): mark(name, items, making.task.mean_of) for name in making.metrics}
         samples = [
             _sample(
                 record.run_id, asked, answers[asked.sample.id], {key: one.outcomes[n] for key, one in marked.items()}
             )
             for n, asked in enumerate(making.asked)
         ]
-        scores = tuple(score for one in marked.values() for score in one.scores)
+        scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(making.task, items)
         finished = _closed(record, making, samples, answers, scores)
         stages = {
             "plan": planned_at - began,

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eval_tasks import metrics
-from eval_tasks.errors import PartialSet
-from eval_tasks.metrics import HEADLINE, Figure, Item, Metric, Outcome, Prediction, Targets
-from eval_tasks.predictions import Predicted, read
-from eval_tasks.task import MetricName, Task
+from eval_tasks import layouts, metrics
+from eval_tasks.errors import BadPredictions, PartialSet
+from eval_tasks.metrics import HEADLINE, Figure, Item, Metric, MetricName, Outcome
+from eval_tasks.task import Task
 from leaderboards.records import ALL, Score
 from leaderboards.statistics import Interval, interval, mean_of
 
@@ -32,13 +31,13 @@ class _Part:
     errors: int
 
 
-def check(task: Task, limit: int | None, allow_partial: bool) -> None:
-    """Refuse, before anything is loaded or asked, what could not be scored in the end.
+def check(task: Task, limit: int | None, allow_partial: bool, names: Sequence[MetricName] | None = None) -> None:
+    """Refuse, before anything is loaded or asked, what could not be scored in the end; `names` are the task's by default.
 
     Raises `MissingTool` for a metric whose tools are not installed, and `PartialSet` for a limited run under a metric
     whose value on a part of a benchmark is another figure.
     """
-    for name in task.metrics:
+    for name in task.metrics if names is None else names:
         metric = metrics.get(name.metric, name.variant)
         metric.check()
         if metric.needs_all and limit is not None and not allow_partial:
@@ -71,22 +70,38 @@ def mark(name: MetricName, items: Sequence[Item], mean_of_slices: Sequence[str] 
 
 
 def score_file(
-    task: Task, name: MetricName, files: Sequence[Path], annotations: Sequence[Path], data: Path | None
-) -> Sequence[Score]:
-    """Scores of predictions made elsewhere; answers are taken as they stand, nothing is stripped."""
-    found = read(task, files, annotations, data)
-    items = [
-        Item(Prediction(one.answer), Targets(one.targets), str(number), one.document, one.slices)
-        for number, one in enumerate(found)
-    ]
-    return mark(name, items, _mean_of(task, found)).scores
+    task: Task,
+    name: MetricName | None,
+    files: Sequence[Path],
+    annotations: Sequence[Path] = (),
+    data: Path | None = None,
+    *,
+    allow_missing: bool = False,
+) -> Marked:
+    """Predictions made elsewhere under a metric, by default the first of the task's that can read them.
+
+    Answers are taken as they stand, nothing is stripped. Questions without one are counted as errors in the scores.
+    """
+    if name is not None:
+        metrics.get(name.metric, name.variant).check()
+    found = layouts.read(task, files, annotations, data, allow_missing)
+    has_options = any(item.prediction.option_logprobs for item in found.items)
+    readable = [one for one in task.metrics if has_options or not metrics.get(one.metric, one.variant).needs_options]
+    name = name or next(iter(readable), task.metrics[0])
+    metric = metrics.get(name.metric, name.variant)
+    if metric.needs_options and not has_options:
+        raise BadPredictions(
+            f"{files[0]}: {name} reads the scores of options (option_logprobs), and there are none in it"
+        )
+    metric.check()
+    return mark(name, found.items, found.mean_of)
 
 
-def _mean_of(task: Task, found: Sequence[Predicted]) -> Sequence[str]:
-    """A file brings its own names for the parts of a task whose score is a mean of parts: all of its slices."""
-    if not task.mean_of:
-        return ()
-    return sorted({f"{key}={value}" for one in found for key, value in one.slices.items()})
+def ungraded(task: Task, items: Sequence[Item]) -> tuple[Score, ...]:
+    """What stands for a score until a judge has graded the answers: no value, and how many answers there are."""
+    name = task.metrics[0]
+    answered = sum(item.has_answer for item in items)
+    return (Score(name.metric, name.variant, ALL, None, None, None, None, n=answered, n_errors=len(items) - answered),)
 
 
 def _part(items: Sequence[Item], outcomes: Sequence[Outcome | None], numbers: Sequence[int]) -> _Part:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from eval_tasks import metrics
 from eval_tasks.errors import UnknownTask
-from eval_tasks.phrasing import Wording
+from eval_tasks.metrics import MetricName
+from eval_tasks.wording import Reads, Wording
 from flamingo_lab.model import Decoding, Greedy
 from flamingo_lab.prompt import Image, Shot
 
@@ -21,7 +23,9 @@ class Sample:
     """A question with its pictures and right answers.
 
     `document` names what other questions may share (a picture, a page): shots never come from it, and intervals treat
-    its questions as dependent. `facts` is what the task's metrics need besides targets and choices.
+    its questions as dependent. `facts` is what the task's metrics need besides targets and choices, `context` what a
+    wording may add to the question. `marks` are the places of the pictures in the question, where they stand inside it.
+    `answer` is what a shot shows where that is none of the targets.
     """
 
     id: str
@@ -32,28 +36,21 @@ class Sample:
     choices: tuple[str, ...] = ()
     slices: Mapping[str, str] = field(default_factory=dict[str, str])
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    context: Mapping[str, str] = field(default_factory=dict[str, str])
+    marks: tuple[str, ...] = ()
+    answer: str = ""
 
     def shot(self, wording: Wording) -> Shot:
         """This sample as a worked example."""
-        return Shot(*self.images, wording.ask(self), answer=self.targets[0])
-
-
-@dataclass(frozen=True)
-class MetricName:
-    """A metric and which of its variants."""
-
-    metric: str
-    variant: str
-
-    def __str__(self) -> str:
-        return f"{self.metric}/{self.variant}"
+        return Shot(*wording.parts(self), answer=wording.answered(self))
 
 
 class Task:
     """A benchmark. A subclass states its facts and turns its source's rows into samples.
 
     `mean_of` names the slices whose unweighted mean is the task's overall score; without any it is the mean over all
-    samples. `splits_for_shots` are tried in order. `options` are the task's own flags, with what each one does.
+    samples. `splits_for_shots` are tried in order. `options` are the task's own flags, with what each one does. `hub` names
+    the data set on the hub, `sizes` the published number of questions of each split, `example` a question in the true form.
     """
 
     name: ClassVar[str]
@@ -64,6 +61,9 @@ class Task:
     split: ClassVar[str] = "test"
     splits: ClassVar[tuple[str, ...]] = ("test",)
     splits_for_shots: ClassVar[tuple[str, ...]] = ("train", "val")
+    sizes: ClassVar[tuple[int, ...]] = ()
+    hub: ClassVar[Hub | None] = None
+    example: ClassVar[Sample | None] = None
     needs_data: ClassVar[bool] = True
     metrics: ClassVar[tuple[MetricName, ...]]
     wordings: ClassVar[tuple[Wording, ...]]
@@ -86,10 +86,20 @@ class Task:
         """The sample's own worked examples, where the benchmark brings them; None where they come from a split."""
         return None
 
-    def wording(self, name: str | None) -> Wording:
-        """The wording of this name, the first one by default."""
+    def metrics_of(self, wording: Wording, options: frozenset[str]) -> tuple[MetricName, ...]:
+        """What reads the answers to this wording: its own metrics, else the task's for written or for ranked answers."""
+        if wording.metrics is not None:
+            return wording.metrics
+        fitting = [
+            name for name in self.metrics if metrics.get(name.metric, name.variant).needs_options == bool(wording.rank)
+        ]
+        return tuple(fitting) or self.metrics
+
+    def wording(self, name: str | None, reads: Reads | None = None) -> Wording:
+        """The wording of this name; by default the first one written for models that read shots as this one does."""
         if name is None:
-            return self.wordings[0]
+            fitting = (wording for wording in self.wordings if reads and wording.reads in (None, reads))
+            return next(fitting, self.wordings[0])
         for wording in self.wordings:
             if wording.name == name:
                 return wording
@@ -97,18 +107,28 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A task's name and title, readable without loading its data."""
+class Hub:
+    """A data set on the Hugging Face hub. `config`: its files' folder, `{split}` in it is ours; `splits`: its names for ours.
 
-    name: str
-    title: str
+    `revision` is pinned where one is known to be good.
+    """
+
+    repository: str
+    config: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict[str, str])
+    revision: str | None = None
+
+
+PLUS = "_plus"
+"""What stands in a file's name for the `+` in a task's."""
 
 
 def names() -> list[str]:
     """The names of all tasks."""
     from eval_tasks import tasks
 
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(tasks.__path__))
+    files = [module.name for module in pkgutil.iter_modules(tasks.__path__)]
+    return sorted(file.replace(PLUS, "+").replace("_", "-") for file in files)
 
 
 def get(name: str) -> Task:
@@ -116,7 +136,8 @@ def get(name: str) -> Task:
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=3) or names()
         raise UnknownTask(f"unknown task {name!r}: did you mean {' or '.join(near)}? (all: flab list tasks)")
-    return importlib.import_module(f"eval_tasks.tasks.{name.replace('-', '_')}").TASK
+    file = name.replace("-", "_").replace("+", PLUS)
+    return importlib.import_module(f"eval_tasks.tasks.{file}").TASK
 
 
 def check_options(task: Task, options: frozenset[str]) -> None:

@@ -23,6 +23,7 @@ from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, check
+from flamingo_lab.wording import Running
 
 if TYPE_CHECKING:
     from flamingo_lab.search.vstar import VStar
@@ -176,6 +177,7 @@ def prepare(
             "device": str(place),
             "weights": str(folder.path),
             "wording": chosen,
+            "reads": "running text" if isinstance(said, Running) else "turns",
         },
     )
     return Prepared(unread, found.sources, kind, place)

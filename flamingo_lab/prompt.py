@@ -7,7 +7,7 @@ import hashlib
 import io
 import urllib.request
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -30,8 +30,9 @@ Role = Literal["system", "user", "assistant"]
 class Image:
     """A picture, opened late and named by the SHA-256 of its decoded pixels, mode and size.
 
-    `source`: a path, encoded bytes, an `http(s):` or `data:` URL, or a `PIL.Image.Image`. `name` is what records and
-    messages call it. Nothing is read before `load` or `digest`; every failure there is a `BadImage`.
+    `source`: a path, encoded bytes or a function that gives them, an `http(s):` or `data:` URL, or a `PIL.Image.Image`.
+    `name` is what records and messages call it. Nothing is read before `load` or `digest`; every failure there is a
+    `BadImage`.
 
     The other two matter to families that show one picture in two lengths and details of it beside it (SEAL):
     `is_object`: a detail, which stands within the text; `is_long`: the length, None for the family's own.
@@ -39,7 +40,7 @@ class Image:
 
     def __init__(
         self,
-        source: str | PathLike[str] | bytes | Picture,
+        source: str | PathLike[str] | bytes | Callable[[], bytes] | Picture,
         *,
         name: str | None = None,
         is_object: bool = False,
@@ -104,6 +105,8 @@ class Image:
     def _stream(self) -> Path | io.BytesIO:
         if isinstance(self.source, bytes):
             return io.BytesIO(self.source)
+        if callable(self.source):
+            return io.BytesIO(self.source())
         text = str(self.source)
         if text.startswith("data:"):
             return io.BytesIO(base64.b64decode(text.partition(",")[2], validate=False))
@@ -115,6 +118,8 @@ class Image:
     def _is_empty(self) -> bool:
         if isinstance(self.source, bytes):
             return not self.source
+        if callable(self.source):
+            return False
         path = Path(str(self.source))
         return path.is_file() and path.stat().st_size == 0
 

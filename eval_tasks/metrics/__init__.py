@@ -17,6 +17,17 @@ from leaderboards.records import SHARE
 
 
 @dataclass(frozen=True)
+class MetricName:
+    """A metric and which of its variants."""
+
+    metric: str
+    variant: str
+
+    def __str__(self) -> str:
+        return f"{self.metric}/{self.variant}"
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a model answered. A type of its own, so that it cannot change places with the targets.
 
@@ -126,14 +137,16 @@ def ratio_figure(above: Sequence[float], below: Sequence[float], clusters: Seque
 class Metric:
     """One variant of a metric. `outcomes` answers in the items' order.
 
-    With `needs_all` a part of a benchmark would have another score, not an estimate of the same one. `check` raises a
-    `TaskError` where something that the metric runs is not installed.
+    With `needs_all` a part of a benchmark would have another score, not an estimate of the same one. With `needs_options`
+    it reads the scores of ranked options, never words. `check` raises a `TaskError` where something that the metric runs is
+    not installed.
     """
 
     outcomes: Outcomes
     about: str
     figures: Figures = mean
     needs_all: bool = False
+    needs_options: bool = False
     check: Callable[[], None] = lambda: None
 
     def outcome(self, prediction: Prediction, targets: Targets) -> Outcome:
@@ -142,14 +155,19 @@ class Metric:
 
 
 def each(
-    rule: Rule, figures: Figures = mean, *, needs_all: bool = False, check: Callable[[], None] = lambda: None
+    rule: Rule,
+    figures: Figures = mean,
+    *,
+    needs_all: bool = False,
+    needs_options: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> Metric:
     """A metric whose rule looks at one answer at a time."""
 
     def outcomes(items: Sequence[Item]) -> Sequence[Outcome]:
         return [rule(item.prediction, item.targets) for item in items]
 
-    return Metric(outcomes, about(rule), figures, needs_all, check)
+    return Metric(outcomes, about(rule), figures, needs_all, needs_options, check)
 
 
 def about(rule: Callable[..., Any]) -> str:

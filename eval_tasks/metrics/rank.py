@@ -39,4 +39,8 @@ def _likeliest(prediction: Prediction, targets: Targets, score: Callable[[Sequen
     return Outcome(float(chosen in targets.texts), chosen)
 
 
-VARIANTS = {"mean": each(mean), "sum": each(total), "argmin": each(argmin)}
+VARIANTS = {
+    "mean": each(mean, needs_options=True),
+    "sum": each(total, needs_options=True),
+    "argmin": each(argmin, needs_options=True),
+}

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ import typer
 from flamingo_lab.cli import options
 
 if TYPE_CHECKING:
+    from eval_tasks.groups import Wanted
     from eval_tasks.plan import Plan, Settings
     from eval_tasks.runner import Progress
     from eval_tasks.task import Task
@@ -33,7 +35,12 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     chosen: options.Chosen,
-    tasks: Annotated[str, typer.Option(help="Names of tasks, with commas between (flab list tasks).")],
+    tasks: Annotated[
+        str,
+        typer.Option(
+            help="Tasks (flab list tasks), NAME:SPLIT, or groups: flamingo, documents, grounding, all; commas between."
+        ),
+    ],
     num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
     shot_selection: Annotated[str, typer.Option(help="random: anew for each question; fixed: the same.")] = "random",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
@@ -57,12 +64,12 @@ def evaluate(
     json: options.Json = False,
 ) -> int:
     """Ask a model the questions of tasks. Interrupted at any moment, the same command goes on."""
-    from eval_tasks import scoring, task
+    from eval_tasks import groups, scoring, task
     from eval_tasks.plan import Settings
     from leaderboards import table
     from leaderboards.store import Store
 
-    wanted = [task.get(name.strip()) for name in tasks.split(",")]
+    wanted = groups.expand(tasks)
     store = Store(results)
     settings = Settings(
         num_fewshot=num_fewshot,
@@ -79,10 +86,11 @@ def evaluate(
         allow_partial=allow_partial,
     )
     for one in wanted:
-        task.check_options(one, settings.options)
-        scoring.check(one, limit, allow_partial)
+        task.check_options(one.task, settings.options)
+        read_by = one.task.metrics_of(one.task.wording(wording), settings.options)
+        scoring.check(one.task, limit, allow_partial, read_by)
     loaded = chosen.load(device, dtype)
-    runs = [_run(loaded, one, settings, store) for one in wanted]
+    runs = [_run(loaded, one.task, _for(one, settings, is_one_of_many=len(wanted) > 1), store) for one in wanted]
     if json:
         sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
     else:
@@ -97,6 +105,12 @@ def evaluate(
         )
         print(f"error: {run.task}: {rate}; see flab show run {run.run_id[:8]}", file=sys.stderr)
     return TOO_MANY_ERRORS if failed else 0
+
+
+def _for(wanted: Wanted, settings: Settings, *, is_one_of_many: bool) -> Settings:
+    """The settings for one task; among several, one that brings its own data does not get the others'."""
+    needs_data = wanted.task.needs_data or not is_one_of_many
+    return replace(settings, split=wanted.split or settings.split, data=settings.data if needs_data else None)
 
 
 def _decoding(beams: int, length_penalty: float, temperature: float, top_p: float, seed: int) -> Decoding | None:

@@ -1,4 +1,4 @@
-"""`flab list`: the models, tasks and runs that there are."""
+"""`flab list`: the models, tasks, layouts and runs that there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from flamingo_lab.cli import options
 
 app = typer.Typer(
-    help="List models, tasks or runs.",
+    help="List models, tasks, layouts or runs.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog=options.example("flab list models"),
@@ -57,6 +57,14 @@ def tasks(json: options.Json = False) -> None:
         for one in found
     ]
     print_rows(rows, json)
+
+
+@app.command(epilog=options.example("flab list layouts"))
+def layouts(json: options.Json = False) -> None:
+    """The layouts of prediction files that flab score reads."""
+    from eval_tasks.layouts import all_layouts
+
+    print_rows([{"name": name, "form": layout.form} for name, layout in all_layouts().items()], json)
 
 
 @app.command(epilog=options.example("flab list runs --results results"))

@@ -4,32 +4,64 @@ from __future__ import annotations
 
 import json as jsons
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from flamingo_lab.cli import options
 
 EXAMPLE = options.example("flab score --task chartqa --predictions predictions.json")
 
+SEVERAL = ("--predictions", "--annotations")
+"""Options that take any number of paths."""
+
+
+class SeveralPaths(TyperCommand):
+    """The verb's arguments, with one option a path: people write several paths, or a pattern, behind one option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What the command line library is given."""
+        return super().parse_args(ctx, repeated(args))
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("score", epilog=EXAMPLE)(score)
+    app.command("score", epilog=EXAMPLE, cls=SeveralPaths)(score)
+
+
+def repeated(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--predictions a b` as `--predictions a --predictions b`."""
+    found: list[str] = []
+    option, is_first = "", True
+    for argument in arguments:
+        if argument.startswith("--"):
+            option, is_first = argument if argument in SEVERAL else "", True
+        elif option:
+            found += [] if is_first else [option]
+            is_first = False
+        found.append(argument)
+    return found
 
 
 def score(
     task: Annotated[str, typer.Option(help="Name of the task (flab list tasks).")],
     predictions: Annotated[
-        list[Path], typer.Option(help="File of predictions: .json, .jsonl or .csv; may be repeated.")
+        list[Path],
+        typer.Option(help="Files or folders of predictions, in any layout that flab knows.", metavar="PATH..."),
     ],
     annotations: Annotated[
-        list[Path] | None, typer.Option(help="File with the right answers, if not the task's own.")
+        list[Path] | None,
+        typer.Option(help="Files with the right answers, if not the task's own.", metavar="PATH..."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Root folder of the benchmark's own files.")] = None,
     metric: Annotated[str | None, typer.Option(help="METRIC/VARIANT; the task's official one by default.")] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Score what is there where predictions are missing.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Score predictions made elsewhere. Answers are taken as they stand: nothing is stripped."""
@@ -40,16 +72,18 @@ def score(
     from leaderboards import table
 
     found = tasks.get(task)
-    name = found.metrics[0]
+    name = None
     if metric is not None:
         wanted, slash, variant = metric.partition("/")
         if not slash:
-            raise UnknownTask(f"--metric {metric}: METRIC/VARIANT is expected, {name} for example")
+            raise UnknownTask(f"--metric {metric}: METRIC/VARIANT is expected, {found.metrics[0]} for example")
         name = MetricName(wanted, variant)
-    scores = score_file(found, name, predictions, annotations or (), data)
+    marked = score_file(found, name, predictions, annotations or (), data, allow_missing=allow_missing)
     if json:
-        sys.stdout.writelines(jsons.dumps({"task": task} | asdict(one)) + "\n" for one in scores)
+        sys.stdout.writelines(jsons.dumps({"task": task} | asdict(one)) + "\n" for one in marked.scores)
         return
-    for one in scores:
+    for one in marked.scores:
         label = f"{one.metric}/{one.variant}"
-        print(f"{one.slice:<24} {label}  {table.shown(one, digits=2)}  n {one.n:,}")
+        counts = {"n": one.n, "unparsed": one.n_unparsed, "missing": one.n_errors}
+        told = "  ".join(f"{what} {count:,}" for what, count in counts.items() if count or what == "n")
+        print(f"{one.slice:<24} {label}  {table.shown(one, digits=2)}  {told}")

@@ -12,6 +12,8 @@ import typer
 from flamingo_lab.cli import options
 
 if TYPE_CHECKING:
+    from eval_tasks.task import Task
+    from eval_tasks.wording import Reads
     from flamingo_lab.config import Architecture
     from flamingo_lab.family import Family, Size
 
@@ -104,25 +106,60 @@ def _published(name: str) -> list[str] | None:
 
 @app.command(epilog=options.example("flab show task easy-vqa"))
 def task(name: Name, json: options.Json = False) -> None:
-    """A task's source, licence, splits, metrics, wordings and flags."""
+    """A task's source, licence, size, splits, metrics, wordings, flags, and an example as models are asked it."""
     from eval_tasks import metrics
     from eval_tasks import task as tasks
 
     found = tasks.get(name)
+    sizes = dict(zip(found.splits, found.sizes, strict=False))
     facts = {
         "name": found.name,
         "title": found.title,
         "about": found.__doc__,
         "paper": found.paper,
-        "source": found.source,
+        "source": found.source + (f"; on the hub: {found.hub.repository}" if found.hub else ""),
         "licence": found.licence,
         "splits": ", ".join(found.splits),
+        "size": {split: f"{sizes[split]:,} questions" for split in sizes},
+        "asked by default": found.split,
+        "shots from": ", ".join(split for split in found.splits_for_shots if split in found.splits) or "none",
         "metrics": {str(one): metrics.get(one.metric, one.variant).about for one in found.metrics},
         "wordings": {wording.name: wording.question for wording in found.wordings},
+        "wordings from": {wording.name: wording.source for wording in found.wordings},
         "options": dict(found.options),
         "overall": f"mean of {', '.join(found.mean_of)}" if found.mean_of else "mean over all questions",
+        "new tokens": found.max_new_tokens,
+        "example": _example(found),
     }
-    print_facts(facts, json)
+    print_facts({key: value for key, value in facts.items() if value or key in KEPT}, json)
+
+
+KEPT = {"options", "wordings"}
+"""Facts of a task that are shown even where there are none."""
+
+
+PICTURE = "<image>"
+
+
+def _example(task: Task) -> dict[str, str]:
+    """A question with its answer as models read it: running text, a user's turn, and what is ranked."""
+    sample = task.example or task.samples(task.split, None)[0]
+    shown: dict[str, str] = {}
+    kinds: tuple[Reads, ...] = ("running text", "turns")
+    for reads in kinds:
+        wording = task.wording(None, reads)
+        said = "".join(part if isinstance(part, str) else PICTURE for part in wording.parts(sample))
+        # An example that is made up brings no picture, and MMMU's questions name theirs.
+        lead = "" if "<image " in said else PICTURE
+        words, answer = said.removeprefix(PICTURE), wording.answered(sample)
+        if reads == "running text":
+            text = lead + wording.running.replace("{text}", words).replace("{answer}", answer)
+        else:
+            text = f"{lead}{words} → {answer}"
+        shown[reads] = text.replace("\n", " ⏎ ")
+        if wording.rank:
+            shown["ranked"] = " | ".join(wording.options(sample))
+    return shown
 
 
 @app.command(epilog=options.example("flab show run 7c1e5a90"))

@@ -164,6 +164,7 @@ VERBS = [
     "train",
     "list models",
     "list tasks",
+    "list layouts",
     "list runs",
     "show model",
     "show task",

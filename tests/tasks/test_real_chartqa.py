@@ -189,8 +189,8 @@ def test_data_is_the_benchmarks_own_root_and_an_absent_part_matters_when_asked_f
     assert evaluate(checkpoint, tmp_path, "--split", "val") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert str(ROOT / "val") in line and "val_human.json or val_augmented.json is expected" in line
-    assert evaluate(checkpoint, tmp_path, "--limit", "3", "--data", str(DATA)) == 2
-    assert f"{DATA / 'test'}: no questions of the test split here" in capsys.readouterr().err
+    assert evaluate(checkpoint, tmp_path, "--limit", "3", "--data", str(DATA / "samples")) == 2
+    assert f"{DATA / 'samples' / 'test'}: no questions of the test split here" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not PREDICTIONS.is_file(), reason=f"no predictions under FLAB_DATA ({PREDICTIONS})")

@@ -1,0 +1,56 @@
+"""Groups of tasks that are asked for by one name, as data. `NAME:SPLIT` is a task on one of its splits."""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+from eval_tasks import task
+from eval_tasks.errors import UnknownTask
+from eval_tasks.task import Task
+
+GROUPS = {
+    # Flamingo, arXiv 2204.14198, table 1, as far as its benchmarks are about single pictures and are here.
+    "flamingo": ("coco-caption", "flickr30k", "vqav2", "okvqa", "vizwiz", "textvqa", "hateful-memes"),
+    "documents": ("docvqa", "infovqa", "chartqa", "ai2d", "ocrvqa", "textvqa"),
+    "grounding": (
+        "refcoco:val",
+        "refcoco:testA",
+        "refcoco:testB",
+        "refcoco+:val",
+        "refcoco+:testA",
+        "refcoco+:testB",
+        "refcocog:val",
+        "refcocog:test",
+    ),
+}
+
+EVERY = "all"
+
+
+class Wanted(NamedTuple):
+    """A task, and the split that was asked for with it, if one was."""
+
+    task: Task
+    split: str | None
+
+
+def expand(names: str) -> list[Wanted]:
+    """The tasks that names with commas between stand for, each once. Raises `UnknownTask` with the nearest names."""
+    found: dict[str, None] = {}
+    for name in map(str.strip, names.split(",")):
+        members = task.names() if name == EVERY else GROUPS.get(name, (name,))
+        found.update(dict.fromkeys(members))
+    return [_wanted(name) for name in found]
+
+
+def _wanted(named: str) -> Wanted:
+    name, colon, split = named.partition(":")
+    known = [*task.names(), *GROUPS, EVERY]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3) or known
+        raise UnknownTask(f"unknown task {name!r}: did you mean {' or '.join(near)}? (all: flab list tasks)")
+    found = task.get(name)
+    if colon and split not in found.splits:
+        raise UnknownTask(f"{name} has no split {split!r}; there are {', '.join(found.splits)}")
+    return Wanted(found, split or None)

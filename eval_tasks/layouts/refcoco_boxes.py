@@ -1,0 +1,45 @@
+"""Boxes beside the true ones, both as shares of the picture's width and height."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from eval_tasks.errors import BadPredictions
+from eval_tasks.layouts import Layout
+from eval_tasks.metrics import Item, Prediction
+from eval_tasks.predictions import Given, Read, all_have, field, question, rows
+
+TRUE, WRITTEN = "gt_xyxy_norm", "pred_xyxy_norm"
+
+
+def recognises(given: Given) -> bool:
+    """Rows with both boxes."""
+    return all_have(given.predictions, TRUE, WRITTEN)
+
+
+def read(given: Given) -> Read:
+    """One box a row; what is no box is left to the metric, which says so."""
+    return Read(list(_items(given)))
+
+
+def _items(given: Given) -> Iterator[Item]:
+    for number, (where, row) in enumerate(rows(given.predictions)):
+        facts = {"box": _true(where, field(where, row, TRUE)), "size": (1.0, 1.0)}
+        written = field(where, row, WRITTEN)
+        text = written if isinstance(written, str) else json.dumps(written)
+        yield replace(question(str(number), (), facts=facts), prediction=Prediction(text))
+
+
+def _true(where: str, held: Any) -> tuple[float, ...]:
+    listed: list[Any] = held if isinstance(held, list) else []
+    box = [one for one in listed if isinstance(one, int | float) and math.isfinite(one)]
+    if len(box) != len(listed) or len(box) != 4:
+        raise BadPredictions(f"{where}: {TRUE!r} is {held!r}, not four numbers")
+    return tuple(map(float, box))
+
+
+LAYOUT = Layout(f"a list of {{expression, {TRUE}, {WRITTEN}}}", recognises, read)

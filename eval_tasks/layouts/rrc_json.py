@@ -1,0 +1,44 @@
+"""What is sent to the Robust Reading Competition (DocVQA, InfographicVQA), with a file of its right answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eval_tasks.layouts import Layout
+from eval_tasks.metrics import Item
+from eval_tasks.predictions import (
+    Given,
+    Read,
+    all_have,
+    by_key,
+    field,
+    identity,
+    joined,
+    question,
+    rows,
+    said,
+    texts,
+)
+
+ID = "questionId"
+
+
+def recognises(given: Given) -> bool:
+    """Answers by `questionId`, and annotations in the competition's form."""
+    return all_have(given.predictions, ID, "answer") and all_have(given.annotations, ID, "answers", within="data")
+
+
+def read(given: Given) -> Read:
+    """One answer a question."""
+    return Read(joined(given, said(given, ID, "answer"), by_key(_questions(given))))
+
+
+def _questions(given: Given) -> Iterator[tuple[str, str, Item]]:
+    """Questions about one document, or one picture where documents are not named, belong together."""
+    for where, row in rows(given.annotations, "data"):
+        key = identity(where, row, ID)
+        document = row.get("docId") or row.get("image") or row.get("image_local_name") or ""
+        yield where, key, question(key, texts(where, field(where, row, "answers")), document=str(document))
+
+
+LAYOUT = Layout("a list of {questionId, answer} with {data: [{questionId, answers}]} as annotations", recognises, read)

@@ -1,0 +1,115 @@
+"""OK-VQA: questions about photographs that need knowledge from elsewhere (Marino et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from eval_tasks import coco, parquet, vqa_files
+from eval_tasks.errors import MissingData
+from eval_tasks.file_task import FileTask
+from eval_tasks.metrics import MetricName
+from eval_tasks.phrasing import (
+    BLIP2_VQA,
+    IDEFICS_VQA,
+    INSTRUCTBLIP_VQA,
+    MAY_BE_UNANSWERABLE,
+    OPEN_FLAMINGO_VQA,
+    PLAIN,
+    QWEN_VL_VQA,
+    SHORT_ANSWER,
+)
+from eval_tasks.sources import Row, label, number, text, texts
+from eval_tasks.task import Hub, Sample
+from eval_tasks.wording import Wording
+
+RAW = "raw-answers"
+STEMMED = MetricName("vqa_accuracy", "okvqa-stemmed")
+
+
+class OKVQA(FileTask):
+    """The benchmark's own answers are stemmed, so the model's are too; the flag `raw-answers` compares neither stemmed."""
+
+    name = "okvqa"
+    title = "Questions about photographs that need outside knowledge"
+    paper = "https://arxiv.org/abs/1906.00067"
+    source = "OpenEnded_mscoco_*_questions.json and mscoco_*_annotations.json (v1.1) of okvqa.allenai.org, photographs of COCO"
+    files = (
+        f"the questions and annotations of OK-VQA 1.1 (https://okvqa.allenai.org) and the photographs of {coco.SITE}"
+    )
+    hub = Hub("lmms-lab/OK-VQA", splits={"val": "val2014", "train": "train2014"})
+    licence = "CC BY 4.0 [unread]; photographs under Flickr's terms"
+    split = "val"
+    splits = ("train", "val")
+    splits_for_shots = ("train",)
+    sizes = (9_009, 5_046)
+    metrics = (
+        STEMMED,
+        MetricName("vqa_accuracy", "gt-vision-lab"),
+        MetricName("vqa_accuracy", "lavis"),
+        MetricName("vqa_accuracy", "openflamingo"),
+    )
+    wordings = (
+        PLAIN,
+        SHORT_ANSWER,
+        MAY_BE_UNANSWERABLE,
+        OPEN_FLAMINGO_VQA,
+        IDEFICS_VQA,
+        QWEN_VL_VQA,
+        BLIP2_VQA,
+        INSTRUCTBLIP_VQA,
+    )
+    max_new_tokens = 10
+    options: ClassVar[Mapping[str, str]] = {
+        RAW: "compare with people's answers as they wrote them, and leave the model's unstemmed (IDEFICS)"
+    }
+    example = Sample("", (), "What sport can you use this for?", ("race",), "")
+
+    def from_files(self, split: str, root: Path) -> Iterator[Sample]:
+        """Questions and annotations are two files a split, in VQA's form."""
+        year = f"{split}2014"
+        questions, annotations = f"OpenEnded_mscoco_{year}_questions.json", f"mscoco_{year}_annotations.json"
+        for where, key, question, annotation in vqa_files.asked(root, questions, annotations, self.files):
+            image_id = number(question, "image_id", where)
+            yield Sample(
+                id=key,
+                images=(coco.photograph(root, year, image_id, where),),
+                question=text(question, "question", where),
+                targets=texts(annotation, "answers", where),
+                document=coco.document(image_id),
+                slices={"question_type": label(annotation, "question_type", where)},
+                facts={"raw": texts(annotation, "answers", where, "raw_answer")},
+            )
+
+    def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
+        """Nothing names the photograph, so its digest stands for the document; the answers are of one kind only."""
+        for place, row in enumerate(rows):
+            where = f"{root}, {split} row {place}"
+            photograph = parquet.picture(row, "image", where)
+            yield Sample(
+                id=label(row, "question_id", where),
+                images=(photograph,),
+                question=text(row, "question", where),
+                targets=texts(row, "answers", where),
+                document=photograph.digest,
+                slices={"question_type": label(row, "question_type", where)},
+            )
+
+    def altered(self, samples: Sequence[Sample], seed: int, options: frozenset[str]) -> Sequence[Sample]:
+        """With `raw-answers`, people's own words as targets."""
+        if RAW not in options:
+            return samples
+        if not all("raw" in sample.facts for sample in samples):
+            raise MissingData(
+                f"{self.name}: {RAW} needs {self.files}; the data set on the hub holds one kind of answers"
+            )
+        return [replace(sample, targets=sample.facts["raw"]) for sample in samples]
+
+    def metrics_of(self, wording: Wording, options: frozenset[str]) -> tuple[MetricName, ...]:
+        """Raw answers are not stemmed."""
+        return tuple(name for name in self.metrics if name != STEMMED) if RAW in options else self.metrics
+
+
+TASK = OKVQA()

@@ -1,0 +1,324 @@
+"""Files of predictions in every layout: what they score, and one clear line for whatever is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval_tasks import layouts, task
+from eval_tasks.errors import BadPredictions, TaskError
+from eval_tasks.layouts import Layout, all_layouts
+from eval_tasks.metrics import MetricName
+from eval_tasks.predictions import Given
+from eval_tasks.reading import contents
+from eval_tasks.scoring import Marked, score_file
+from flamingo_lab.cli import run, score
+from leaderboards.records import Score
+from tests.tasks.prediction_files import FORMS, Form, written
+
+WITH_ROWS = [name for name, form in FORMS.items() if form.answer]
+WITH_IDS = [name for name, form in FORMS.items() if form.id and not form.by_line]
+MEGABYTE = "word " * 200_000
+
+
+def marked(form: Form, folder: Path, predictions: Any = None, *, allow_missing: bool = False) -> Marked:
+    files, annotations = form.write(folder, predictions)
+    name = MetricName(*form.metric.split("/"))
+    return score_file(task.get(form.task), name, files, annotations, allow_missing=allow_missing)
+
+
+def refused(form: Form, folder: Path, predictions: Any = None) -> str:
+    """The one line with which files are refused."""
+    with pytest.raises(TaskError) as caught:
+        marked(form, folder, predictions)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1 and len(message) < 1000, message
+    return message
+
+
+def whole(found: Marked) -> Score:
+    return found.scores[0]
+
+
+def changed(form: Form, change: Callable[[list[Any]], Any]) -> Any:
+    """The predictions, with the rows of the first file changed."""
+    held = deepcopy(dict(form.predictions))
+    change(held[form.file])
+    return held
+
+
+def answered(form: Form, answer: Any) -> Any:
+    """The predictions with another first answer."""
+    return changed(form, lambda rows: rows[0].update({form.answer: answer}))
+
+
+def test_every_layout_has_an_example() -> None:
+    assert FORMS.keys() == all_layouts().keys()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_layout_is_recognised_by_what_its_files_hold(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    files, annotations = form.write(tmp_path)
+    given = Given(task.get(form.task), contents(files, BadPredictions), contents(annotations, BadPredictions), None)
+    assert layouts.find(given)[0] == name
+    specific: list[Layout] = [layout for layout in all_layouts().values() if not layout.is_general]
+    assert sum(layout.recognises(given) for layout in specific) == (name != "plain")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_score_of_a_layout(name: str, tmp_path: Path) -> None:
+    assert whole(marked(FORMS[name], tmp_path)).value == pytest.approx(FORMS[name].value)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_folder_stands_for_its_files(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    form.write(tmp_path / "predictions")
+    for one in form.annotations:
+        (tmp_path / "predictions" / one).unlink()
+    _, annotations = form.write(tmp_path / "rights")
+    found = score_file(
+        task.get(form.task), MetricName(*form.metric.split("/")), [tmp_path / "predictions"], annotations
+    )
+    assert whole(found).value == pytest.approx(form.value)
+
+
+@pytest.mark.parametrize("name", WITH_IDS)
+def test_an_id_that_occurs_twice(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    message = refused(form, tmp_path, changed(form, lambda rows: rows.append(rows[0])))
+    assert "was answered before, in" in message
+    assert form.file in message
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.by_line])
+def test_what_is_scored_line_by_line_may_repeat(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    before = whole(marked(form, tmp_path)).n
+    assert whole(marked(form, tmp_path, changed(form, lambda rows: rows.append(rows[0])))).n == before + 1
+
+
+@pytest.mark.parametrize("name", ["mmmu-answers", "mmvet-grades"])
+def test_a_key_that_occurs_twice_in_an_object(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    files, annotations = form.write(tmp_path)
+    held = files[0].read_text()
+    first = held[1 : held.index(",", held.index("]") if "[" in held else 0)]
+    files[0].write_text("{" + first + ", " + held[1:])
+    with pytest.raises(BadPredictions, match="occurs twice"):
+        score_file(task.get(form.task), None, files, annotations)
+
+
+JOINED = ["llava-textvqa-jsonl", "rrc-json", "pope-jsonl", "scienceqa-jsonl", "coco-caption", "plain"]
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_an_answer_to_no_question(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    message = refused(form, tmp_path, changed(form, lambda rows: rows[1].update({form.id: "999"})))
+    assert "'999'" in message and "is none of the 2 questions" in message and "row 1" in message
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_a_missing_answer_is_refused_or_counted(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    fewer = changed(form, lambda rows: rows.pop())
+    assert "1 of 2 questions have no prediction" in refused(form, tmp_path, fewer)
+    found = whole(marked(form, tmp_path, fewer, allow_missing=True))
+    assert (found.n, found.n_errors) == (1, 1)
+
+
+def test_a_missing_answer_of_an_object(tmp_path: Path) -> None:
+    form = FORMS["mmmu-answers"]
+    assert "1 of 2 questions" in refused(form, tmp_path, {"p.json": {"validation_Art_1": "B"}})
+    assert "'validation_Art_9' is none of" in refused(form, tmp_path, {"p.json": {"validation_Art_9": "B"}})
+
+
+def test_grades_that_are_missing_or_of_no_question(tmp_path: Path) -> None:
+    form = FORMS["mmvet-grades"]
+    fewer = {"p.json": {"v1_0": {"score": [0.0, 0.5]}, "v1_1": {"score": [1.0]}}}
+    assert "'v1_1' has 1 of 2 grades" in refused(form, tmp_path, fewer)
+    assert whole(marked(form, tmp_path, fewer, allow_missing=True)).n_errors == 1
+    more = {"p.json": {**form.predictions["p.json"], "v9": {"score": [1, 1]}}}
+    assert "'v9' is none of" in refused(form, tmp_path, more)
+
+
+def test_a_grading_that_lacks_a_question(tmp_path: Path) -> None:
+    form = FORMS["llava-review-jsonl"]
+    assert "1 of 2 questions are not graded here" in refused(form, tmp_path, changed(form, lambda rows: rows.pop()))
+
+
+def test_a_picture_of_mme_with_one_answer(tmp_path: Path) -> None:
+    form = FORMS["mme-txt"]
+    message = refused(form, tmp_path, changed(form, lambda rows: rows.pop()))
+    assert "count/1.jpg has 1 answers, not 2" in message
+
+
+@pytest.mark.parametrize("name", WITH_ROWS)
+def test_an_answer_of_a_megabyte(name: str, tmp_path: Path) -> None:
+    """It is wrong, but for POPE, where whatever does not say no says yes."""
+    form = FORMS[name]
+    first = marked(form, tmp_path, answered(form, MEGABYTE)).outcomes[0]
+    assert first is not None
+    assert first.score == (1.0 if name == "pope-jsonl" else 0.0)
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_ROWS if not name.endswith(("-tsv", "-txt"))])
+@pytest.mark.parametrize("value", [float("nan"), 3, None, ["a"], {"a": 1}, True])
+def test_an_answer_that_is_no_text(value: Any, name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    held = answered(form, value)
+    if name == "refcoco-boxes":
+        found = whole(marked(form, tmp_path, held))
+        assert (found.value, found.n_unparsed) == (0.0, 1)
+        return
+    message = refused(form, tmp_path, held)
+    assert f"{form.file}, row 0" in message and "not text" in message
+
+
+@pytest.mark.parametrize("held", [[0, 0, float("nan"), 1], [0, 0, 1], "a box", [0, 0, 1, "1"]])
+def test_a_box_that_is_none_is_told_apart_from_a_wrong_one(held: Any, tmp_path: Path) -> None:
+    found = marked(FORMS["refcoco-boxes"], tmp_path, answered(FORMS["refcoco-boxes"], held))
+    assert [outcome.problem if outcome else None for outcome in found.outcomes] == ["no box", ""]
+
+
+def test_grades_that_are_no_grades_are_told_apart(tmp_path: Path) -> None:
+    held = {"p.json": {"v1_0": {"score": [float("nan"), 2]}, "v1_1": {"score": [1.0, None]}}}
+    found = whole(marked(FORMS["mmvet-grades"], tmp_path, held))
+    assert (found.value, found.n_unparsed) == (0.25, 3)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_bytes_that_are_no_utf_8(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    files, annotations = form.write(tmp_path)
+    for file in (files[0], *annotations[:1]):
+        before = file.read_bytes()
+        file.write_bytes(before[:3] + b"\xff" + before[3:])
+        with pytest.raises(BadPredictions, match=r"not UTF-8 text \(invalid start byte at byte 3\)"):
+            score_file(task.get(form.task), None, files, annotations)
+        file.write_bytes(before)
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_ROWS if name != "mmbench-tsv"])
+def test_a_row_that_lacks_its_answer(name: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    message = refused(form, tmp_path, changed(form, lambda rows: rows[-1].pop(form.answer)))
+    assert re.search(r", (row|line) \d+: |in none of the known layouts", message)
+
+
+DAMAGED = {
+    "[1, 2]": "in none of the known layouts",
+    "[]": "no predictions in it",
+    "{}": "no predictions in it",
+    "{": "not readable as .json",
+    '[{"id": 1, "id": 2}]': "occurs twice",
+    "": "not readable as .json",
+    '{"a": {"b": 1}}': "in none of the known layouts",
+    "[" * 100_000: "not readable as .json",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: str(content)[:12])
+def test_a_file_that_holds_no_predictions(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "p.json"
+    file.write_text(content)
+    with pytest.raises(BadPredictions, match=DAMAGED[content]) as caught:
+        score_file(task.get("vqav2"), None, [file])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BadPredictions, match=r"gone\.json: not readable, there is no such file"):
+        score_file(task.get("vqav2"), None, [tmp_path / "gone.json"])
+    with pytest.raises(BadPredictions, match="the folder holds no files"):
+        score_file(task.get("vqav2"), None, [tmp_path])
+
+
+def test_labels_of_another_revision_of_pope(tmp_path: Path) -> None:
+    form = FORMS["pope-jsonl"]
+    files, annotations = form.write(tmp_path)
+    label = {"image": "a.jpg", "label": "no"}
+    written(annotations[1], [label, label])
+    with pytest.raises(BadPredictions, match="2 labels for 1 questions of the category random"):
+        score_file(task.get("pope"), None, files, annotations)
+    written(annotations[1], [label | {"image": "b.jpg"}])
+    with pytest.raises(BadPredictions, match=r"'b\.jpg' is labelled"):
+        score_file(task.get("pope"), None, files, annotations)
+    with pytest.raises(BadPredictions, match=r"no file \*_pope_random\.json"):
+        score_file(task.get("pope"), None, files, [annotations[0], annotations[2]])
+
+
+PLAIN = [{"id": "1", "prediction": "yes", "answer": "Yes"}, {"id": "2", "prediction": "no", "answer": "yes"}]
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "tsv"])
+def test_rows_with_their_own_right_answers(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"p.{ending}"
+    if ending == "csv":
+        file.write_text('id,prediction,answer\n1,yes,Yes\n2,"no, it ""is""",yes\n')
+    else:
+        written(file, PLAIN)
+    found = score_file(task.get("easy-vqa"), None, [file])
+    assert (whole(found).value, whole(found).n) == (0.5, 2)
+
+
+def test_answers_to_the_tasks_own_questions(tmp_path: Path) -> None:
+    questions = task.get("easy-vqa").samples("test", None)
+    rows = [{"id": sample.id, "answer": sample.targets[0]} for sample in questions]
+    found = score_file(task.get("easy-vqa"), None, [written(tmp_path / "p.jsonl", rows)])
+    assert (whole(found).value, whole(found).n) == (1.0, len(questions))
+    assert {score.slice for score in found.scores} >= {"answer=colour", "answer=shape"}
+
+
+def test_scores_of_options_are_ranked(tmp_path: Path) -> None:
+    rows = [
+        {"id": 1, "option_logprobs": [-2.0, -1.0], "prediction": "", "answer": "B"},
+        {"id": 2, "option_logprobs": [[-1.0, -3.0], [-2.5]], "prediction": "", "answer": "A"},
+    ]
+    file = written(tmp_path / "p.json", rows)
+    found = whole(score_file(task.get("seed-bench"), None, [file]))
+    assert (found.metric, found.variant, found.value) == ("rank", "argmin", 1.0)
+    rows[0]["option_logprobs"] = ["much", "little"]
+    with pytest.raises(BadPredictions, match="no list of numbers"):
+        score_file(task.get("seed-bench"), None, [written(file, rows)])
+
+
+def test_words_are_not_ranked(tmp_path: Path) -> None:
+    file = written(tmp_path / "p.json", [{"id": 1, "prediction": "B", "answer": "B"}])
+    found = whole(score_file(task.get("seed-bench"), None, [file]))
+    assert (found.metric, found.value) == ("choice", 1.0)
+    with pytest.raises(BadPredictions, match="reads the scores of options"):
+        score_file(task.get("seed-bench"), MetricName("rank", "mean"), [file])
+
+
+def test_several_paths_stand_behind_one_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    form = FORMS["pope-jsonl"]
+    files, annotations = form.write(tmp_path)
+    paths = [str(file) for file in annotations]
+    command = ["score", "--task", "pope", "--predictions", str(files[0]), "--annotations", *paths, "--json"]
+    assert run(command) == 0
+    several = capsys.readouterr().out
+    repeated = [word for path in paths for word in ("--annotations", path)]
+    assert run([*command[:5], *repeated, "--json"]) == 0
+    assert capsys.readouterr().out == several
+    assert json.loads(several.splitlines()[0])["value"] == 1.0
+    assert score.repeated(["--predictions=a", "b"]) == ["--predictions=a", "b"]
+
+
+def test_what_is_missing_or_unread_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    form = FORMS["scienceqa-jsonl"]
+    files, annotations = form.write(tmp_path, {"p.jsonl": [{"question_id": "4", "text": "both"}]})
+    command = ["score", "--task", "scienceqa", "--predictions", str(files[0]), "--annotations", str(annotations[0])]
+    assert run(command) == 2
+    assert "--allow-missing" in capsys.readouterr().err
+    assert run([*command, "--allow-missing"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "n 1" in first and "unparsed 1" in first and "missing 1" in first
