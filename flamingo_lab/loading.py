@@ -148,8 +148,8 @@ def prepare(
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
-    place = _device(how.device)
-    kind = _dtype(how.dtype, place, found.parameters)
+    place = device_of(how.device)
+    kind = dtype_of(how.dtype, place, found.parameters)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
     unread = LoadedModel(
@@ -224,7 +224,7 @@ def find(
     return hub.parts(folder, wanted, given, download=download), family
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -236,7 +236,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device, parameters: int) -> torch.dtype:
+def dtype_of(name: str, device: torch.device, parameters: int) -> torch.dtype:
     if name != "auto":
         if name not in DTYPES:
             raise BadSetting(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}")
@@ -264,10 +264,10 @@ def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
     settings = [file for one in folders for form in SETTING_FILES for file in sorted(one.path.glob(form))]
     files = [file for part in sorted(tensors) for file in tensors[part].files]
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_file_digest, [*settings, *files]))
+        digests = list(pool.map(file_digest, [*settings, *files]))
     return hashlib.sha256(json.dumps([how, PIL.__version__, digests]).encode()).hexdigest()
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
