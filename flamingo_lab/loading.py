@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from flamingo_lab import composed, families, hub, noise
+from flamingo_lab import backends, composed, families, hub, noise
+from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
 from flamingo_lab.errors import BadSetting, MissingModel
@@ -54,37 +55,62 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     download: bool = False,
-) -> LoadedModel | VStar:
-    """The model of a listed name or of a folder in its family's published layout.
+    base_url: str | None = None,
+    api_key_env: str | None = None,
+    concurrency: int | None = None,
+    requests_per_minute: float | None = None,
+    timeout_seconds: float | None = None,
+    retries: int | None = None,
+) -> LoadedModel | VStar | Askable:
+    """The model of a listed name, of a folder in its family's published layout, or of a name with a backend's prefix.
 
     `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
     elsewhere; `vqa` and the three with it to the models that a composed one is made of and to their parts, from which it
     is known without a name. `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names;
     `router_noise` seeds the authors' noise on the choice of experts (MoE-LLaVA), which is left out otherwise. `wording`
     names one of the family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16
-    on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it. Raises
-    `LabError` kinds.
+    on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it.
+    `base_url` and what follows it are an endpoint's, see `backends/openai.py`. Raises `LabError` kinds.
     """
-    folders = {
-        "vision": vision,
-        "language_model": language_model,
-        "base": base,
-        "owlvit": owlvit,
-        "vqa": vqa,
-        "vqa_vision": vqa_vision,
-        "vsm": vsm,
-        "vsm_vision": vsm_vision,
-    }
-    given = {part: Path(where) for part, where in folders.items() if where is not None}
-    told = {"cross_attn_every_n_layers": cross_attn_every_n_layers, "router_noise": router_noise}
-    settings = {option: value for option, value in told.items() if value is not None}
+    folders = _told(
+        vision=vision,
+        language_model=language_model,
+        base=base,
+        owlvit=owlvit,
+        vqa=vqa,
+        vqa_vision=vqa_vision,
+        vsm=vsm,
+        vsm_vision=vsm_vision,
+    )
+    settings = _told(cross_attn_every_n_layers=cross_attn_every_n_layers, router_noise=router_noise)
+    endpoint = _told(
+        base_url=base_url,
+        api_key_env=api_key_env,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        timeout_seconds=timeout_seconds,
+        retries=retries,
+    )
+    backend = None if path is None else backends.find(str(path))
+    if backend is not None:
+        chosen = {name: value for name, value in {"device": device, "dtype": dtype}.items() if value != "auto"}
+        own = _told(weights=weights, wording=wording, download=download or None)
+        return backend.load(str(path), own | chosen | folders | settings | endpoint)
+    for setting in endpoint:
+        raise BadSetting(f"{setting}: {path} is no endpoint; leave it away")
     how = How(device, dtype, download)
+    given = {part: Path(where) for part, where in folders.items()}
     made = composed.find(None if path is None else str(path), given)
     if made is not None:
         if weights or wording or settings:
             raise BadSetting(f"{made.name} is made of {' and '.join(made.models.values())}: name their folders instead")
         return made.build(made.name, Seats(prepare_all(made, given, how)))
     return prepare(str(path), Path(weights) if weights else None, given, how, wording, settings).read()
+
+
+def _told(**options: Any) -> dict[str, Any]:
+    """Those of the options that are told."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class How(NamedTuple):
@@ -225,6 +251,7 @@ def find(
 
 
 def device_of(name: str) -> torch.device:
+    """The device of this name; auto is the GPU where there is one. Raises `BadSetting`."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -237,6 +264,7 @@ def device_of(name: str) -> torch.device:
 
 
 def dtype_of(name: str, device: torch.device, parameters: int) -> torch.dtype:
+    """The dtype of this name; see `load` for auto, which depends on how many parameters there are. Raises `BadSetting`."""
     if name != "auto":
         if name not in DTYPES:
             raise BadSetting(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}")
@@ -269,5 +297,6 @@ def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
 
 
 def file_digest(file: Path) -> str:
+    """Hex SHA-256 of a file's contents."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,18 +7,19 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from flamingo_lab.engine.plan import failed
-from flamingo_lab.engine.search import Ends, search
-from flamingo_lab.errors import BadPrompt, BadSetting, LabError
+from flamingo_lab.engine.search import search
+from flamingo_lab.errors import BadPrompt, LabError
 from flamingo_lab.model import Answer, Beam, Rank, Request
 from flamingo_lab.pretrained.choosing import Choosing, Over, Restricting, StopTexts
 from flamingo_lab.pretrained.handing import Side
+from flamingo_lab.pretrained.jobs import Job, batches, job
 from flamingo_lab.pretrained.saying import Said
 
 if TYPE_CHECKING:
@@ -26,37 +27,6 @@ if TYPE_CHECKING:
 
 WINDOW = 1024
 """Requests that are said and sorted together."""
-
-BATCH_TOKENS = 8192
-"""Tokens of a batch as far as they can be told before its pictures are prepared; too large a batch is halved."""
-
-PIXELS_OF_TOKEN = 28 * 28
-"""Pixels that a picture token usually stands for. It decides the order of requests and nothing else."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """A prompt with an option behind it, of which the last `length` tokens are the option's."""
-
-    said: Said
-    length: int
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request ready for the model. `weight`: about how many tokens it takes; jobs of one batch agree in `kind`."""
-
-    request: Request
-    said: Said
-    ends: Ends
-    weight: int
-    kind: tuple[object, ...]
-    options: tuple[Option, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """Sequences that it takes in a batch."""
-        return len(self.options) or getattr(self.request.decoding, "beams", 1)
 
 
 def answers(model: PretrainedModel, requests: Iterable[Request]) -> Iterator[Answer]:
@@ -71,95 +41,6 @@ def answers(model: PretrainedModel, requests: Iterable[Request]) -> Iterator[Ans
                 yield failed(request.id, error)
         for batch in batches(jobs):
             yield from _answer_all(model, batch)
-
-
-def job(model: PretrainedModel, request: Request) -> Job:
-    """The request as a job. Raises `LabError` kinds for one that the model cannot take."""
-    prompt, decoding = request.prompt, request.decoding
-    if prompt.window is not None or request.padding:
-        raise BadSetting("windows and padding belong to the core's own families; leave them away")
-    if isinstance(decoding, Beam) and decoding.counts == "prompt+new":
-        raise BadSetting("transformers counts a beam's new tokens alone; leave its `counts` away")
-    said = model.speech.say(prompt)
-    if (len(said.images), said.shots) != (len(prompt.images), prompt.shots):
-        raise BadPrompt(
-            f"{len(said.images)} pictures and {said.shots} shots would reach the model, "
-            f"{len(prompt.images)} and {prompt.shots} were declared"
-        )
-    ends = ends_of(model, request)
-    ids = model.handing.ids(said)
-    # Beams of one batch are searched by the same rules; chains and options have each their own.
-    rules = (decoding, request.max_new_tokens, ends.min_new_tokens, ends.stop_ids, ends.stop_texts, ends.forbidden)
-    kind = rules if isinstance(decoding, Beam) else (isinstance(decoding, Rank),)
-    pixels = sum(width * height for width, height in (image.size for image in said.images))
-    ready = Job(
-        request,
-        said,
-        ends,
-        len(ids) + pixels // PIXELS_OF_TOKEN + request.max_new_tokens,
-        (*kind, bool(said.images), model.handing.is_plain(said)),
-    )
-    return replace(ready, options=_options(model, request, ids)) if isinstance(decoding, Rank) else ready
-
-
-def ends_of(model: PretrainedModel, request: Request) -> Ends:
-    """When the request's answer ends, and what it may not say."""
-    tokenizer = model.processor.tokenizer
-    if request.max_new_tokens < 1:
-        raise BadSetting(f"max_new_tokens is {request.max_new_tokens}; at least 1 is needed")
-    # A special token leaves no text behind, so it is looked for as an id.
-    special = {word for word in request.stop if word in tokenizer.all_special_tokens}
-    return Ends(
-        stop_ids=model.stop_ids.union(tokenizer.convert_tokens_to_ids(sorted(special))),
-        stop_texts=tuple(word for word in request.stop if word not in special),
-        forbidden=tuple(tuple(tokenizer.encode(word, add_special_tokens=False)) for word in request.forbidden),
-        min_new_tokens=request.min_new_tokens,
-        max_new_tokens=request.max_new_tokens,
-        stops_from=1,
-        strips=False,
-        decode=lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True),
-        finish=lambda ids: ids,
-    )
-
-
-def _options(model: PretrainedModel, request: Request, prompt: Sequence[int]) -> tuple[Option, ...]:
-    """The options to be ranked, each behind the prompt; they begin where the first of them leaves the prompt's ids."""
-    decoding = request.decoding
-    assert isinstance(decoding, Rank)
-    if model.network.config.is_encoder_decoder:
-        raise BadSetting("options are ranked by models that read prompt and answer as one text; this one does not")
-    if not decoding.options:
-        raise BadSetting("Rank needs at least one option")
-    if decoding.ends:
-        raise BadSetting("options are ranked without a stop token here; leave `ends` away")
-    said = [model.speech.say(request.prompt, option) for option in decoding.options]
-    ids = [model.handing.ids(one) for one in said]
-    shared = min(_common(prompt, one) for one in ids)
-    if any(len(one) == shared for one in ids):
-        raise BadSetting("an option to be ranked adds no token to the prompt")
-    return tuple(Option(one, len(held) - shared) for one, held in zip(said, ids, strict=True))
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many ids two sequences share at their beginning."""
-    return next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
-
-
-def batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs of one kind and of similar length, the longest first."""
-    by_kind: dict[tuple[object, ...], list[Job]] = {}
-    for one in jobs:
-        by_kind.setdefault(one.kind, []).append(one)
-    for same in by_kind.values():
-        batch: list[Job] = []
-        rows = 0
-        for one in sorted(same, key=lambda job: -job.weight):
-            if batch and (rows + one.rows) * batch[0].weight > BATCH_TOKENS:
-                yield batch
-                batch, rows = [], 0
-            batch.append(one)
-            rows += one.rows
-        yield batch
 
 
 def _answer_all(model: PretrainedModel, jobs: Sequence[Job]) -> Iterator[Answer]:
@@ -254,17 +135,25 @@ def _beams(model: PretrainedModel, jobs: Sequence[Job]) -> list[Answer]:
         logits_processor=LogitsProcessorList([Restricting(ends, start)]),
         stopping_criteria=StoppingCriteriaList([StopTexts(ends, start)] if ends.stop_texts else []),
     )
-    answers: list[Answer] = []
-    scores = found.sequences_scores.tolist()
-    for job, length, row, score in zip(jobs, batch.lengths, found.sequences, scores, strict=True):
-        # What ends a beam is followed by padding, which may be the same token.
-        new = row[start:].tolist()
-        end = next((n for n in range(1, len(new) + 1) if ends.stopped_by(new[:n])), len(new))
-        ids = tuple(new[:end])
-        answers.append(
-            _answer(job, length, token_ids=ids, text=ends.text(ids), logprob=score, stopped_by=ends.stopped_by(ids))
-        )
-    return answers
+    rows = zip(jobs, batch.lengths, found.sequences[:, start:].tolist(), found.sequences_scores.tolist(), strict=True)
+    return [_beam(*row) for row in rows]
+
+
+def _beam(ready: Job, prompt_tokens: int, new: list[int], score: float) -> Answer:
+    """The answer that a beam's new tokens are. What ends it is followed by padding, which may be the same token."""
+    ends = ready.ends
+    length = next((n for n in range(1, len(new) + 1) if ends.stopped_by(new[:n])), len(new))
+    ids = tuple(new[:length])
+    stopped_by = ends.stopped_by(ids) or "length"
+    return _answer(ready, prompt_tokens, token_ids=ids, text=ends.text(ids), logprob=score, stopped_by=stopped_by)
+
+
+class Scored(NamedTuple):
+    """An option's tokens, the sum of their log-probabilities, and how many tokens the prompt before them has."""
+
+    ids: tuple[int, ...]
+    total: float
+    prompt_tokens: int
 
 
 @torch.inference_mode()
@@ -273,38 +162,35 @@ def _rank(model: PretrainedModel, jobs: Sequence[Job]) -> list[Answer]:
     network = model.network
     options = [option for job in jobs for option in job.options]
     batch = _batch(model, [option.said for option in options], "right", 0)
-    ids = batch.inputs["input_ids"]
-    real = batch.inputs["attention_mask"].bool()
+    ids, real = batch.inputs["input_ids"], batch.inputs["attention_mask"].bool()
     places = [row.nonzero()[-option.length :, 0] for row, option in zip(real, options, strict=True)]
     first = min(int(place[0]) for place in places) - 1
+    # Logits of the whole prompt can be larger than all else together; most models can leave them away.
     is_cut = "logits_to_keep" in inspect.signature(network.forward).parameters
     kept = {"logits_to_keep": ids.shape[1] - first} if is_cut else {}
     logits = network(**batch.inputs, use_cache=False, **kept).logits
     offset = ids.shape[1] - logits.shape[1]
-    sums: list[float] = []
-    for row, place in enumerate(places):
+    scored: list[Scored] = []
+    for row, (option, place) in enumerate(zip(options, places, strict=True)):
         predicting = logits[row, place - 1 - offset].float().log_softmax(-1)
-        sums.append(float(predicting.gather(-1, ids[row, place][:, None]).sum()))
-    answers: list[Answer] = []
-    rest = iter(zip(options, places, sums, batch.lengths, range(len(ids)), strict=True))
-    for job in jobs:
-        answers.append(_ranked(job, ids, list(itertools.islice(rest, len(job.options)))))
-    return answers
+        total = float(predicting.gather(-1, ids[row, place][:, None]).sum())
+        scored.append(Scored(tuple(ids[row, place].tolist()), total, batch.lengths[row] - option.length))
+    rest = iter(scored)
+    return [_ranked(job, list(itertools.islice(rest, len(job.options)))) for job in jobs]
 
 
-def _ranked(job: Job, ids: Tensor, rows: Sequence[tuple[Option, Tensor, float, int, int]]) -> Answer:
-    """The answer of one request from its options: each with its places, sum, whole length, and row."""
+def _ranked(job: Job, options: Sequence[Scored]) -> Answer:
+    """The answer of one request from its options."""
     decoding = job.request.decoding
     assert isinstance(decoding, Rank)
     is_mean = decoding.normalise == "mean"
-    scores = [total / option.length if is_mean else total for option, _, total, _, _ in rows]
+    scores = [option.total / len(option.ids) if is_mean else option.total for option in options]
     best = max(range(len(scores)), key=scores.__getitem__)
-    option, places, _, length, row = rows[best]
     return _answer(
         job,
-        length - option.length,
+        options[best].prompt_tokens,
         text=decoding.options[best],
-        token_ids=tuple(ids[row, places].tolist()),
+        token_ids=options[best].ids,
         logprob=scores[best],
         option_logprobs=tuple(scores),
         stopped_by="rank",

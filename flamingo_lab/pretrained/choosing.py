@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ class Over(StoppingCriteria):
     def __init__(self, choosing: Choosing) -> None:
         self._choosing = choosing
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **more: object) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: object) -> Any:
         """Returns (B,) bool."""
         return torch.tensor(self._choosing.is_over, device=input_ids.device)
 
@@ -72,7 +73,7 @@ class StopTexts(StoppingCriteria):
         self._ends = ends
         self._start = start
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **more: object) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: object) -> Any:
         """Returns (R,) bool."""
         new = input_ids[:, self._start :].tolist()
         return torch.tensor(

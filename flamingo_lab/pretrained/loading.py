@@ -108,7 +108,9 @@ def weight_files(folder: Path) -> Sequence[Path]:
             files = sorted({folder / name for name in read_json(index).get("weight_map", {}).values()})
             for file in files:
                 if not file.is_file():
-                    raise BadCheckpoint(f"{file}: this shard is missing, though {index.name} names it; download it again")
+                    raise BadCheckpoint(
+                        f"{file}: this shard is missing, though {index.name} names it; download it again"
+                    )
             return files
         if single.is_file():
             return [single]
@@ -134,9 +136,8 @@ def _parameters(config: Any) -> int:
 
 def _network(folder: Path, dtype: torch.dtype) -> Any:
     """The model with its weights. Raises `BadCheckpoint` where a parameter has none, which transformers would draw."""
-    network, info = transformers.AutoModelForImageTextToText.from_pretrained(
-        folder, dtype=dtype, output_loading_info=True, **processor.HOW
-    )
+    read: Any = transformers.AutoModelForImageTextToText.from_pretrained
+    network, info = read(folder, dtype=dtype, output_loading_info=True, **processor.HOW)
     for what, key in (("missing", "missing_keys"), ("of another shape", "mismatched_keys")):
         if info[key]:
             first = sorted(map(str, info[key]))[0]
@@ -171,7 +172,7 @@ def _stops(network: Any, tokenizer: Any) -> Sequence[int]:
 def _generation(held: Any, stops: Sequence[int], tokenizer: Any) -> Any:
     """Generation settings that say which tokens are special, and nothing of how an answer is searched for."""
     kept = {name: getattr(held, name, None) for name in GENERATION_KEPT}
-    ends = {"eos_token_id": list(stops)}
+    ends: dict[str, Any] = {"eos_token_id": list(stops)}
     if kept["pad_token_id"] is None:
         ends["pad_token_id"] = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return transformers.GenerationConfig(**kept | ends)

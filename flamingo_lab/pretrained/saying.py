@@ -83,7 +83,9 @@ class Template:
         """See `Speech`."""
         if prompt.is_raw:
             return raw(prompt, answer)
-        refuse_mark("".join(part for turn in prompt.turns for part in turn.parts if isinstance(part, str)), self.mark, 0)
+        refuse_mark(
+            "".join(part for turn in prompt.turns for part in turn.parts if isinstance(part, str)), self.mark, 0
+        )
         reach = self._reach(prompt.turns)
         messages = [reach.form(turn) for turn in prompt.turns]
         text = self._render(messages)
@@ -121,7 +123,10 @@ class Template:
 
     def _tried(self, turns: Sequence[Turn]) -> Reach:
         trials = [
-            Turn(turn.role, tuple(f"word{n}x{place}x" if isinstance(part, str) else part for place, part in _places(turn)))
+            Turn(
+                turn.role,
+                tuple(f"word{n}x{place}x" if isinstance(part, str) else part for place, part in _places(turn)),
+            )
             for n, turn in enumerate(turns)
         ]
         images = sum(isinstance(part, Image) for turn in turns for part in turn.parts)

@@ -59,11 +59,15 @@ def tokenizer(specials: Sequence[str]) -> PreTrainedTokenizerFast:
     built = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     built.decoder = decoders.ByteLevel()
-    built.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (END, START, STOP, *specials)])
+    built.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in (END, START, STOP, *specials)]
+    )
     return PreTrainedTokenizerFast(tokenizer_object=built, eos_token=STOP, pad_token=END)
 
 
-def write(folder: Path, network: Any, words: Any, picture: str, processor: dict[str, Any], images: dict[str, Any]) -> Path:
+def write(
+    folder: Path, network: Any, words: Any, picture: str, processor: dict[str, Any], images: dict[str, Any]
+) -> Path:
     """The model's folder, with weights drawn so that pictures and words matter to what is said."""
     torch.manual_seed(0)
     for name, parameter in network.named_parameters():
