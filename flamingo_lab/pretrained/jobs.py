@@ -81,9 +81,10 @@ def ends_of(model: PretrainedModel, request: Request) -> Ends:
     if request.max_new_tokens < 1:
         raise BadSetting(f"max_new_tokens is {request.max_new_tokens}; at least 1 is needed")
     # A special token leaves no text behind, so it is looked for as an id.
-    special = {word for word in request.stop if word in tokenizer.all_special_tokens}
+    known = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = {word: known[word] for word in request.stop if word in known}
     return Ends(
-        stop_ids=model.stop_ids.union(tokenizer.convert_tokens_to_ids(sorted(special))),
+        stop_ids=model.stop_ids.union(special.values()),
         stop_texts=tuple(word for word in request.stop if word not in special),
         forbidden=tuple(tuple(tokenizer.encode(word, add_special_tokens=False)) for word in request.forbidden),
         min_new_tokens=request.min_new_tokens,

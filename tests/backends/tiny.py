@@ -173,6 +173,22 @@ def idefics3(folder: Path) -> Path:
     return write(folder, network, words, "<image>", processor, images)
 
 
+def git(folder: Path) -> Path:
+    """GIT: its processor takes one picture beside the text, and its folder holds no chat template."""
+    words = tokenizer([])
+    vision = {key: value for key, value in SIGLIP.items() if key != "model_type"}
+    text = {key: value for key, value in TEXT.items() if key not in ("num_key_value_heads", "bos_token_id")}
+    config = transformers.GitConfig(vision_config=vision, vocab_size=len(words), bos_token_id=1, **text)
+    images = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 28},
+        "crop_size": {"height": 28, "width": 28},
+    }
+    written = write(folder, transformers.GitForCausalLM(config), words, "", {"processor_class": "GitProcessor"}, images)
+    (folder / "chat_template.jinja").unlink()
+    return written
+
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "llava_onevision": llava_onevision,
     "qwen2_5_vl": qwen2_5_vl,
