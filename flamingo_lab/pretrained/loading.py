@@ -18,12 +18,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from flamingo_lab import hub
 from flamingo_lab.backends.transformers import PretrainedModel
 from flamingo_lab.checkpoint import FORMS
-from flamingo_lab.errors import BadCheckpoint, BadConfig, BadSetting, LabError, MissingModel
+from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt, BadSetting, LabError, MissingModel
 from flamingo_lab.files import read_json
 from flamingo_lab.loading import device_of, dtype_of, file_digest
 from flamingo_lab.model import Limits
 from flamingo_lab.pretrained import handing, processor
 from flamingo_lab.pretrained.saying import RUNNING, RunningText, Speech, Template
+from flamingo_lab.prompt import Image, Prompt
 
 SETTING_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 """Besides the weights, what decides an answer; in subfolders too, where some processors keep parts of theirs."""
@@ -57,6 +58,7 @@ def load(name: str, *, device: str, dtype: str, wording: str | None, download: b
         mark = getattr(parts, "image_token", None)
         hands = handing.choose(parts, None if mark is None else str(mark))
         speech, said = _speech(parts, hands, wording)
+        _try(speech, folder)
         network = _network(folder, kind).to(place)
     stops = _stops(network, parts.tokenizer)
     network.generation_config = _generation(network.generation_config, stops, parts.tokenizer)
@@ -137,11 +139,12 @@ def _parameters(config: Any) -> int:
 def _network(folder: Path, dtype: torch.dtype) -> Any:
     """The model with its weights. Raises `BadCheckpoint` where a parameter has none, which transformers would draw."""
     read: Any = transformers.AutoModelForImageTextToText.from_pretrained
-    network, info = read(folder, dtype=dtype, output_loading_info=True, **processor.HOW)
-    for what, key in (("missing", "missing_keys"), ("of another shape", "mismatched_keys")):
-        if info[key]:
-            first = sorted(map(str, info[key]))[0]
-            raise BadCheckpoint(f"{folder}: {len(info[key])} tensors are {what}, {first} for one; download it again")
+    network, info = read(folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **processor.HOW)
+    # Those of another shape come with both shapes.
+    unfit = [key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]]
+    for what, names in (("missing", sorted(info["missing_keys"])), ("of another shape", sorted(unfit))):
+        if names:
+            raise BadCheckpoint(f"{folder}: {len(names)} tensors are {what}, {names[0]} for one; download it again")
     return network.eval()
 
 
@@ -155,8 +158,16 @@ def _speech(parts: Any, hands: handing.Handing, wording: str | None) -> tuple[Sp
     if chosen == RUNNING:
         return RunningText(), RUNNING
     if chosen not in templates or not isinstance(hands, handing.Marked):
-        raise BadSetting(f"template {chosen!r} is none of this model's: {', '.join((*templates, RUNNING))}")
+        raise BadSetting(f"template {chosen!r} is none of this model's: {', '.join((*sorted(templates), RUNNING))}")
     return Template(parts, templates[chosen], hands.mark), f"template {chosen}"
+
+
+def _try(speech: Speech, folder: Path) -> None:
+    """Raise `BadCheckpoint` where not even a question about a picture can be said."""
+    try:
+        speech.say(Prompt.ask(Image(handing.trial()), "what?"))
+    except BadPrompt as error:
+        raise BadCheckpoint(f"{folder}: {error}; --template {RUNNING} does without") from None
 
 
 def _stops(network: Any, tokenizer: Any) -> Sequence[int]:

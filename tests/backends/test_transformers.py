@@ -68,7 +68,9 @@ def plain_inputs(model: PretrainedModel, prompt: fl.Prompt) -> Any:
 def plain(model: PretrainedModel, prompt: fl.Prompt, **settings: Any) -> Any:
     """What transformers generates by itself, one prompt at a time: new tokens, and the beams' score where it has one."""
     inputs = plain_inputs(model, prompt)
-    how = GenerationConfig(eos_token_id=[2], pad_token_id=0, return_dict_in_generate=True, output_scores=True, **settings)
+    how = GenerationConfig(
+        eos_token_id=[2], pad_token_id=0, return_dict_in_generate=True, output_scores=True, **settings
+    )
     found = model.network.generate(**inputs, generation_config=how)
     new = found.sequences[0, inputs["input_ids"].shape[1] :].tolist()
     return new, found.get("sequences_scores")
@@ -298,7 +300,7 @@ def test_one_bad_question_costs_only_itself(model: PretrainedModel, pictures: Pi
     }
     for name, answer in alone.items():
         assert found[name].token_ids == answer.token_ids
-    with pytest.raises(LabError, match="broken.png"):
+    with pytest.raises(LabError, match=r"broken\.png"):
         model.answer(broken, "what?")
 
 
