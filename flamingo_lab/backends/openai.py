@@ -107,9 +107,15 @@ class EndpointModel(Asking):
     @cached_property
     def _gives_logprobs(self) -> bool:
         from flamingo_lab.endpoint import messages
+        from flamingo_lab.endpoint.client import Failed
 
         asked = replace(messages.trial(), decoding=Rank(("red", "white")))
-        return self._try(messages.body(self.served, asked, self.limit), messages.gives_logprobs)
+        try:
+            return self._try(messages.body(self.served, asked, self.limit), messages.gives_logprobs)
+        except Failed as error:
+            if error.status in (400, 422):  # it does not know what is asked for
+                return False
+            raise BadEndpoint(self._advice(error)) from None
 
     def tried(self) -> EndpointModel:
         """The model, after one request with a picture has been answered. Raises `BadEndpoint` with what to do."""

@@ -25,6 +25,9 @@ PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 LONGEST_HOLD_SECONDS = 300.0
 """An endpoint that wants a longer pause than this is not waited for."""
 
+CONNECT_SECONDS = 10.0
+"""An endpoint that cannot be connected to in this time is not there."""
+
 SHOWN_LETTERS = 300
 """Of an endpoint's own words about an error."""
 
@@ -95,18 +98,19 @@ class Pace:
 class Client:
     """Connections to an endpoint, for any number of threads. `stop` ends all waiting.
 
-    `is_first`: nothing has been answered yet, and an endpoint that cannot be reached will not be in a minute either.
+    `is_first`: nothing has been answered yet, and an endpoint that is not there will not be there in a minute either.
     """
 
     def __init__(self, endpoint: Endpoint, stop: threading.Event, *, is_first: bool = False) -> None:
         self._endpoint = endpoint
         self._stop = stop
         self._is_first = is_first
+        self._connect_seconds = min(CONNECT_SECONDS, endpoint.timeout_seconds)
         self._pace = Pace(endpoint.requests_per_minute, stop)
         key = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
         self._http = httpx.Client(
             headers={"Content-Type": "application/json", **key},
-            timeout=httpx.Timeout(endpoint.timeout_seconds, pool=None),
+            timeout=httpx.Timeout(endpoint.timeout_seconds, connect=self._connect_seconds, pool=None),
             limits=httpx.Limits(max_connections=endpoint.concurrency),
         )
 
@@ -146,10 +150,13 @@ class Client:
             raise Failed("Stopped", "it was stopped before an answer came")
         try:
             reply = self._http.post(f"{self._endpoint.base_url}/chat/completions", content=content)
-        except httpx.TimeoutException as error:
-            waited = f"no answer within {self._endpoint.timeout_seconds:g} seconds ({type(error).__name__})"
-            raise Failed("Timeout", waited, is_passing=True) from None
-        except httpx.TransportError as error:
+        except httpx.ConnectTimeout:
+            waited = f"no connection within {self._connect_seconds:g} seconds"
+            raise Failed("Connection", waited, is_passing=not self._is_first) from None
+        except httpx.TimeoutException:
+            waited = f"no answer within {self._endpoint.timeout_seconds:g} seconds"
+            raise Failed("Timeout", waited, is_passing=not self._is_first) from None
+        except httpx.RequestError as error:
             is_passing = not (self._is_first and isinstance(error, httpx.ConnectError))
             raise Failed("Connection", self._clean(str(error)) or type(error).__name__, is_passing=is_passing) from None
         if not reply.is_success:

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from flamingo_lab.engine.plan import failed
 from flamingo_lab.engine.search import search
-from flamingo_lab.errors import BadPrompt, LabError
+from flamingo_lab.errors import BadPrompt, BadSetting
 from flamingo_lab.model import Answer, Beam, Rank, Request
 from flamingo_lab.pretrained.choosing import Choosing, Over, Restricting, StopTexts
 from flamingo_lab.pretrained.handing import Side
@@ -37,7 +37,7 @@ def answers(model: PretrainedModel, requests: Iterable[Request]) -> Iterator[Ans
         for request in window:
             try:
                 jobs.append(job(model, request))
-            except LabError as error:
+            except Exception as error:  # tokenizers and templates raise their own
                 yield failed(request.id, error)
         for batch in batches(jobs):
             yield from _answer_all(model, batch)
@@ -62,8 +62,7 @@ def _answer_all(model: PretrainedModel, jobs: Sequence[Job]) -> Iterator[Answer]
 
 def _answer_batch(model: PretrainedModel, jobs: Sequence[Job]) -> list[Answer]:
     began = time.perf_counter()
-    decoding = jobs[0].request.decoding
-    ask = _rank if isinstance(decoding, Rank) else _beams if isinstance(decoding, Beam) else _chains
+    ask = _rank if jobs[0].is_rank else _beams if jobs[0].is_beams else _chains
     found = ask(model, jobs)
     seconds = (time.perf_counter() - began) / len(jobs)
     return [replace(answer, seconds=seconds) for answer in found]
@@ -163,7 +162,10 @@ def _rank(model: PretrainedModel, jobs: Sequence[Job]) -> list[Answer]:
     options = [option for job in jobs for option in job.options]
     batch = _batch(model, [option.said for option in options], "right", 0)
     ids, real = batch.inputs["input_ids"], batch.inputs["attention_mask"].bool()
-    places = [row.nonzero()[-option.length :, 0] for row, option in zip(real, options, strict=True)]
+    places = [row.nonzero()[-len(option.ids) :, 0] for row, option in zip(real, options, strict=True)]
+    for row, (option, place) in enumerate(zip(options, places, strict=True)):
+        if tuple(ids[row, place].tolist()) != option.ids:
+            raise BadSetting("the model's processor adds to a prompt's end, so options behind it cannot be ranked")
     first = min(int(place[0]) for place in places) - 1
     # Logits of the whole prompt can be larger than all else together; most models can leave them away.
     is_cut = "logits_to_keep" in inspect.signature(network.forward).parameters
@@ -174,7 +176,7 @@ def _rank(model: PretrainedModel, jobs: Sequence[Job]) -> list[Answer]:
     for row, (option, place) in enumerate(zip(options, places, strict=True)):
         predicting = logits[row, place - 1 - offset].float().log_softmax(-1)
         total = float(predicting.gather(-1, ids[row, place][:, None]).sum())
-        scored.append(Scored(tuple(ids[row, place].tolist()), total, batch.lengths[row] - option.length))
+        scored.append(Scored(option.ids, total, batch.lengths[row] - len(option.ids)))
     rest = iter(scored)
     return [_ranked(job, list(itertools.islice(rest, len(job.options)))) for job in jobs]
 

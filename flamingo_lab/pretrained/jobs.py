@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flamingo_lab.engine.search import Ends
+from flamingo_lab.engine.search import Ends, search
 from flamingo_lab.errors import BadPrompt, BadSetting
 from flamingo_lab.model import Beam, Rank, Request
 from flamingo_lab.pretrained.saying import Said
@@ -23,10 +23,10 @@ PIXELS_OF_TOKEN = 28 * 28
 
 @dataclass(frozen=True)
 class Option:
-    """A prompt with an option behind it, of which the last `length` tokens are the option's."""
+    """A prompt with an option behind it, whose tokens are the last `ids`."""
 
     said: Said
-    length: int
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,16 @@ class Job:
         """Sequences that it takes in a batch."""
         return len(self.options) or getattr(self.request.decoding, "beams", 1)
 
+    @property
+    def is_rank(self) -> bool:
+        """Whether options are ranked."""
+        return isinstance(self.request.decoding, Rank)
+
+    @property
+    def is_beams(self) -> bool:
+        """Whether it is searched for by several beams at once."""
+        return isinstance(self.request.decoding, Beam) and self.request.decoding.beams > 1
+
 
 def job(model: PretrainedModel, request: Request) -> Job:
     """The request as a job. Raises `LabError` kinds for one that the model cannot take."""
@@ -61,18 +71,17 @@ def job(model: PretrainedModel, request: Request) -> Job:
         )
     ends = ends_of(model, request)
     ids = model.handing.ids(said)
-    # Beams of one batch are searched by the same rules; chains and options have each their own.
-    rules = (decoding, request.max_new_tokens, ends.min_new_tokens, ends.stop_ids, ends.stop_texts, ends.forbidden)
-    kind = rules if isinstance(decoding, Beam) else (isinstance(decoding, Rank),)
     pixels = sum(width * height for width, height in (image.size for image in said.images))
-    ready = Job(
-        request,
-        said,
-        ends,
-        len(ids) + pixels // PIXELS_OF_TOKEN + request.max_new_tokens,
-        (*kind, bool(said.images), model.handing.is_plain(said)),
-    )
-    return replace(ready, options=_options(model, request, ids)) if isinstance(decoding, Rank) else ready
+    weight = len(ids) + pixels // PIXELS_OF_TOKEN + request.max_new_tokens
+    ready = Job(request, said, ends, weight, (bool(said.images), model.handing.is_plain(said)))
+    if ready.is_rank:
+        return replace(ready, kind=("rank", *ready.kind), options=_options(model, request, ids))
+    search(request, ends)  # refuses what cannot be searched for
+    if not ready.is_beams:
+        return ready
+    # Beams of one batch are searched by the same rules; chains have each their own.
+    rules = (decoding, request.max_new_tokens, ends.min_new_tokens, ends.stop_ids, ends.stop_texts, ends.forbidden)
+    return replace(ready, kind=(*rules, *ready.kind))
 
 
 def ends_of(model: PretrainedModel, request: Request) -> Ends:
@@ -111,7 +120,7 @@ def _options(model: PretrainedModel, request: Request, prompt: Sequence[int]) ->
     shared = min(_common(prompt, one) for one in ids)
     if any(len(one) == shared for one in ids):
         raise BadSetting("an option to be ranked adds no token to the prompt")
-    return tuple(Option(one, len(held) - shared) for one, held in zip(said, ids, strict=True))
+    return tuple(Option(one, held[shared:]) for one, held in zip(said, ids, strict=True))
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:

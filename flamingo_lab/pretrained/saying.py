@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from flamingo_lab.errors import BadPrompt
@@ -83,12 +83,17 @@ class Template:
         """See `Speech`."""
         if prompt.is_raw:
             return raw(prompt, answer)
-        refuse_mark(
-            "".join(part for turn in prompt.turns for part in turn.parts if isinstance(part, str)), self.mark, 0
-        )
+        strings = [part for turn in prompt.turns for part in turn.parts if isinstance(part, str)]
+        refuse_mark("".join(strings), self.mark, 0)
         reach = self._reach(prompt.turns)
         messages = [reach.form(turn) for turn in prompt.turns]
         text = self._render(messages)
+        # Shown answers that are left out are counted instead: see `Reach`.
+        is_whole = reach.shots == sum(turn.role == "assistant" for turn in prompt.turns)
+        for turn in prompt.turns:
+            for part in turn.parts if is_whole or turn.role != "assistant" else ():
+                if isinstance(part, str) and part.strip() not in text:
+                    raise BadPrompt(f"the model's chat template changes what is said: {part!r}")
         if answer:
             shown = self._render([*messages, reach.form(Turn("assistant", (answer,)))], is_open=False)
             text = _answered(text, shown, answer)
@@ -107,6 +112,7 @@ class Template:
 
     def _pieces(self, text: str, images: Sequence[Image]) -> Iterator[Part]:
         first, *others = text.split(self.mark)
+        self._check_marks(len(others), len(images))
         if first:
             yield first
         for image, piece in zip(images, others, strict=True):
@@ -123,9 +129,9 @@ class Template:
 
     def _tried(self, turns: Sequence[Turn]) -> Reach:
         trials = [
-            Turn(
-                turn.role,
-                tuple(f"word{n}x{place}x" if isinstance(part, str) else part for place, part in _places(turn)),
+            replace(
+                turn,
+                parts=tuple(f"word{n}x{i}x" if isinstance(part, str) else part for i, part in enumerate(turn.parts)),
             )
             for n, turn in enumerate(turns)
         ]
@@ -146,18 +152,21 @@ class Template:
 
     def _counted(self, text: str, trials: Sequence[Turn], images: int) -> int:
         """How many shown answers stand in the text. Raises `BadPrompt` where something else that was said does not."""
-        if text.count(self.mark) != images:
-            raise BadPrompt(
-                f"the model's chat template puts {text.count(self.mark)} marks {self.mark} for {images} pictures"
-            )
+        self._check_marks(text.count(self.mark), images)
         shots = 0
         for turn in trials:
-            is_whole = all(text.count(part) == 1 for part in turn.parts if isinstance(part, str))
+            strings = [part for part in turn.parts if isinstance(part, str)]
+            # In quotes it stands where a template that wants a string has printed a list.
+            is_whole = all(text.count(part) == 1 and f"'{part}'" not in text for part in strings)
             if turn.role == "assistant":
                 shots += is_whole
             elif not is_whole:
                 raise BadPrompt(f"the model's chat template leaves out what a {turn.role} turn says")
         return shots
+
+    def _check_marks(self, marks: int, images: int) -> None:
+        if marks != images:
+            raise BadPrompt(f"the model's chat template puts {marks} marks {self.mark} for {images} pictures")
 
 
 def in_parts(turn: Turn) -> dict[str, Any]:
@@ -192,7 +201,3 @@ def _answered(opened: str, shown: str, answer: str) -> str:
     place = shown.find(answer, len(opening))
     is_same = shown.startswith(opening) and place >= 0 and not shown[len(opening) : place].strip()
     return shown[: place + len(answer)] if is_same else opened + answer
-
-
-def _places(turn: Turn) -> Iterator[tuple[int, Part]]:
-    return enumerate(turn.parts)

@@ -226,6 +226,16 @@ def test_what_does_not_pass_is_an_error_of_that_question_alone(
     assert len(server.bodies) == 3 + 3
 
 
+def test_an_endpoint_that_refuses_log_probabilities_tells_none(serve: Serve, pictures: list[fl.Image]) -> None:
+    request = fl.Request("q", fl.Prompt.ask(pictures[0], "which?"), fl.Rank(("A", "B")))
+    unwilling = serve(lambda body, tries: Reply("no logprobs", 400) if "logprobs" in body else echo(body, tries))
+    with pytest.raises(BadSetting, match="tells no log-probabilities"):
+        impatient(unwilling).sent(request)
+    broken = serve(lambda body, tries: Reply("gone", 503))
+    with pytest.raises(BadEndpoint, match="HTTP 503: gone"):
+        impatient(broken, retries=0).sent(request)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 501, 302])
 def test_what_is_refused_is_not_asked_again(status: int, serve: Serve, pictures: list[fl.Image]) -> None:
     server = serve(lambda body, tries: Reply({"error": {"message": "too many\npictures"}}, status))

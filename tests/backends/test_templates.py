@@ -100,6 +100,25 @@ def test_a_template_that_wants_strings_gets_them(folder: Path, pictures: list[fl
     assert ";assistant:three;user:" in found.text
 
 
+LISTS_FOR_USERS = FIRST_PICTURES.replace(
+    "{% endfor %};", "{% endfor %}{% if turn['role'] == 'assistant' %}{{ turn['content'] }}{% endif %};"
+).replace("{{ part['text'] | trim }}", "{% if turn['role'] == 'user' %}{{ part['text'] }}{% endif %}")
+ESCAPING = FIRST_PICTURES.replace("| trim", "| e")
+
+
+def test_a_template_that_prints_lists_gets_strings(folder: Path, pictures: list[fl.Image]) -> None:
+    found = sent(load(folder, LISTS_FOR_USERS), pictures)
+    assert found.shots == 1
+    assert ";assistant:three;user:" in found.text
+
+
+def test_a_template_that_changes_words_is_told(folder: Path, pictures: list[fl.Image]) -> None:
+    model = load(folder, ESCAPING)
+    assert sent(model, pictures).images == 2
+    with pytest.raises(BadPrompt, match="changes what is said: 'is 1 < 2"):
+        model.sent(fl.Request("q", fl.Prompt.ask(pictures[0], "is 1 < 2?")))
+
+
 def test_the_token_of_beginnings_stands_once(folder: Path, pictures: list[fl.Image]) -> None:
     words = tiny.tokenizer(["<image>", "<video>"])
     words.bos_token = tiny.START

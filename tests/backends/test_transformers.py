@@ -170,6 +170,15 @@ def test_options_are_ranked_by_their_tokens(model: PretrainedModel, pictures: Pi
             assert answer.prompt_tokens == inputs["input_ids"].shape[1]
 
 
+def test_one_beam_goes_where_greedy_goes(model: PretrainedModel, pictures: Pictures) -> None:
+    prompt = prompts(pictures)[1]
+    greedy, beam = (
+        model.generate(prompt, how, max_new_tokens=6, min_new_tokens=6) for how in (fl.Greedy(), fl.Beam(1))
+    )
+    assert beam.token_ids == greedy.token_ids
+    assert beam.logprob == pytest.approx((greedy.logprob or 0) / 6, abs=1e-5)
+
+
 DECODINGS = (fl.Greedy(), fl.Sample(0.8, 0.9, seed=3), fl.Beam(2), fl.Rank(("a", "the tower")))
 
 
@@ -283,6 +292,8 @@ def test_one_bad_question_costs_only_itself(model: PretrainedModel, pictures: Pi
         fl.Request("too long", fl.Prompt.ask(pictures[0], "many words " * tiny.POSITIONS)),
         fl.Request("long answer", fl.Prompt.ask(pictures[0], "what?"), max_new_tokens=tiny.POSITIONS),
         fl.Request("mark", fl.Prompt.ask(pictures[0], f"what is {model.processor.image_token}?")),
+        fl.Request("no beam", fl.Prompt.ask(pictures[0], "what?"), fl.Beam(0)),
+        fl.Request("no draw", fl.Prompt.ask(pictures[0], "what?"), fl.Sample(1.0, 0.0)),
         fl.Request("no option", fl.Prompt.ask(pictures[0], "what?"), fl.Rank(())),
         fl.Request("window", replace(fl.Prompt.ask(pictures[0], "what?"), window=5)),
     ]
@@ -296,6 +307,8 @@ def test_one_bad_question_costs_only_itself(model: PretrainedModel, pictures: Pi
         "long answer": "BadPrompt",
         "mark": "BadPrompt",
         "no option": "BadSetting",
+        "no beam": "BadSetting",
+        "no draw": "BadSetting",
         "window": "BadSetting",
     }
     for name, answer in alone.items():
