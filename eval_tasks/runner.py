@@ -170,7 +170,7 @@ def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Ou
         error_kind=answer.error.kind if answer.error else None,
         error=answer.error.message if answer.error else None,
         prompt_tokens=answer.prompt_tokens,
-        generated_tokens=len(answer.token_ids),
+        generated_tokens=answer.new_tokens,
         n_images=answer.images,
         seconds=answer.seconds,
         trace=None if answer.trace is None else json.dumps(answer.trace),
@@ -233,7 +233,7 @@ def _closed(
         scores=scores,
         n_errors=errors,
         prompt_tokens=sum(answer.prompt_tokens for answer in found),
-        generated_tokens=sum(len(answer.token_ids) for answer in found),
+        generated_tokens=sum(answer.new_tokens for answer in found),
         counters={
             "prompt_tokens_asked": sum(answer.prompt_tokens for answer in found),
             "images_referenced": sum(answer.images for answer in found),

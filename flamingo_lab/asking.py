@@ -1,16 +1,26 @@
-"""One question at a time, for every model in memory."""
+"""One question at a time, for every loaded model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 from flamingo_lab.errors import LabError
-from flamingo_lab.model import Answer, Decoding, Greedy, Request
+from flamingo_lab.model import Answer, Decoding, Greedy, Model, Request
 from flamingo_lab.prompt import QUESTION_ANSWER, Part, Prompt, Shot
 
 
+class Askable(Model, Protocol):
+    """A `Model` that is `Asking` too."""
+
+    @property
+    def generate(self) -> Callable[..., Answer]: ...
+    @property
+    def answer(self) -> Callable[..., Answer]: ...
+
+
 class Asking:
-    """What a `Model` in memory offers beside `answers`."""
+    """What a loaded `Model` offers beside `answers`."""
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """See `Model`."""

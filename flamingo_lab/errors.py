@@ -32,6 +32,10 @@ class BadPrompt(LabError):
     """A prompt that the model cannot take: too long, too many pictures, or none where one is needed."""
 
 
+class BadEndpoint(LabError):
+    """An endpoint that cannot be reached, refuses the key or the model, or does not answer as such endpoints do."""
+
+
 class BadSetting(LabError):
     """An option whose value cannot be used (device, dtype, decoding, a training setting)."""
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from flamingo_lab import families
-from flamingo_lab.errors import BadCheckpoint, MissingModel, UnknownName
+from flamingo_lab import backends, families
+from flamingo_lab.errors import BadCheckpoint, BadSetting, MissingModel, UnknownName
 from flamingo_lab.family import BUNDLED, Folder, Size, flag
 
 NEVER_FETCHED = ("*.msgpack", "*.h5", "*.onnx", "*.gguf", "*.py", "*.ot")
@@ -23,6 +23,8 @@ def locate(name: str, *, weights: Path | None = None, download: bool = False) ->
     Raises `UnknownName` with the nearest names, `BadCheckpoint` for a folder without `config.json`, `MissingModel` with
     all one needs to know where the files are not on this machine.
     """
+    if backends.find(name) is not None:
+        raise BadSetting(f"{name} is answered by a backend; this looks at files in the layouts of our own families")
     if weights is not None:
         return _checked(weights)
     size = listed(name)

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from flamingo_lab import composed, families, hub, noise
+from flamingo_lab import backends, composed, families, hub, noise
+from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
 from flamingo_lab.errors import BadSetting, MissingModel
@@ -55,37 +56,62 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     download: bool = False,
-) -> LoadedModel | VStar:
-    """The model of a listed name or of a folder in its family's published layout.
+    base_url: str | None = None,
+    api_key_env: str | None = None,
+    concurrency: int | None = None,
+    requests_per_minute: float | None = None,
+    timeout_seconds: float | None = None,
+    retries: int | None = None,
+) -> LoadedModel | VStar | Askable:
+    """The model of a listed name, of a folder in its family's published layout, or of a name with a backend's prefix.
 
     `weights` points to the files of a listed model, the next four to further folders where a family keeps parts
     elsewhere; `vqa` and the three with it to the models that a composed one is made of and to their parts, from which it
     is known without a name. `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names;
     `router_noise` seeds the authors' noise on the choice of experts (MoE-LLaVA), which is left out otherwise. `wording`
     names one of the family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16
-    on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it. Raises
-    `LabError` kinds.
+    on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it.
+    `base_url` and what follows it are an endpoint's, see `backends/openai.py`. Raises `LabError` kinds.
     """
-    folders = {
-        "vision": vision,
-        "language_model": language_model,
-        "base": base,
-        "owlvit": owlvit,
-        "vqa": vqa,
-        "vqa_vision": vqa_vision,
-        "vsm": vsm,
-        "vsm_vision": vsm_vision,
-    }
-    given = {part: Path(where) for part, where in folders.items() if where is not None}
-    told = {"cross_attn_every_n_layers": cross_attn_every_n_layers, "router_noise": router_noise}
-    settings = {option: value for option, value in told.items() if value is not None}
+    folders = _told(
+        vision=vision,
+        language_model=language_model,
+        base=base,
+        owlvit=owlvit,
+        vqa=vqa,
+        vqa_vision=vqa_vision,
+        vsm=vsm,
+        vsm_vision=vsm_vision,
+    )
+    settings = _told(cross_attn_every_n_layers=cross_attn_every_n_layers, router_noise=router_noise)
+    endpoint = _told(
+        base_url=base_url,
+        api_key_env=api_key_env,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        timeout_seconds=timeout_seconds,
+        retries=retries,
+    )
+    backend = None if path is None else backends.find(str(path))
+    if backend is not None:
+        chosen = {name: value for name, value in {"device": device, "dtype": dtype}.items() if value != "auto"}
+        own = _told(weights=weights, wording=wording, download=download or None)
+        return backend.load(str(path), own | chosen | folders | settings | endpoint)
+    for setting in endpoint:
+        raise BadSetting(f"{setting}: {path} is no endpoint; leave it away")
     how = How(device, dtype, download)
+    given = {part: Path(where) for part, where in folders.items()}
     made = composed.find(None if path is None else str(path), given)
     if made is not None:
         if weights or wording or settings:
             raise BadSetting(f"{made.name} is made of {' and '.join(made.models.values())}: name their folders instead")
         return made.build(made.name, Seats(prepare_all(made, given, how)))
     return prepare(str(path), Path(weights) if weights else None, given, how, wording, settings).read()
+
+
+def _told(**options: Any) -> dict[str, Any]:
+    """Those of the options that are told."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class How(NamedTuple):
@@ -148,8 +174,8 @@ def prepare(
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
-    place = _device(how.device)
-    kind = _dtype(how.dtype, place, found.parameters)
+    place = device_of(how.device)
+    kind = dtype_of(how.dtype, place, found.parameters)
     check(vlm, found.sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
@@ -226,7 +252,8 @@ def find(
     return hub.parts(folder, wanted, given, download=download), family
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device of this name; auto is the GPU where there is one. Raises `BadSetting`."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -238,7 +265,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device, parameters: int) -> torch.dtype:
+def dtype_of(name: str, device: torch.device, parameters: int) -> torch.dtype:
+    """The dtype of this name; see `load` for auto, which depends on how many parameters there are. Raises `BadSetting`."""
     if name != "auto":
         if name not in DTYPES:
             raise BadSetting(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}")
@@ -266,10 +294,11 @@ def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
     settings = [file for one in folders for form in SETTING_FILES for file in sorted(one.path.glob(form))]
     files = [file for part in sorted(tensors) for file in tensors[part].files]
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_file_digest, [*settings, *files]))
+        digests = list(pool.map(file_digest, [*settings, *files]))
     return hashlib.sha256(json.dumps([how, PIL.__version__, digests]).encode()).hexdigest()
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """Hex SHA-256 of a file's contents."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -100,7 +100,8 @@ class Answer:
     """What came back. `token_ids` are the new tokens, the stop token included if one was produced.
 
     `logprob`: sum over the new tokens, the beam's score under `Beam`, the chosen option's score under `Rank`.
-    `prompt_tokens` and `images` count what reached the model. With `error` set, `text` is empty and means nothing.
+    `prompt_tokens` and `images` count what reached the model; `counted_tokens` are the new tokens of a model that tells
+    no ids. With `error` set, `text` is empty and means nothing.
     """
 
     id: str
@@ -109,11 +110,17 @@ class Answer:
     logprob: float | None = None
     option_logprobs: tuple[float, ...] | None = None
     prompt_tokens: int = 0
+    counted_tokens: int = 0
     images: int = 0
     seconds: float = 0.0
     stopped_by: StoppedBy = "length"
     error: Failure | None = None
     trace: Mapping[str, Any] | None = None
+
+    @property
+    def new_tokens(self) -> int:
+        """How many new tokens there are."""
+        return len(self.token_ids) or self.counted_tokens
 
 
 @dataclass(frozen=True)

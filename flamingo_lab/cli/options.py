@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flamingo_lab.asking import Askable
     from flamingo_lab.loaded import LoadedModel
     from flamingo_lab.search.vstar import VStar
 
@@ -38,7 +39,8 @@ def console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-MODEL = "A listed name (flab list models) or a folder in a published layout."
+FILES = "A listed name (flab list models) or a folder in a published layout."
+MODEL = f"{FILES[:-1]}; hf:REPO or hf:FOLDER for transformers, openai:NAME for an endpoint."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,16 @@ class Chosen:
     ] = None
     template: Annotated[str | None, typer.Option(help="How the model is spoken to; its own by default.")] = None
     download: Annotated[bool, typer.Option("--download", help="Fetch missing files from the hub.")] = False
+    base_url: Annotated[str | None, typer.Option(help="Of an endpoint: http://127.0.0.1:8000/v1, say.")] = None
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Variable that holds an endpoint's key; OPENAI_API_KEY by default.")
+    ] = None
+    concurrency: Annotated[int | None, typer.Option(help="Requests that an endpoint has at once; 8 by default.")] = None
+    requests_per_minute: Annotated[
+        float | None, typer.Option(help="At most so many to an endpoint; no limit by default.")
+    ] = None
+    timeout_seconds: Annotated[float | None, typer.Option(help="For an endpoint's answer; 120 by default.")] = None
+    retries: Annotated[int | None, typer.Option(help="Of a request that failed in passing; 5 by default.")] = None
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -78,13 +90,14 @@ class Chosen:
         held = {name: getattr(self, name) for name in SETTINGS}
         return {name: value for name, value in held.items() if value is not None}
 
-    def load(self, device: str, dtype: str) -> LoadedModel | VStar:
+    def load(self, device: str, dtype: str) -> LoadedModel | VStar | Askable:
         """The model, loaded after its name has been found to exist."""
         import flamingo_lab as fl
-        from flamingo_lab import composed, hub
+        from flamingo_lab import backends, composed, hub
 
-        if composed.find(self.model, ()) is None:
+        if backends.find(self.model) is None and composed.find(self.model, ()) is None:
             hub.locate(self.model, weights=self.weights, download=self.download)
+        told: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT)}
         return fl.load(
             self.model,
             weights=self.weights,
@@ -92,22 +105,25 @@ class Chosen:
             device=device,
             dtype=dtype,
             download=self.download,
-            cross_attn_every_n_layers=self.cross_attn_every_n_layers,
-            router_noise=self.router_noise,
-            **self.parts,  # pyright: ignore[reportArgumentType] - they name parameters of `load`
+            **told,
         )
 
 
 PARTS = ("vision", "language_model", "base", "owlvit", "vqa", "vqa_vision", "vsm", "vsm_vision")
 SETTINGS = ("cross_attn_every_n_layers", "router_noise")
+ENDPOINT = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout_seconds", "retries")
 
 
 def with_model(verb: Callable[..., int | None], *, is_argument: bool = False) -> Callable[..., int | None]:
-    """The verb with the options of `Chosen` where it has the parameter `chosen`; the model itself may be an argument."""
+    """The verb with the options of `Chosen` where it has the parameter `chosen`.
+
+    The model is an argument of a verb that looks at its files alone, which has no use for the options of endpoints.
+    """
     own = inspect.signature(verb, eval_str=True).parameters
     of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
     if is_argument:
-        of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=MODEL)])
+        of_model = {name: one for name, one in of_model.items() if name not in ENDPOINT}
+        of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=FILES)])
     parameters = [*of_model.values(), *(one for name, one in own.items() if name != "chosen")]
     ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
 
