@@ -39,3 +39,7 @@ class MissingTool(TaskError):
 
 class ToolFailed(TaskError):
     """A program that a metric runs and that did not do its work."""
+
+
+class BadCache(TaskError):
+    """A folder of kept features that cannot be read or written."""

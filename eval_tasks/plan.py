@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.scoring import check
-from eval_tasks.shots import SELECTIONS, pick
+from eval_tasks.shots import Looked, Pool, Shots
 from eval_tasks.task import Sample, Task, check_options
 from eval_tasks.wording import Wording
 from flamingo_lab.errors import BadImage, BadPrompt
@@ -24,7 +25,8 @@ from flamingo_lab.prompt import Prompt
 class Settings:
     """How a task is asked. None leaves a choice to the task; `options` are the task's own flags.
 
-    `allow_partial` lets a limited run be scored by a metric that is another figure on a part of the questions.
+    `num_fewshot` 0 leaves their number to the selection, which is none for most. `allow_partial` lets a limited run be
+    scored by a metric that is another figure on a part of the questions. `cache` is a folder of pictures' features.
     """
 
     num_fewshot: int = 0
@@ -39,6 +41,7 @@ class Settings:
     decoding: Decoding | None = None
     max_new_tokens: int | None = None
     allow_partial: bool = False
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,16 @@ class Plan:
         return type(self.decoding).__name__.lower() + (f"({inside})" if inside else "")
 
 
-def plan(model: Model, task: Task, settings: Settings) -> Plan:
-    """The plan of a run. Raises `TaskError` kinds for settings that the task or its data cannot satisfy."""
+def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda done, total: None) -> Plan:
+    """The plan of a run. Raises `TaskError` kinds for settings that the task or its data cannot satisfy.
+
+    `looked` hears how many pictures have been looked at where shots are chosen by their pictures.
+    """
     split = settings.split or task.split
     if split not in task.splits:
         raise UnknownTask(f"{task.name} has no split {split!r}; there are {', '.join(task.splits)}")
-    if settings.shot_selection not in SELECTIONS:
-        raise UnknownTask(f"shot selection {settings.shot_selection!r} is none of {', '.join(SELECTIONS)}")
+    selection = selections.get(settings.shot_selection)
+    settings = replace(settings, num_fewshot=settings.num_fewshot or selection.shots)
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     check_options(task, settings.options)
@@ -100,10 +106,11 @@ def plan(model: Model, task: Task, settings: Settings) -> Plan:
     check(task, settings.limit, settings.allow_partial, metrics)
     # Altered before the limit, so that a question is the same however many are asked.
     samples = task.altered(task.samples(split, settings.data), settings.seed, settings.options)[: settings.limit]
-    pool = Shots(task, settings)
+    pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.cache, looked)
+    shots = Shots(task, selection, pool, lambda: _pool(task, settings))
     decoding = settings.decoding or task.decoding
     asked = [
-        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, pool) for sample in samples
+        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots) for sample in samples
     ]
     task_digest = _digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
     names = [_identity(one) for one in asked]
@@ -115,38 +122,16 @@ def plan(model: Model, task: Task, settings: Settings) -> Plan:
     return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest)
 
 
-class Shots:
-    """Where a task's shots come from; the pool is read when the first sample asks for one."""
-
-    def __init__(self, task: Task, settings: Settings) -> None:
-        self._task = task
-        self._settings = settings
-        self._pool: Sequence[Sample] | None = None
-
-    def of(self, sample: Sample) -> Sequence[Sample]:
-        """The sample's worked examples."""
-        settings = self._settings
-        if not settings.num_fewshot:
-            return ()
-        own = self._task.shots_for(sample, settings.num_fewshot, settings.seed, settings.data, settings.options)
-        if own is not None:
-            return own
-        if self._pool is None:
-            self._pool = self._read()
-        selection, seed = settings.shot_selection, settings.seed
-        return pick(sample, self._pool, settings.num_fewshot, selection=selection, seed=seed, task=self._task.name)
-
-    def _read(self) -> Sequence[Sample]:
-        reasons: list[str] = []
-        for split in self._task.splits_for_shots:
-            if split in self._task.splits:
-                try:
-                    return self._task.samples(split, self._settings.data)
-                except TaskError as error:
-                    reasons.append(str(error))
-        raise UnknownTask(
-            f"{self._task.name} has no split to take shots from: {'; '.join(reasons) or 'none is listed'}"
-        )
+def _pool(task: Task, settings: Settings) -> Sequence[Sample]:
+    """The samples that shots come from. Raises `UnknownTask` where there are none."""
+    reasons: list[str] = []
+    for split in task.splits_for_shots:
+        if split in task.splits:
+            try:
+                return task.samples(split, settings.data)
+            except TaskError as error:
+                reasons.append(str(error))
+    raise UnknownTask(f"{task.name} has no split to take shots from: {'; '.join(reasons) or 'none is listed'}")
 
 
 def _decoding(wording: Wording, decoding: Decoding, sample: Sample) -> Decoding:
@@ -161,13 +146,13 @@ def _ask(
     wording: Wording,
     decoding: Decoding,
     sample: Sample,
-    pool: Shots,
+    chosen: Shots,
 ) -> Asked:
     limit = settings.max_new_tokens or task.max_new_tokens
     request = Request(sample.id, Prompt.ask(), decoding, limit)
     shots: Sequence[Sample] = ()
     try:
-        shots = pool.of(sample)
+        shots = chosen.of(sample, settings.data, settings.options)
         prompt = Prompt.ask(
             *wording.parts(sample),
             shots=[shot.shot(wording) for shot in shots],

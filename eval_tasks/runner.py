@@ -18,11 +18,15 @@ from eval_tasks.errors import PromptMismatch
 from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan
 from eval_tasks.scoring import mark, ungraded
+from eval_tasks.shots import Looked
 from eval_tasks.task import Task
 from flamingo_lab.model import Answer, Failure, Model
 from leaderboards.journal import Journal
 from leaderboards.records import Run, SampleRecord, Score
 from leaderboards.store import Store
+
+CACHE = "features"
+"""The folder in the results that keeps pictures' features."""
 
 Progress = Callable[[int, int, int], None]
 """Called with how many answers there are, of how many, and how many of them are errors."""
@@ -37,6 +41,7 @@ def run(
     command: str = "",
     planned: Callable[[Plan], None] = lambda plan: None,
     progress: Progress = lambda done, total, errors: None,
+    looked: Looked = lambda done, total: None,
 ) -> Run:
     """The record of a finished run: made now, gone on with, or found complete.
 
@@ -45,7 +50,8 @@ def run(
     with by the same call.
     """
     began = time.perf_counter()
-    making = plan(model, task, settings)
+    settings = replace(settings, cache=settings.cache or store.path / CACHE)
+    making = plan(model, task, settings, looked)
     planned(making)
     with store.begin(making.run_id) as folder:
         if (folder.path / "run.json").is_file():
@@ -186,6 +192,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
     held |= {
         "options": sorted(settings.options),
         "data": None if settings.data is None else str(settings.data),
+        "cache": str(settings.cache),
         "decoding": making.how,
     }
     return Run(

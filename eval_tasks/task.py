@@ -49,8 +49,10 @@ class Task:
     """A benchmark. A subclass states its facts and turns its source's rows into samples.
 
     `mean_of` names the slices whose unweighted mean is the task's overall score; without any it is the mean over all
-    samples. `splits_for_shots` are tried in order. `options` are the task's own flags, with what each one does. `hub` names
-    the data set on the hub, `sizes` the published number of questions of each split, `example` a question in the true form.
+    samples. `splits_for_shots` are tried in order. `asks_once`: a text is asked of one picture only, so that another
+    question with the same text would give the answer away. `options` are the task's own flags, with what each one does.
+    `hub` names the data set on the hub, `sizes` the published number of questions of each split, `example` a question in
+    the true form.
     """
 
     name: ClassVar[str]
@@ -61,6 +63,7 @@ class Task:
     split: ClassVar[str] = "test"
     splits: ClassVar[tuple[str, ...]] = ("test",)
     splits_for_shots: ClassVar[tuple[str, ...]] = ("train", "val")
+    asks_once: ClassVar[bool] = False
     sizes: ClassVar[tuple[int, ...]] = ()
     hub: ClassVar[Hub | None] = None
     example: ClassVar[Sample | None] = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eval_tasks.groups import Wanted
     from eval_tasks.plan import Plan, Settings
     from eval_tasks.runner import Progress
+    from eval_tasks.shots import Looked
     from eval_tasks.task import Task
     from flamingo_lab.model import Decoding, Model
     from leaderboards.records import Run
@@ -42,12 +43,21 @@ def evaluate(
         ),
     ],
     num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
-    shot_selection: Annotated[str, typer.Option(help="random: anew for each question; fixed: the same.")] = "random",
+    shot_selection: Annotated[
+        str,
+        typer.Option(
+            help="random: anew for each question; fixed: the same; rices: most similar pictures; balanced: as many of each "
+            "answer; text-only: two without pictures, Flamingo's zero shots."
+        ),
+    ] = "random",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
     split: Annotated[str | None, typer.Option(help="Another split than the task's own.")] = None,
     wording: Annotated[str | None, typer.Option(help="How questions are put (flab show task NAME).")] = None,
     task_option: Annotated[list[str] | None, typer.Option(help="A flag of the task; may be repeated.")] = None,
     data: Annotated[Path | None, typer.Option(help="Root folder of the benchmark's own files.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps pictures' features for rices; in the results by default.")
+    ] = None,
     results: options.Results = options.RESULTS,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -64,7 +74,7 @@ def evaluate(
     json: options.Json = False,
 ) -> int:
     """Ask a model the questions of tasks. Interrupted at any moment, the same command goes on."""
-    from eval_tasks import groups, scoring, task
+    from eval_tasks import groups, scoring, shots, task
     from eval_tasks.plan import Settings
     from leaderboards import table
     from leaderboards.store import Store
@@ -84,7 +94,9 @@ def evaluate(
         decoding=_decoding(beams, length_penalty, temperature, top_p, seed),
         max_new_tokens=max_new_tokens,
         allow_partial=allow_partial,
+        cache=cache,
     )
+    shots.get(shot_selection).check()
     for one in wanted:
         task.check_options(one.task, settings.options)
         read_by = one.task.metrics_of(one.task.wording(wording), settings.options)
@@ -128,14 +140,23 @@ def _decoding(beams: int, length_penalty: float, temperature: float, top_p: floa
 def _run(model: Model, task: Task, settings: Settings, store: Store) -> Run:
     from eval_tasks import runner
 
-    with _bar(task.name) as (say, progress):
+    command = shlex.join(["flab", *sys.argv[1:]])
+    with _bar(task.name) as bar:
         return runner.run(
-            model, task, settings, store, command=shlex.join(["flab", *sys.argv[1:]]), planned=say, progress=progress
+            model, task, settings, store, command=command, planned=bar.say, progress=bar.report, looked=bar.looked
         )
 
 
+class _Bar(NamedTuple):
+    """What is called while a run goes on: with its plan, with its answers, and while pictures are looked at before it."""
+
+    say: Callable[[Plan], None]
+    report: Progress
+    looked: Looked
+
+
 @contextmanager
-def _bar(name: str) -> Generator[tuple[Callable[[Plan], None], Progress]]:
+def _bar(name: str) -> Generator[_Bar]:
     """What is about to happen, then a progress bar, both on stderr."""
     from rich.console import Console
     from rich.progress import (
@@ -161,11 +182,15 @@ def _bar(name: str) -> Generator[tuple[Callable[[Plan], None], Progress]]:
         bar = progress.add_task(name, total=None, errors=0, speed="")
 
         def say(plan: Plan) -> None:
-            shots = f"{plan.settings.num_fewshot} shots" if plan.settings.num_fewshot else "no shots"
+            count, selection = plan.settings.num_fewshot, plan.settings.shot_selection
+            shots = f"{count} {selection} shots" if count else "no shots"
             console.print(f"{name}: {len(plan.asked)} questions, {shots}, {plan.how} · run {plan.run_id[:8]}")
 
         def report(done: int, total: int, errors: int) -> None:
             speed = progress.tasks[0].speed
             progress.update(bar, completed=done, total=total, errors=errors, speed=f"{speed or 0:,.0f} q/s")
 
-        yield say, report
+        def looked(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total, speed="pictures looked at")
+
+        yield _Bar(say, report, looked)
