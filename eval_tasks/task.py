@@ -98,6 +98,10 @@ class Task:
         ]
         return tuple(fitting) or self.metrics
 
+    def readable(self, reads: Reads | None) -> list[Wording]:
+        """The wordings for models that read shots as this one does; all, where it does not say."""
+        return [wording for wording in self.wordings if reads is None or wording.reads in (None, reads)]
+
     def wording(self, name: str | None, reads: Reads | None = None) -> Wording:
         """The wording of this name; by default the first one written for models that read shots as this one does."""
         if name is None:

@@ -48,7 +48,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Run:
-    """One model's answers to one task under fixed settings, and what they scored."""
+    """One model's answers to one task under fixed settings, and what they scored.
+
+    `judge`: the model that graded the answers, where one did; a score belongs to it too.
+    """
 
     run_id: str
     status: Status
@@ -74,6 +77,7 @@ class Run:
     scores: Sequence[Score] = ()
     finished: str | None = None
     quantisation: str | None = None
+    judge: str | None = None
     replicas: int = 1
     n_errors: int = 0
     seconds: float = 0.0

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from leaderboards.records import SHARE, Run, Score
+from leaderboards.spread import Spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,6 +41,10 @@ class Row:
     questions_per_second: float | None
     status: str
     created: str
+    shot_selection: str
+    phrasing: str
+    seed: int
+    judge: str | None
 
 
 def rows(runs: Sequence[Run], *, every_slice: bool = False) -> list[Row]:
@@ -57,6 +62,10 @@ def _row(run: Run, score: Score) -> Row:
         questions_per_second=run.questions_per_second,
         status=run.status,
         created=run.created,
+        shot_selection=run.shot_selection,
+        phrasing=run.phrasing,
+        seed=run.seed,
+        judge=run.judge,
         **asdict(score),
     )
 
@@ -83,8 +92,14 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)}:{int(seconds % 60):02}" if seconds >= 60 else f"{seconds:.1f} s"
 
 
+PLAIN_SHOTS = "random"
+"""The selection of shots that is not told beside their number."""
+
 COLUMNS = ("model", "task", "slice", "shots", "metric", "score [95 %]", "n", "errors", "time", "q/s", "run")
 RIGHT = {"shots", "score [95 %]", "n", "errors", "time", "q/s"}
+TOLD = {"phrasing": "wording", "seed": "seed"}
+"""What is told of a run, and the column's name, where runs in a table differ in it."""
+
 FOLDED = {"metric", "slice"}
 """Columns that break over lines where a terminal is narrow."""
 
@@ -96,8 +111,8 @@ def cells(row: Row) -> tuple[str, ...]:
         row.model,
         row.task,
         row.slice,
-        str(row.num_fewshot),
-        f"{row.metric} {row.variant}",
+        _shots(row),
+        f"{row.metric} {row.variant}" + (f", judge {row.judge}" if row.judge else ""),
         shown(row),
         f"{row.n:,}",
         str(row.n_errors),
@@ -107,13 +122,40 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def rich_table(table: Sequence[Row]) -> Table:
-    """For a terminal. Text of models and tasks is shown, never read as markup."""
+def spread_cells(spread: Spread) -> tuple[str, ...]:
+    """A spread as text, in the order of `COLUMNS`: mean ± standard deviation, from the least to the largest value."""
+    factor = 100 if spread.unit == SHARE else 1
+    mean, low, high = (f"{factor * value:.1f}" for value in (spread.mean, spread.low, spread.high))
+    std = "" if spread.std is None else f" ± {factor * spread.std:.1f}"
+    return (
+        spread.model,
+        spread.task,
+        spread.slice,
+        _shots(spread),
+        f"{spread.metric} {spread.variant}",
+        f"{mean}{std} ({low} to {high})",
+        f"{len(spread.members)} {spread.over}s",
+        *[""] * 4,
+    )
+
+
+def _shots(row: Row | Spread) -> str:
+    """How many, and how they were selected where that is worth a word."""
+    is_plain = not row.num_fewshot or row.shot_selection == PLAIN_SHOTS
+    return str(row.num_fewshot) if is_plain else f"{row.num_fewshot} {row.shot_selection}"
+
+
+def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Table:
+    """For a terminal: the runs, then the spreads over some of them. Text is shown, never read as markup.
+
+    With spreads the runs' seeds and wordings are shown, as far as they differ.
+    """
     from rich.table import Table
     from rich.text import Text
 
+    differing = [name for name in TOLD if spreads and len({getattr(row, name) for row in table}) > 1]
     drawn = Table(padding=(0, 0, 0, 1))
-    for column in COLUMNS:
+    for column in (*COLUMNS, *(TOLD[name] for name in differing)):
         drawn.add_column(column, justify="right" if column in RIGHT else "left", no_wrap=column not in FOLDED)
     for row in table:
         style = "bold red" if row.n_errors else ""
@@ -121,7 +163,11 @@ def rich_table(table: Sequence[Row]) -> Table:
             Text(text, style=style if column == "errors" else "")
             for column, text in zip(COLUMNS, cells(row), strict=True)
         ]
-        drawn.add_row(*texts)
+        drawn.add_row(*texts, *(Text(str(getattr(row, name))) for name in differing))
+    if spreads:
+        drawn.add_section()
+    for spread in spreads:
+        drawn.add_row(*(Text(text, style="bold") for text in spread_cells(spread)))
     return drawn
 
 
