@@ -43,3 +43,7 @@ class ToolFailed(TaskError):
 
 class BadCache(TaskError):
     """A folder of kept features that cannot be read or written."""
+
+
+class NoAnswer(TaskError):
+    """An answer that is to be graded and does not exist, since the model failed on its question."""

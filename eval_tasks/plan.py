@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
-from eval_tasks.metrics import MetricName
+from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import Looked, Pool, Shots
 from eval_tasks.task import Sample, Task, check_options
@@ -19,6 +19,7 @@ from eval_tasks.wording import Wording
 from flamingo_lab.errors import BadImage, BadPrompt
 from flamingo_lab.model import Decoding, Model, Rank, Request, Sent
 from flamingo_lab.prompt import Prompt
+from leaderboards.records import Run
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,18 @@ class Asked:
         return len(self.request.prompt.images)
 
 
+def as_it_is(item: Item) -> Item:
+    """An answer that is read as it stands."""
+    return item
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will ask, and the id that everything which can change an answer or a score gives it."""
+    """Everything a run will ask, and the id that everything which can change an answer or a score gives it.
+
+    `mean_of`: see `Task`. `heard` makes of a question with its answer, stripped, what the metrics read. `graded`: the run
+    whose answers a judge is asked about, in a run of a judge.
+    """
 
     task: Task
     settings: Settings
@@ -73,6 +83,9 @@ class Plan:
     asked: Sequence[Asked]
     run_id: str
     task_digest: str
+    mean_of: Sequence[str] = ()
+    heard: Callable[[Item], Item] = as_it_is
+    graded: Run | None = None
 
     @property
     def how(self) -> str:
@@ -112,14 +125,14 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     asked = [
         _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots) for sample in samples
     ]
-    task_digest = _digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
-    names = [_identity(one) for one in asked]
+    task_digest = digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
+    names = [identity(one) for one in asked]
     if len({one.sample.id for one in asked}) < len(asked):
         raise BadRow(f"{task.name}: two questions of the {split} split have the same id; its files are damaged")
     if not asked:
         raise MissingData(f"{task.name}: the {split} split holds no questions")
-    run_id = _digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
-    return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest)
+    run_id = digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
+    return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of)
 
 
 def _pool(task: Task, settings: Settings) -> Sequence[Sample]:
@@ -174,7 +187,7 @@ def _ask(
     return Asked(sample, shots, request, sent)
 
 
-def _identity(asked: Asked) -> Mapping[str, Any]:
+def identity(asked: Asked) -> Mapping[str, Any]:
     """All of a request that can change its answer or its score."""
     request, decoding = asked.request, asked.request.decoding
     known = asked.sent is not None
@@ -190,5 +203,6 @@ def _identity(asked: Asked) -> Mapping[str, Any]:
     }
 
 
-def _digest(held: object) -> str:
+def digest(held: object) -> str:
+    """Hex SHA-256 of what JSON can hold."""
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()

@@ -28,6 +28,9 @@ from leaderboards.store import Store
 CACHE = "features"
 """The folder in the results that keeps pictures' features."""
 
+OF_THE_GRADED = ("model", "model_digest", "family", "parameters", "backend", "dtype", "phrasing", "seed", "limit")
+"""What the record of a judge's run takes from the run that it grades."""
+
 Progress = Callable[[int, int, int], None]
 """Called with how many answers there are, of how many, and how many of them are errors."""
 
@@ -52,6 +55,20 @@ def run(
     began = time.perf_counter()
     settings = replace(settings, cache=settings.cache or store.path / CACHE)
     making = plan(model, task, settings, looked)
+    return carry_out(model, making, store, began, command=command, planned=planned, progress=progress)
+
+
+def carry_out(
+    model: Model,
+    making: Plan,
+    store: Store,
+    began: float,
+    *,
+    command: str = "",
+    planned: Callable[[Plan], None] = lambda plan: None,
+    progress: Progress = lambda done, total, errors: None,
+) -> Run:
+    """The record of a planned run, see `run`; `began` is when its planning did, on the clock `time.perf_counter`."""
     planned(making)
     with store.begin(making.run_id) as folder:
         if (folder.path / "run.json").is_file():
@@ -65,13 +82,17 @@ def run(
         planned_at = time.perf_counter()
         answers = _answers(model, making, folder.journal, progress)
         answered_at = time.perf_counter()
-        items = [_item(asked, answers[asked.sample.id]) for asked in making.asked]
-        marked = {str(name): mark(name, items, making.task.mean_of) for name in making.metrics}
+        items = [making.heard(_item(asked, answers[asked.sample.id])) for asked in making.asked]
+        marked = {str(name): mark(name, items, making.mean_of) for name in making.metrics}
         samples = [
             _sample(
-                record.run_id, asked, answers[asked.sample.id], {key: one.outcomes[n] for key, one in marked.items()}
+                record.run_id,
+                asked,
+                answers[asked.sample.id],
+                item,
+                {key: one.outcomes[n] for key, one in marked.items()},
             )
-            for n, asked in enumerate(making.asked)
+            for n, (asked, item) in enumerate(zip(making.asked, items, strict=True))
         ]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(making.task, items)
         finished = _closed(record, making, samples, answers, scores)
@@ -150,8 +171,10 @@ def _item(asked: Asked, answer: Answer) -> Item:
     )
 
 
-def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Outcome | None]) -> SampleRecord:
-    """The record of one sample: the raw text of the answer is kept beside the stripped one, which was scored."""
+def _sample(
+    run_id: str, asked: Asked, answer: Answer, item: Item, outcomes: Mapping[str, Outcome | None]
+) -> SampleRecord:
+    """The record of one sample: the raw text of the answer is kept beside what was scored."""
     sample = asked.sample
     failed = answer.error is not None
     known = {key: outcome for key, outcome in outcomes.items() if outcome is not None}
@@ -168,7 +191,7 @@ def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Ou
         prompt=asked.sent.text if asked.sent else "",
         shot_ids=[shot.id for shot in asked.shots],
         answer_raw=None if failed else answer.text,
-        answer=None if failed else answer.text.strip(),
+        answer=None if failed else item.prediction.text,
         logprob=answer.logprob,
         option_logprobs=answer.option_logprobs,
         scores={key: outcome.score for key, outcome in known.items()},
@@ -185,9 +208,8 @@ def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Ou
 
 
 def _opened(model: Model, making: Plan, command: str) -> Run:
-    """The record of a run that is about to ask."""
-    settings = making.settings
-    about = model.about
+    """The record of a run that is about to ask. A judge's run is one of the model that it grades."""
+    settings, graded, about = making.settings, making.graded, model.about
     held = asdict(settings)
     held |= {
         "options": sorted(settings.options),
@@ -195,7 +217,9 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         "cache": str(settings.cache),
         "decoding": making.how,
     }
-    return Run(
+    if graded is not None:
+        held |= {"graded": graded.run_id, "judge_digest": model.digest, "judge_about": dict(about)}
+    made = Run(
         run_id=making.run_id,
         status="running",
         created=_now(),
@@ -220,6 +244,9 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
         versions=_versions(),
     )
+    if graded is None:
+        return made
+    return replace(made, judge=model.name, **{name: getattr(graded, name) for name in OF_THE_GRADED})
 
 
 def _closed(

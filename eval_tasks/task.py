@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from eval_tasks import metrics
 from eval_tasks.errors import UnknownTask
@@ -16,6 +16,9 @@ from eval_tasks.metrics import MetricName
 from eval_tasks.wording import Reads, Wording
 from flamingo_lab.model import Decoding, Greedy
 from flamingo_lab.prompt import Image, Shot
+
+if TYPE_CHECKING:
+    from eval_tasks.rubrics import Rubric
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Task:
     samples. `splits_for_shots` are tried in order. `asks_once`: a text is asked of one picture only, so that another
     question with the same text would give the answer away. `options` are the task's own flags, with what each one does.
     `hub` names the data set on the hub, `sizes` the published number of questions of each split, `example` a question in
-    the true form.
+    the true form. `rubric`: how a judge grades the answers, where no metric reads them as they are.
     """
 
     name: ClassVar[str]
@@ -74,6 +77,7 @@ class Task:
     max_new_tokens: ClassVar[int] = 16
     decoding: ClassVar[Decoding] = Greedy()
     options: ClassVar[Mapping[str, str]] = {}
+    rubric: ClassVar[Rubric | None] = None
 
     def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
         """The split's samples, in the benchmark's own order. `data` is the benchmark's root folder."""

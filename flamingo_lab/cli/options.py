@@ -114,16 +114,21 @@ SETTINGS = ("cross_attn_every_n_layers", "router_noise")
 ENDPOINT = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout_seconds", "retries")
 
 
-def with_model(verb: Callable[..., int | None], *, is_argument: bool = False) -> Callable[..., int | None]:
+def with_model(
+    verb: Callable[..., int | None], *, is_argument: bool = False, flag: str = "--model", about: str = MODEL
+) -> Callable[..., int | None]:
     """The verb with the options of `Chosen` where it has the parameter `chosen`.
 
     The model is an argument of a verb that looks at its files alone, which has no use for the options of endpoints.
+    Otherwise `flag` names it, and its help says what it is `about`.
     """
     own = inspect.signature(verb, eval_str=True).parameters
     of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
     if is_argument:
         of_model = {name: one for name, one in of_model.items() if name not in ENDPOINT}
         of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=FILES)])
+    else:
+        of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Option(flag, help=about)])
     parameters = [*of_model.values(), *(one for name, one in own.items() if name != "chosen")]
     ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
 
