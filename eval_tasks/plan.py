@@ -27,7 +27,8 @@ class Settings:
     """How a task is asked. None leaves a choice to the task; `options` are the task's own flags.
 
     `num_fewshot` 0 leaves their number to the selection, which is none for most. `allow_partial` lets a limited run be
-    scored by a metric that is another figure on a part of the questions. `cache` is a folder of pictures' features.
+    scored by a metric that is another figure on a part of the questions. `cache` is a folder of pictures' features, `also`
+    are further metrics.
     """
 
     num_fewshot: int = 0
@@ -43,6 +44,7 @@ class Settings:
     max_new_tokens: int | None = None
     allow_partial: bool = False
     cache: Path | None = None
+    also: tuple[MetricName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
         raise UnknownTask(
             f"{task.name}: the wording {wording.name!r} ranks options, so nothing is decoded; choose another"
         )
-    metrics = task.metrics_of(wording, settings.options)
+    metrics = (*task.metrics_of(wording, settings.options), *settings.also)
     check(task, settings.limit, settings.allow_partial, metrics)
     # Altered before the limit, so that a question is the same however many are asked.
     samples = task.altered(task.samples(split, settings.data), settings.seed, settings.options)[: settings.limit]

@@ -83,11 +83,13 @@ def evaluate(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Let --limit cut sets whose metrics need all questions.")
     ] = False,
+    spice: options.Spice = False,
     json: options.Json = False,
 ) -> int:
     """Ask a model the questions of tasks. Interrupted at any moment, the same command goes on."""
     from eval_tasks import groups, scoring, shots, task
     from eval_tasks.plan import Settings
+    from flamingo_lab.errors import BadSetting
     from leaderboards import table
     from leaderboards.spread import spreads
     from leaderboards.store import Store
@@ -111,7 +113,9 @@ def evaluate(
     for one in wanted:
         task.check_options(one.task, settings.options)
         read_by = one.task.metrics_of(one.task.wording(settings.wording), settings.options)
-        scoring.check(one.task, limit, allow_partial, read_by)
+        scoring.check(one.task, limit, allow_partial, (*read_by, *options.spice(one.task, spice)))
+    if spice and not any(options.spice(one.task, spice) for one in wanted):
+        raise BadSetting("--spice scores captions, and none of the tasks asks for any; leave it away")
     seeded = [
         replace(settings, seed=number, decoding=_decoding(beams, length_penalty, temperature, top_p, number))
         for number in _seeds(seeds, seed)
@@ -119,7 +123,8 @@ def evaluate(
     loaded = chosen.load(device, dtype)
     runs: list[Run] = []
     for one in wanted:
-        ways = [_for(one, way, is_one_of_many=len(wanted) > 1) for way in seeded]
+        also = options.spice(one.task, spice)
+        ways = [replace(_for(one, way, is_one_of_many=len(wanted) > 1), also=also) for way in seeded]
         if wording == EVERY:
             runs += _in_every_wording(loaded, one.task, ways, store)
         else:

@@ -14,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from eval_tasks.metrics import MetricName
+    from eval_tasks.task import Task
     from flamingo_lab.asking import Askable
     from flamingo_lab.loaded import LoadedModel
     from flamingo_lab.search.vstar import VStar
@@ -22,6 +24,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Results = Annotated[Path, typer.Option(help="Folder of the results.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
+
+Spice = Annotated[bool, typer.Option("--spice", help="Score captions by SPICE too; says which files it needs.")]
 
 RESULTS = Path("results")
 
@@ -41,6 +45,14 @@ def console() -> Console:
 
 FILES = "A listed name (flab list models) or a folder in a published layout."
 MODEL = f"{FILES[:-1]}; hf:REPO or hf:FOLDER for transformers, openai:NAME for an endpoint."
+
+
+def spice(task: Task, wanted: bool) -> tuple[MetricName, ...]:
+    """SPICE, where it is wanted and the task is about captions."""
+    from eval_tasks.metrics import MetricName
+
+    is_caption = any(name.metric == "captions" for name in task.metrics)
+    return (MetricName("spice", "official"),) if wanted and is_caption else ()
 
 
 @dataclass(frozen=True, kw_only=True)
