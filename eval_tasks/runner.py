@@ -242,7 +242,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         n=len(making.asked),
         settings=held,
         hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
-        versions=_versions(),
+        versions=_versions() | ({"data": version} if (version := making.task.version(settings.data)) else {}),
     )
     if graded is None:
         return made

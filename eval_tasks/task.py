@@ -83,6 +83,10 @@ class Task:
         """The split's samples, in the benchmark's own order. `data` is the benchmark's root folder."""
         raise NotImplementedError
 
+    def version(self, data: Path | None) -> str | None:
+        """Which version of the data is read, where its files are kept by version."""
+        return None
+
     def altered(self, samples: Sequence[Sample], seed: int, options: frozenset[str]) -> Sequence[Sample]:
         """The samples as the task's own flags change what is asked of them; shots are never changed here."""
         return samples
