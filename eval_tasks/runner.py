@@ -17,6 +17,7 @@ from typing import Any
 from eval_tasks.errors import PromptMismatch
 from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan
+from eval_tasks.reading import encodable
 from eval_tasks.scoring import mark, ungraded
 from eval_tasks.shots import Looked
 from eval_tasks.task import Task
@@ -117,6 +118,8 @@ def _answers(model: Model, making: Plan, journal: Journal, progress: Progress) -
 
     def keep(answer: Answer) -> None:
         nonlocal errors
+        # An endpoint's JSON may hold half a surrogate pair, which no file can.
+        answer = replace(answer, text=encodable(answer.text))
         journal.append(_to_line(answer))
         answers[answer.id] = answer
         errors += answer.error is not None
