@@ -6,16 +6,18 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eval_tasks import postprocess
 from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
 from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import Looked, Pool, Shots
 from eval_tasks.task import Sample, Task, check_options
-from eval_tasks.wording import Wording
+from eval_tasks.wording import FAMILYS, Wording
 from flamingo_lab.errors import BadImage, BadPrompt
 from flamingo_lab.model import Decoding, Model, Rank, Request, Sent
 from flamingo_lab.prompt import Prompt
@@ -68,12 +70,17 @@ def as_it_is(item: Item) -> Item:
     return item
 
 
+def without_the_rest(cut: Callable[[str], str], item: Item) -> Item:
+    """An answer without what a base model went on to write behind it."""
+    return replace(item, prediction=replace(item.prediction, text=cut(item.prediction.text).strip()))
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything a run will ask, and the id that everything which can change an answer or a score gives it.
 
-    `mean_of`: see `Task`. `heard` makes of a question with its answer, stripped, what the metrics read. `graded`: the run
-    whose answers a judge is asked about, in a run of a judge.
+    `mean_of`: see `Task`; `cut`: what is cut off each answer, see `Wording`. `heard` makes of a question with its answer,
+    stripped, what the metrics read. `graded`: the run whose answers a judge is asked about, in a run of a judge.
     """
 
     task: Task
@@ -86,6 +93,7 @@ class Plan:
     run_id: str
     task_digest: str
     mean_of: Sequence[str] = ()
+    cut: str = ""
     heard: Callable[[Item], Item] = as_it_is
     graded: Run | None = None
 
@@ -134,7 +142,9 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     if not asked:
         raise MissingData(f"{task.name}: the {split} split holds no questions")
     run_id = digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
-    return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of)
+    cut = model.about.get("cuts", {}).get(wording.running, "") if wording.cut == FAMILYS else wording.cut
+    heard = partial(without_the_rest, postprocess.get(cut)) if cut else as_it_is
+    return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of, cut, heard)
 
 
 def _pool(task: Task, settings: Settings) -> Sequence[Sample]:

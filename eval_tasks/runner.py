@@ -219,6 +219,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         "data": None if settings.data is None else str(settings.data),
         "cache": str(settings.cache),
         "decoding": making.how,
+        "cut": making.cut,
     }
     if graded is not None:
         held |= {"graded": graded.run_id, "judge_digest": model.digest, "judge_about": dict(about)}

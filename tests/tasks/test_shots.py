@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as checks
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -53,6 +54,7 @@ POOLS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, ma
 )
 
 
+@checks(deadline=None)
 @given(POOLS, st.integers(1, 4), st.integers(0, 9), st.sampled_from(shots.names()))
 def test_shots_never_leak_and_are_the_same_again(pool: list[Sample], count: int, seed: int, selection: str) -> None:
     asked = pool[0]
