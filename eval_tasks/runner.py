@@ -218,6 +218,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         "options": sorted(settings.options),
         "data": None if settings.data is None else str(settings.data),
         "cache": str(settings.cache),
+        "also": [str(metric) for metric in settings.also],
         "decoding": making.how,
         "cut": making.cut,
     }
