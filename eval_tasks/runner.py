@@ -19,7 +19,7 @@ from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan
 from eval_tasks.scoring import mark, ungraded
 from eval_tasks.task import Task
-from flamingo_lab.model import Answer, Failure, Model
+from flamingo_lab.model import Answer, Counts, Failure, Model
 from leaderboards.journal import Journal
 from leaderboards.records import Run, SampleRecord, Score
 from leaderboards.store import Store
@@ -57,6 +57,7 @@ def run(
             record = _opened(model, making, command)
             folder.state(record)
         planned_at = time.perf_counter()
+        before = _counted(model)
         answers = _answers(model, making, folder.journal, progress)
         answered_at = time.perf_counter()
         items = [_item(asked, answers[asked.sample.id]) for asked in making.asked]
@@ -69,14 +70,18 @@ def run(
         ]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(making.task, items)
         finished = _closed(record, making, samples, answers, scores)
-        stages = {
-            "plan": planned_at - began,
-            "answer": answered_at - planned_at,
-            "score": time.perf_counter() - answered_at,
-        }
+        counters, of_model = (_since(then, now) for then, now in zip(before, _counted(model), strict=True))
+        stages = {"plan": planned_at - began} | {f"answer: {name}": spent for name, spent in of_model.items()}
+        stages |= {"answer": answered_at - planned_at, "score": time.perf_counter() - answered_at}
         earlier = sum(held["seconds"] for held in folder.journal.held)
         seconds = earlier + time.perf_counter() - began
-        finished = replace(finished, seconds=seconds, stages=stages, questions_per_second=len(samples) / seconds)
+        finished = replace(
+            finished,
+            seconds=seconds,
+            stages=stages,
+            questions_per_second=len(samples) / seconds,
+            counters={**finished.counters, **_shares(counters)},
+        )
         folder.finish(finished, samples)
         return finished
 
@@ -176,6 +181,22 @@ def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Ou
         trace=None if answer.trace is None else json.dumps(answer.trace),
         problems={key: outcome.problem for key, outcome in known.items() if outcome.problem},
     )
+
+
+def _counted(model: Model) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """What the model has counted so far, and its seconds by stage; nothing of a model that does not tell."""
+    return (model.counters(), model.stages()) if isinstance(model, Counts) else ({}, {})
+
+
+def _since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {name: value - before.get(name, 0) for name, value in now.items()}
+
+
+def _shares(counters: Mapping[str, float]) -> dict[str, float]:
+    """The counters, with padding as a share of what was fed."""
+    held = dict(counters)
+    fed, padding = held.pop("positions_fed", 0), held.pop("positions_padding", 0)
+    return held | {"padding_share": padding / fed} if fed else held
 
 
 def _opened(model: Model, making: Plan, command: str) -> Run:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from flamingo_lab.prompt import Prompt
 
@@ -161,4 +161,17 @@ class Model(Protocol):
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """One answer a request, in any order, each as soon as it is known; a failed request is an answer with `error`."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A `Model` that tells what it computed since it was loaded, in counts that are the same on any machine, and how long."""
+
+    def counters(self) -> Mapping[str, float]:
+        """Prompt tokens asked and computed, pictures referenced and encoded, decode steps, positions fed, padding among them."""
+        ...
+
+    def stages(self) -> Mapping[str, float]:
+        """Seconds by stage, as seen by the thread that computes."""
         ...

@@ -52,15 +52,13 @@ def hidden(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor], n
     vlm = model.vlm
     row = torch.tensor([sequence.ids], device=vlm.device)
     x = vlm.embed(row, [sequence.fills], [pictures])
-    places = Places.of(
-        torch.ones_like(row, dtype=torch.bool),
-        row.shape[1],
+    places = Places(
+        torch.arange(row.shape[1], device=vlm.device)[None] + sequence.padding,
         prompts=torch.tensor([sequence.prompt_positions], device=vlm.device),
-        first=torch.tensor([sequence.padding], device=vlm.device),
         together=torch.tensor([sequence.asked_positions], device=vlm.device),
         noise=None if noise is None else noise[None].to(vlm.device),
     )
-    return vlm(x, places, vlm.look_at([pictures]), torch.tensor([sequence.sees], device=vlm.device))[0]
+    return vlm(x, places, vlm.look_at([pictures], torch.tensor([sequence.sees], device=vlm.device)))[0]
 
 
 def extended(sequence: Expanded, ids: tuple[int, ...], sees: tuple[int, ...] | None = None) -> Expanded:
