@@ -126,7 +126,7 @@ ENGINE = ("memory", "batch_tokens", "features")
 def with_model(verb: Callable[..., int | None], *, is_argument: bool = False) -> Callable[..., int | None]:
     """The verb with the options of `Chosen` where it has the parameter `chosen`.
 
-    The model is an argument of a verb that looks at its files alone, which has no use for the options of endpoints and of the engine.
+    The model is an argument of a verb that looks at its files alone, which neither asks an endpoint nor computes.
     """
     own = inspect.signature(verb, eval_str=True).parameters
     of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
