@@ -65,6 +65,7 @@ class Store:
     def __init__(self, path: Path | Place) -> None:
         self.place: Place = LocalPlace(path) if isinstance(path, Path) else path
         self._read: dict[str, _Read] = {}
+        self.kept: dict[Any, Any] = {}  # what was worked out of samples, by what it came from (`answered`)
 
     @property
     def path(self) -> Path:

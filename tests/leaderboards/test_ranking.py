@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from leaderboards import ranking
+from leaderboards import compare, pairs, ranking, significance
 from leaderboards.entrants import Column
 from leaderboards.ranking import Matrix
 from leaderboards.records import POINTS, Score
@@ -155,3 +157,49 @@ def test_a_slice_has_a_leaderboard_of_its_own(tmp_path: Path) -> None:
 def test_an_empty_store_has_an_empty_leaderboard(tmp_path: Path) -> None:
     found = ranking.matrix(Store(tmp_path))
     assert (found.columns, found.rows, found.tests) == ([], [], 0)
+
+
+def test_a_run_that_is_written_anew_is_ranked_anew(store: Store) -> None:
+    assert ranks(ranking.matrix(store), T)["good"] == (1, 1)
+    file = Path(store.file_of("goodt116"))
+    os.utime(file, (1, 1))
+    run(store, "good", "t", 0.1, ord("t"))
+    assert ranks(ranking.matrix(store), T) == {"good": (3, 3), "fair": (1, 2), "even": (1, 2)}
+
+
+@pytest.mark.parametrize("per_document", [1, 3])
+@pytest.mark.parametrize("scale", [1.0, 0.7123])
+def test_the_table_tests_pairs_as_a_comparison_does(per_document: int, scale: float, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    documents = [f"d{number // per_document}" for number in range(90)]
+    runs = []
+    for number, share in enumerate((0.3, 0.5, 0.6)):
+        values = [scale * one for one in drawn(number, 90, share)]
+        runs.append(finish(store, f"{number}000", {METRIC: values}, documents=documents))
+    for (first, second), pair in pairs.of_column(store, runs, METRIC).items():
+        found = compare.compare(store, runs[first].run_id, runs[second].run_id).of(METRIC)
+        assert pair.difference == pytest.approx(found.difference)
+        assert pair.p_value == pytest.approx(found.p_value, abs=1e-9)
+        assert pair.stderr == pytest.approx(found.stderr, rel=0.1)
+
+
+def test_runs_that_share_only_some_questions_are_tested_on_those(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    runs = [
+        finish(store, "aaaa", {METRIC: drawn(1, 200, 0.5)}),
+        finish(store, "bbbb", {METRIC: drawn(2, 150, 0.8)}),
+        finish(store, "cccc", {METRIC: drawn(3, 200, 0.5)}),
+    ]
+    found = pairs.of_column(store, runs, METRIC)
+    for (first, second), pair in found.items():
+        whole = compare.compare(store, runs[first].run_id, runs[second].run_id).of(METRIC)
+        assert (pair.p_value, pair.difference) == (pytest.approx(whole.p_value), pytest.approx(whole.difference))
+
+
+def test_the_normal_approximation_of_many_clusters_is_near_and_never_too_small() -> None:
+    random = np.random.default_rng(0)
+    for shift in (0.0, 0.1, 0.2, 0.3):
+        totals = random.normal(shift, 1.0, 400)
+        exact = significance.sign_flips(totals).p_value
+        near = significance.sign_flips_of_many(float(totals.sum()), float((totals**2).sum())).p_value
+        assert 0.98 * exact <= near <= 1.5 * exact + 1e-6
