@@ -100,8 +100,8 @@ def _notes(a: Run, b: Run) -> list[str]:
         "decoding": (a.decoding, b.decoding),
         "seed": (a.seed, b.seed),
         "dtype": (a.dtype, b.dtype),
-        "quantisation": (a.quantisation, b.quantisation),
-        "limit": (a.limit, b.limit),
+        "quantisation": (a.quantisation or "none", b.quantisation or "none"),
+        "limit": (a.limit or "none", b.limit or "none"),
     }
     return [f"{name}: {one} against {other}" for name, (one, other) in compared.items() if one != other]
 

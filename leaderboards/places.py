@@ -59,6 +59,8 @@ class LocalPlace:
     """A folder: PATH/runs/RUN_ID/{run.json, samples.parquet}. It need not exist."""
 
     def __init__(self, path: Path) -> None:
+        if path.parts and path.parts[0].endswith(":"):  # what a path makes of s3://BUCKET
+            raise BadStore(f"{path}: runs are made in a folder; flab results merge DIR --results URL publishes them")
         for folder in (path, path / "runs"):
             try:
                 is_file = folder.exists() and not folder.is_dir()
