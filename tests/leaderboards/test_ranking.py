@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from statsmodels.regression.linear_model import OLS
 
 from leaderboards import compare, pairs, ranking, significance
 from leaderboards.entrants import Column
@@ -203,3 +204,34 @@ def test_the_normal_approximation_of_many_clusters_is_near_and_never_too_small()
         exact = significance.sign_flips(totals).p_value
         near = significance.sign_flips_of_many(float(totals.sum()), float((totals**2).sum())).p_value
         assert 0.98 * exact <= near <= 1.5 * exact + 1e-6
+
+
+@pytest.mark.parametrize("kinds", [["human"] * 20 + ["machine"] * 80, ["human", "machine"] * 50])
+def test_a_mean_of_slices_is_ranked_as_one(kinds: list[str], tmp_path: Path) -> None:
+    """Where the slices are of one size, and where they are not, the pair's difference is that of the stored scores."""
+    store, runs = Store(tmp_path), []
+    for number in range(3):
+        right = np.array(drawn(number, 100, 0.3 + 0.2 * number))
+        mean = float(np.mean([right[np.array(kinds) == kind].mean() for kind in ("human", "machine")]))
+        whole = Score("exact_match", "strip-lower", "all", mean, mean - 0.1, mean + 0.1, 0.05, n=100)
+        parts = ("kind=human", "kind=machine")
+        values = {METRIC: right.tolist()}
+        runs.append(finish(store, f"{number}000", values, kinds=kinds, whole=[whole], mean_of=parts))
+    for (first, second), pair in pairs.of_column(store, runs, METRIC).items():
+        scores = [runs[number].scores[0].value or 0.0 for number in (first, second)]
+        found = compare.compare(store, runs[first].run_id, runs[second].run_id, slices=["all"]).of(METRIC)
+        assert pair.test.startswith(("sign flips", "McNemar"))
+        assert pair.difference == pytest.approx(scores[1] - scores[0])
+        assert pair.p_value == pytest.approx(found.p_value, rel=0.05, abs=1e-9)
+
+
+def test_standard_errors_of_pairs_are_statsmodels_clustered_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    documents = [f"d{number}" for number in np.random.default_rng(0).integers(30, size=120)]
+    values = [np.random.default_rng(seed).random(120) for seed in (1, 2)]
+    runs = [
+        finish(store, f"{number}000", {METRIC: one.tolist()}, documents=documents) for number, one in enumerate(values)
+    ]
+    groups = np.unique(documents, return_inverse=True)[1]
+    theirs = OLS(values[1] - values[0], np.ones(120)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    assert pairs.of_column(store, runs, METRIC)[0, 1].stderr == pytest.approx(float(theirs.bse[0]), rel=1e-6)
