@@ -1,0 +1,44 @@
+"""The pages: each file of this folder is one, found by being there. Its name is its address.
+
+A page has a `TITLE`, a `PLACE` in the order of all, and `show(results)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Protocol, TypeAlias, cast
+
+import streamlit as st
+
+from dashboard.results import Results
+
+Show: TypeAlias = Callable[[], None]
+
+
+class Page(Protocol):
+    """A module of this folder."""
+
+    TITLE: str
+    PLACE: int
+
+    def show(self, results: Results) -> None: ...
+
+
+@cache
+def found() -> dict[str, Page]:
+    """Every page by name, in order."""
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    modules = {name: cast("Page", importlib.import_module(f"{__name__}.{name}")) for name in names}
+    return dict(sorted(modules.items(), key=lambda one: one[1].PLACE))
+
+
+def titled(title: str, about: str, results: Results) -> None:
+    """Head of a page: its title, what it is filtered to, and which results these are; the browser's title says it too."""
+    st.set_page_config(page_title=" · ".join(filter(None, (title, about, "flamingo-lab"))))
+    runs = len(results.runs)
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", gap="small"):
+        st.title(title, anchor=False)
+        st.text(f"results: {results.path} · {runs} run{'s' if runs != 1 else ''}", width="content")
