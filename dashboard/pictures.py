@@ -37,7 +37,7 @@ class Sources:
         """The file of the picture with this digest. Raises `Missing`, which says why there is none."""
         if not DIGEST.fullmatch(digest):
             raise Missing("its digest was not recorded")
-        kept = _member(self.results / KEPT, f"{digest}.png")
+        kept = _member(self.results / KEPT, digest)
         if kept is not None:
             return kept
         if not self.roots:
