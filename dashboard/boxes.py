@@ -51,9 +51,7 @@ class Search(NamedTuple):
     found: tuple[Box, ...]
 
 
-def answered(
-    answer: str, targets: Sequence[str], variants: Iterable[str], size: tuple[int, int]
-) -> list[Box]:
+def answered(answer: str, targets: Sequence[str], variants: Iterable[str], size: tuple[int, int]) -> list[Box]:
     """Target and predicted boxes of a question whose metric is `iou`; `variants` are those that scored it."""
     notation = next(iter(variants), None)
     if notation is None or 0 in size:
@@ -101,9 +99,7 @@ def _box(whose: Literal["target", "predicted"], corners: Sequence[str], unit: tu
     return Box(whose, *(min(1.0, max(0.0, one)) for one in (x1 / unit[0], y1 / unit[1], x2 / unit[0], y2 / unit[1])))
 
 
-def _sized(
-    whose: Literal["predicted", "looked"], box: Sequence[float], size: tuple[int, int], label: str
-) -> Box:
+def _sized(whose: Literal["predicted", "looked"], box: Sequence[float], size: tuple[int, int], label: str) -> Box:
     """From left, top, width, height in pixels."""
     x, y, width, height = map(float, box)
     corners = x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1]

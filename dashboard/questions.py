@@ -43,7 +43,14 @@ class Filter:
     long: int | None = None
 
 
-VERDICTS = {"": "all", "right": "right", "part": "in part", "wrong": "wrong", "unread": "unreadable", "error": "no answer"}
+VERDICTS = {
+    "": "all",
+    "right": "right",
+    "part": "in part",
+    "wrong": "wrong",
+    "unread": "unreadable",
+    "error": "no answer",
+}
 
 
 def listed(path: Path, run_id: str, wanted: Filter, skip: int = 0) -> list[Row]:

@@ -44,7 +44,9 @@ def mark(kind: str) -> Element:
     return element("span", kind=f"mark {kind}", role="img", title=MARKS[kind], aria_label=MARKS[kind])
 
 
-def thumbnail(sources: Sources, digest: str, name: str, kind: str = "thumb", px: int = pictures.SMALL_PX * 2) -> Element:
+def thumbnail(
+    sources: Sources, digest: str, name: str, kind: str = "thumb", px: int = pictures.SMALL_PX * 2
+) -> Element:
     """A small picture, or a frame with its digest."""
     found = pictures.picture(sources, digest, name, px)
     if found.src is None:

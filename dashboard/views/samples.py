@@ -118,7 +118,9 @@ def _list(results: Results, rows: list[Row], shown_id: str, skip: int) -> Elemen
     pages = element(
         "p",
         f"{skip + 1:,}–{last:,} of {found:,}" if found > LISTED else f"{found:,} question{'s' if found > 1 else ''}",
-        [" · ", link(address.here("samples", skip=max(0, skip - LISTED) or None), "back", kind="link")] if skip else None,
+        [" · ", link(address.here("samples", skip=max(0, skip - LISTED) or None), "back", kind="link")]
+        if skip
+        else None,
         [" · ", link(address.here("samples", skip=last), "next", kind="link")] if last < found else None,
         kind="grey small",
     )
@@ -219,7 +221,9 @@ def _keep_step() -> None:
 
 
 def _queue(search: boxes.Search, now: int) -> Element:
-    head = element("tr", [element("th", name, scope="col") for name in ("step", "level", "priority", "confidence", "cue")])
+    head = element(
+        "tr", [element("th", name, scope="col") for name in ("step", "level", "priority", "confidence", "cue")]
+    )
     rows = [
         element(
             "tr",
@@ -253,7 +257,10 @@ def _told(results: Results, run: Run, row: Row, *, is_whole: bool) -> Element:
         seen.facts(
             (
                 ("error", _error(row)),
-                ("as it came", seen.long_text(row["answer_raw"], row["answer_raw_length"], whole_at, is_whole=is_whole)),
+                (
+                    "as it came",
+                    seen.long_text(row["answer_raw"], row["answer_raw_length"], whole_at, is_whole=is_whole),
+                ),
                 ("as scored", seen.long_text(row["answer"], row["answer_length"], whole_at, is_whole=is_whole)),
                 ("targets", cut(" · ".join(row["targets"] or []), 600) or "–"),
                 ("choices", cut(" · ".join(row["choices"] or []), 600) or None),

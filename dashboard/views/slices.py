@@ -64,7 +64,9 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
     if len(columns) == 1:
         said = "No run of this task has slices: its questions are of one kind."
         return element("p", said, kind="grey")
-    heads = [element("th", "all" if name == ALL else name.partition("=")[2], kind="number", scope="col") for name in columns]
+    heads = [
+        element("th", "all" if name == ALL else name.partition("=")[2], kind="number", scope="col") for name in columns
+    ]
     rows = [
         element(
             "tr",
@@ -75,10 +77,10 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
         for run in runs
     ]
     official = runs[0].scores[0]
-    title = f"{official.metric} {official.variant} by {kind}, in percent" if official.unit == "share" else official.metric
-    head = element(
-        "tr", element("th", "model", scope="col"), element("th", "shots", kind="number", scope="col"), heads
+    title = (
+        f"{official.metric} {official.variant} by {kind}, in percent" if official.unit == "share" else official.metric
     )
+    head = element("tr", element("th", "model", scope="col"), element("th", "shots", kind="number", scope="col"), heads)
     table = element("table", element("thead", head), element("tbody", rows), kind="cards heat")
     note = "the darker, the more questions were missed · a cell leads to its questions"
     return element("div", element("h3", f"{title} · {note}"), element("div", table, kind="scroll"))
@@ -141,6 +143,10 @@ def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str]) -
             )
     heads = ("", "kind", "questions", "% of run", "run", "for example")
     number = {"questions", "% of run"}
-    head = element("tr", [element("th", name, kind="number" if name in number else None, scope="col") for name in heads])
+    head = element(
+        "tr", [element("th", name, kind="number" if name in number else None, scope="col") for name in heads]
+    )
     table = element("table", element("thead", head), element("tbody", rows), kind="cards")
-    return element("div", element("h3", "Errors: no answer, or none that could be read"), element("div", table, kind="scroll"))
+    return element(
+        "div", element("h3", "Errors: no answer, or none that could be read"), element("div", table, kind="scroll")
+    )

@@ -31,9 +31,13 @@ def dashboard(
     demo: Annotated[bool, typer.Option("--demo", help="The results that come with this package.")] = False,
     images: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder or .zip that pictures may be read from, beside the bundled tasks'; may be repeated."),
+        typer.Option(
+            help="A folder or .zip that pictures may be read from, beside the bundled tasks'; may be repeated."
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen at; the usual one is this machine's own.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; the usual one is this machine's own.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen at.")] = PORT,
 ) -> int:
     """Show the results as pages in a browser, until Ctrl-C."""
