@@ -187,6 +187,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         "options": sorted(settings.options),
         "data": None if settings.data is None else str(settings.data),
         "decoding": making.how,
+        "chosen_decoding": None if settings.decoding is None else making.how,
     }
     return Run(
         run_id=making.run_id,
@@ -212,6 +213,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         settings=held,
         hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
         versions=_versions(),
+        mean_of=tuple(making.task.mean_of),
     )
 
 

@@ -19,3 +19,7 @@ class UnknownRun(ResultsError):
 
 class RunLocked(ResultsError):
     """A run that another process is writing."""
+
+
+class NotComparable(ResultsError):
+    """Runs that cannot be set against each other: other questions, another metric."""

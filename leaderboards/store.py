@@ -10,15 +10,16 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leaderboards.errors import BadStore, UnknownRun
 from leaderboards.files import told, write_whole
 from leaderboards.journal import Journal
 from leaderboards.lock import locked
-from leaderboards.records import Run, SampleRecord, samples_table
+from leaderboards.records import Run, SampleRecord, sample_schema, samples_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from duckdb import DuckDBPyRelation
 
 QUERIES = Path(__file__).parent / "queries"
@@ -49,6 +50,20 @@ class RunFolder:
         table = samples_table(samples)
         write_whole(self.path / "samples.parquet", lambda stream: pq.write_table(table, stream, compression="zstd"))
         self.state(run)
+
+
+class Samples:
+    """Samples that are read when rows are asked for: a relation of DuckDB, with pandas' usual name for a frame."""
+
+    def __init__(self, relation: DuckDBPyRelation) -> None:
+        self.relation = relation
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All rows as a frame of pandas."""
+        return self.relation.df()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.relation, name)
 
 
 class Store:
@@ -84,19 +99,34 @@ class Store:
         names = ", ".join(path.parent.name for path in matching)
         raise UnknownRun(f"{prefix!r} begins {len(matching)} runs: {names}")
 
-    def samples(self, run_id: str) -> DuckDBPyRelation:
-        """The samples of a run, in the order in which they were asked for."""
+    def samples(self, run_id: str | None = None) -> Samples:
+        """The samples of a run in the order in which they were asked for, or those of all finished runs, run by run."""
         import duckdb
 
+        if run_id is not None:
+            return Samples(self.ask("samples", files=[self.file_of(run_id)]))
+        files = [self.file_of(run.run_id) for run in self.runs() if run.status != "running"]
+        if not files:
+            return Samples(duckdb.connect().from_arrow(sample_schema().empty_table()))
+        return Samples(self.ask("samples", files=files))
+
+    def file_of(self, run_id: str) -> str:
+        """Where a finished run's samples are. Raises `UnknownRun` for one that has none."""
         file = self.path / "runs" / run_id / "samples.parquet"
         if not file.is_file():
             raise UnknownRun(f"run {run_id} has no samples yet; the same flab eval command goes on with it")
+        return str(file)
+
+    def ask(self, name: str, **params: Any) -> DuckDBPyRelation:
+        """What a query of `queries/` gives. Every call has a connection of its own, so threads need not wait."""
+        import duckdb
+
         try:
-            found = duckdb.sql(query("samples"), params={"files": [str(file)]})
-            assert found is not None  # a select always gives a relation
-            return found
+            found = duckdb.connect().sql(query(name), params=params)
         except duckdb.Error as error:
-            raise BadStore(f"{file}: not readable as Parquet ({str(error).splitlines()[0]})") from None
+            raise BadStore(f"{self.path}: samples not readable as Parquet ({str(error).splitlines()[0]})") from None
+        assert found is not None  # a select always gives a relation
+        return found
 
     def wrong(self, run_id: str, metric: str, most: int) -> list[SampleRecord]:
         """The first samples that have no answer or did not get the full score of the metric, `METRIC/VARIANT`."""
@@ -108,3 +138,8 @@ class Store:
             return Run.from_json(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise BadStore(f"{path}: not readable ({error})") from None
+
+
+def open(path: Path | str) -> Store:
+    """The results in a folder: `leaderboards.open("results").samples().to_pandas()`."""
+    return Store(Path(path))
