@@ -10,10 +10,10 @@ import streamlit as st
 from dashboard import address, questions, seen
 from dashboard.models import labels, model, run_label
 from dashboard.numbers import amount, bracket, date, duration, official, scored, size
-from dashboard.views import titled
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
+from dashboard.views import titled
 from leaderboards.records import Run
 
 TITLE = "Runs"

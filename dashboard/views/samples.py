@@ -9,11 +9,11 @@ import streamlit as st
 from dashboard import address, boxes, questions, seen
 from dashboard.models import labels, run_label
 from dashboard.numbers import duration, metric_of, official, one_score
-from dashboard.views import titled
 from dashboard.questions import LISTED, VERDICTS, Filter, Row
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
+from dashboard.views import titled
 from leaderboards.records import ALL, Run
 
 TITLE = "Samples"

@@ -69,14 +69,16 @@ def dashboard(
 def _command(results: Path, roots: list[Path], host: str, port: int) -> list[str]:
     """What starts Streamlit. On this machine's own address it answers to no other name, whatever that resolves to."""
     import dashboard as package
+    from eval_tasks.groups import GROUPS
 
     app = Path(package.__file__ or "").parent / "app.py"
     asked = {"server.address": host, "server.port": port}
     if host in LOOPBACK:
         asked["server.allowedHosts"] = ",".join(LOOPBACK)
     flags = [f"--{name}={value}" for name, value in asked.items()]
-    pictures = [part for root in roots for part in ("--images", str(root.resolve()))]
-    return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", "--results", str(results), *pictures]
+    told = [part for root in roots for part in ("--images", str(root.resolve()))]
+    told += [part for name, tasks in GROUPS.items() for part in ("--group", f"{name}={','.join(tasks)}")]
+    return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", "--results", str(results), *told]
 
 
 def _check(roots: list[Path], host: str, port: int) -> None:
