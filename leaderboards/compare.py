@@ -5,18 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leaderboards.errors import NotComparable
 from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.side_by_side import SideBySide, side_by_side
 from leaderboards.significance import holm, paired
 from leaderboards.store import Store
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NO_TEST = "no paired test for this metric"
 
@@ -102,17 +99,6 @@ class Differing:
     has_same_prompt: bool
 
 
-class _Pairs(NamedTuple):
-    """Questions as columns: which slices hold each one, and both runs' scores by metric, NaN without."""
-
-    is_shared: NDArray[np.bool_]
-    is_answered: NDArray[np.bool_]
-    clusters: NDArray[np.int64]
-    slices: Mapping[str, NDArray[np.bool_]]
-    scores_a: Mapping[str, NDArray[np.float64]]
-    scores_b: Mapping[str, NDArray[np.float64]]
-
-
 def compare(
     store: Store, a: str, b: str, *, metrics: Sequence[str] | None = None, slices: Sequence[str] | None = None
 ) -> Comparison:
@@ -123,23 +109,21 @@ def compare(
     """
     first, second = store.run(a), store.run(b)
     _check(first, second)
-    table = store.ask("pairs", a=store.file_of(first.run_id), b=store.file_of(second.run_id)).to_arrow_table()
-    held = _pairs(table)
+    held = side_by_side(store, first, second)
     if not held.is_shared.any():
         raise NotComparable(f"runs {first.run_id} and {second.run_id} have no question in common")
     names = _chosen(metrics, [name for name in held.scores_a if name in held.scores_b], "metric", "/")
     labels = _chosen(slices, [ALL, *held.slices], "slice", "=")
     found = [one for name in names for label in labels for one in _differences(first, second, held, name, label)]
-    in_a, in_b = (np.asarray(table[name]) for name in ("in_a", "in_b"))
     return Comparison(
         a=first,
         b=second,
         differences=_adjusted(found),
         n_shared=int(held.is_shared.sum()),
-        n_only_a=int((in_a & ~in_b).sum()),
-        n_only_b=int((in_b & ~in_a).sum()),
+        n_only_a=int((held.in_a & ~held.in_b).sum()),
+        n_only_b=int((held.in_b & ~held.in_a).sum()),
         n_unanswered=int((held.is_shared & ~held.is_answered).sum()),
-        n_changed=int((held.is_shared & np.asarray(table["is_changed"])).sum()),
+        n_changed=int((held.is_shared & held.is_changed).sum()),
         notes=_notes(first, second),
     )
 
@@ -213,45 +197,7 @@ def _chosen(wanted: Sequence[str] | None, there: Sequence[str], what: str, mark:
     return [one for one in there if any(one == name or one.startswith(name + mark) for name in wanted)]
 
 
-def _pairs(table: pa.Table) -> _Pairs:
-    import pyarrow.compute
-
-    pc: Any = pyarrow.compute  # made while it is imported, so no type checker knows its functions
-
-    def keys(column: str) -> list[str]:
-        entries = pc.list_flatten(table[column].combine_chunks().cast(_entries(table[column].type)))
-        return pc.unique(pc.struct_field(entries, 0)).to_pylist()
-
-    def values(column: str, key: str) -> Any:
-        return pc.map_lookup(table[column], query_key=key, occurrence="first")
-
-    slices: dict[str, NDArray[np.bool_]] = {}
-    for key in keys("slices"):
-        held = values("slices", key)
-        for value in sorted(value for value in pc.unique(held).to_pylist() if value is not None):
-            slices[f"{key}={value}"] = np.asarray(pc.fill_null(pc.equal(held, value), False))
-    scores = [
-        {key: values(column, key).to_numpy().astype(np.float64) for key in keys(column)}
-        for column in ("scores_a", "scores_b")
-    ]
-    return _Pairs(
-        is_shared=np.asarray(table["in_a"]) & np.asarray(table["in_b"]),
-        is_answered=np.asarray(pc.and_(pc.is_null(table["error_a"]), pc.is_null(table["error_b"]))),
-        clusters=np.asarray(table["cluster"]),
-        slices=slices,
-        scores_a=scores[0],
-        scores_b=scores[1],
-    )
-
-
-def _entries(kind: pa.MapType) -> pa.DataType:
-    """A map's type as a list of structs, which Arrow can flatten."""
-    import pyarrow as pa
-
-    return pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))
-
-
-def _differences(a: Run, b: Run, held: _Pairs, metric: str, label: str) -> Iterator[Difference]:
+def _differences(a: Run, b: Run, held: SideBySide, metric: str, label: str) -> Iterator[Difference]:
     """The difference of the scores, and where they are no mean over questions, of the mean that there is beside them."""
     known = [_score(run, metric, label) for run in (a, b)]
     values = held.scores_a[metric], held.scores_b[metric]
@@ -293,7 +239,7 @@ def _is(value: float | None, *parts: NDArray[np.float64]) -> bool:
 
 
 def _parts(
-    run: Run, score: Score | None, values: NDArray[np.float64], held: _Pairs, inside: NDArray[np.bool_]
+    run: Run, score: Score | None, values: NDArray[np.float64], held: SideBySide, inside: NDArray[np.bool_]
 ) -> list[NDArray[np.bool_]]:
     """The questions whose mean the score is, or the parts whose means' mean it is; empty where it is neither.
 
@@ -321,7 +267,7 @@ def _mean_beside(run: Run, metric: str, label: str, values: NDArray[np.float64])
 def _tested(
     a: Run,
     b: Run,
-    held: _Pairs,
+    held: SideBySide,
     metric: str,
     label: str,
     parts: Sequence[NDArray[np.bool_]],

@@ -7,16 +7,14 @@ those that are surely better, up to as many as are not surely worse, after Holm'
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
+from leaderboards.entrants import Column, Entrant, entrant, scale
 from leaderboards.pairs import Pair, normal, of_column, score_of
-from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.records import ALL, Run, Score
 from leaderboards.significance import holm
 from leaderboards.statistics import Z
 from leaderboards.store import Store
@@ -28,53 +26,6 @@ AVERAGE = (
     "otherwise 0 and 100 as shown); empty for a row that lacks a task"
 )
 """What the average is."""
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """What a row stands for: weights, their number format, and how they were asked.
-
-    `wording` and `decoding` are empty where each task chose its own; `shots` is the way that they were chosen.
-    """
-
-    model: str
-    digest: str
-    dtype: str
-    quantisation: str
-    backend: str
-    num_fewshot: int
-    shots: str
-    wording: str
-    decoding: str
-    options: str
-    seed: int
-    limit: int | None
-
-    @property
-    def protocol(self) -> str:
-        """How the model was asked, in words."""
-        said = [f"{self.num_fewshot} shots" if self.num_fewshot != 1 else "1 shot"]
-        said += [self.shots] if self.shots not in ("", "random") else []
-        said += [one for one in (self.wording, self.decoding, self.options) if one]
-        said += [f"seed {self.seed}"] if self.seed else []
-        said += [f"first {self.limit:,} questions"] if self.limit is not None else []
-        return ", ".join(said)
-
-
-@dataclass(frozen=True, order=True)
-class Column:
-    """One variant of one metric on one split of a task, on a slice."""
-
-    task: str
-    split: str
-    metric: str
-    variant: str
-    slice: str = ALL
-
-    @property
-    def name(self) -> str:
-        """METRIC/VARIANT."""
-        return f"{self.metric}/{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -165,52 +116,19 @@ def matrix(store: Store, runs: Sequence[Run] | None = None, *, slice: str = ALL,
     averages = _averages(placed, tested, columns)
     rows = [
         Row(
-            entrant=entrant,
+            entrant=one,
             run=max((held[0] for held in cells.values()), key=lambda run: run.created),
-            cells={column: _cell(column, held, standings[column], entrant) for column, held in cells.items()},
-            average=averages.get(entrant),
+            cells={column: _cell(column, held, standings[column], one) for column, held in cells.items()},
+            average=averages.get(one),
             missing=[column for column in columns if column not in cells],
         )
-        for entrant, cells in placed.items()
+        for one, cells in placed.items()
     ]
     rows.sort(
         key=lambda row: (-row.average.value if row.average else math.inf, row.entrant.model, row.entrant.protocol)
     )
     how = {column: sorted({pair.test for pair in one.pairs.values()}) for column, one in tested.items()}
     return Matrix(columns, rows, len(keys), how)
-
-
-def entrant(run: Run) -> Entrant:
-    """The row that a run belongs to."""
-    settings = run.settings
-    return Entrant(
-        model=run.model,
-        digest=run.model_digest,
-        dtype=run.dtype,
-        quantisation=run.quantisation or "",
-        backend=run.backend,
-        num_fewshot=run.num_fewshot,
-        shots=run.shot_selection if run.num_fewshot else "",
-        wording=settings.get("wording") or "",
-        decoding=settings.get("chosen_decoding") or "",
-        options=" ".join(settings.get("options") or ()),
-        seed=run.seed,
-        limit=run.limit,
-    )
-
-
-def scale(column: Column, unit: str) -> tuple[float, float] | None:
-    """What guessing gets in a column and the most there is; None for points of which that is not known."""
-    known = _scales().get((column.task, column.metric)) or _scales().get((column.task, ""))
-    return known or ((0.0, 1.0) if unit == SHARE else None)
-
-
-@cache
-def _scales() -> Mapping[tuple[str, str], tuple[float, float]]:
-    with (Path(__file__).parent / "scales.csv").open(encoding="utf-8", newline="") as stream:
-        return {
-            (row["task"], row["metric"]): (float(row["floor"]), float(row["ceiling"])) for row in csv.DictReader(stream)
-        }
 
 
 def _heads(run: Run, slice: str) -> list[Score]:

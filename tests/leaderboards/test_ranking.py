@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from leaderboards import ranking
-from leaderboards.ranking import Column, Matrix
+from leaderboards.entrants import Column
+from leaderboards.ranking import Matrix
 from leaderboards.records import POINTS, Score
 from leaderboards.store import Store
 from tests.leaderboards.made import METRIC, drawn, finish
