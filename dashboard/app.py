@@ -21,13 +21,13 @@ def main() -> None:
     st.set_page_config(page_title="flamingo-lab", page_icon=":material/leaderboard:", layout="wide")
     found = views.found()
     shown = {
-        name: st.Page(_guarded(name), title=page.TITLE, url_path=name, default=number == 0)
+        name: st.Page(guarded(name), title=page.TITLE, url_path=name, default=number == 0)
         for number, (name, page) in enumerate(found.items())
     }
     st.navigation(list(shown.values()), position="top").run()
 
 
-def _guarded(name: str) -> views.Show:
+def guarded(name: str) -> views.Show:
     """The page, with expected failures told in a box and an empty results folder explained."""
 
     def show() -> None:
@@ -49,4 +49,5 @@ def _guarded(name: str) -> views.Show:
     return show
 
 
-main()
+if __name__ == "__main__":
+    main()

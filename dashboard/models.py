@@ -38,9 +38,6 @@ def labels(runs: Sequence[Run]) -> dict[Model, str]:
 
 def run_label(run: Run, names: dict[Model, str]) -> str:
     """A run in one line."""
-    asked = [names.get(model(run), run.model), run.task]
-    if run.num_fewshot:
-        asked.append(f"{run.num_fewshot} shots")
-    else:
-        asked.append("no shots")
-    return " · ".join(asked) + f" · {run.run_id[:8]}"
+    shots = "1 shot" if run.num_fewshot == 1 else f"{run.num_fewshot} shots"
+    seed = f"seed {run.seed}" if run.seed else ""
+    return " · ".join(filter(None, (names.get(model(run), run.model), run.task, shots, seed, run.run_id[:8])))

@@ -72,6 +72,13 @@ def others(path: Path, run_ids: Sequence[str], sample_id: str, metric: str) -> l
     return _ask("other_answers", files, sample=sample_id, metric=metric) if run_ids else []
 
 
+def prompts(path: Path, run_ids: Sequence[str], sample_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+    """The beginning of each prompt by run and question."""
+    files = tuple(file(path, one) for one in run_ids)
+    rows = _ask("prompts", files, samples=tuple(sample_ids)) if sample_ids else []
+    return {(row["run_id"], row["sample_id"]): row["prompt"] for row in rows}
+
+
 def faults(path: Path, run_ids: Sequence[str]) -> list[Row]:
     """Kinds of errors and of unreadable answers by run."""
     return _ask("faults", tuple(file(path, one) for one in run_ids)) if run_ids else []
@@ -93,7 +100,8 @@ def _answered(
 ) -> list[Row]:
     try:
         with duckdb.connect() as connection:
-            found = connection.execute(_query(name), {"files": list(files), **dict(parameters)})
+            given = {key: [*value] if isinstance(value, tuple) else value for key, value in parameters}
+            found = connection.execute(_query(name), {"files": [*files], **given})
             names = [column[0] for column in found.description or ()]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     except duckdb.Error as error:

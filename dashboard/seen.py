@@ -84,7 +84,7 @@ def own_pictures(row: Row) -> list[tuple[str, str]]:
     """Digest and name of the question's own pictures, which stand behind those of the shots."""
     names, shots = row["image_paths"] or [], len(row["shot_ids"] or [])
     digests = row["image_digests"] or [""] * len(names)
-    first = len(names) - len(names) // (shots + 1)
+    first = max(0, len(names) - max(1, len(names) // (shots + 1)))
     return [*zip(digests, names, strict=False)][first:]
 
 

@@ -14,7 +14,7 @@ from (
     select
         *,
         file_row_number as place,
-        len(image_paths) - len(image_paths) // (len(shot_ids) + 1) + 1 as own
+        len(image_paths) - greatest(1, len(image_paths) // (len(shot_ids) + 1)) + 1 as own
     from read_parquet($files, union_by_name = true, file_row_number = true)
 )
 where ($text = '' or contains(lower(concat_ws(chr(10), question, answer, sample_id, array_to_string(targets, chr(10)))), lower($text)))

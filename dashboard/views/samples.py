@@ -206,7 +206,7 @@ def _search(results: Results, own: tuple[str, str], searches: list[boxes.Search]
         at = int(address.one_of("Searched for", "search", numbers, says=lambda one: searches[int(one)].target))
     search = searches[at]
     last = len(search.steps)
-    step = min(max(1, address.number("step", last)), last)
+    step = min(address.number("step") or last, last)
     looked = [one.box for one in search.steps[:step]]
     found = list(search.found) if step == last else []
     put(element("div", seen.whole(results.sources, *own, [*looked, *found], step - 1), seen.key(found)), "search")
