@@ -25,6 +25,7 @@ class Difference:
     `low`, `high`: the 95 % interval. `p_adjusted`: Holm over the slices of a metric, and over the pairs where several runs
     are compared. `wins`: questions on which B scored more. `detectable`: the smallest true difference that so many
     questions show with 80 % power. Without a `test`, `reason` says why there is none, and `a` and `b` are the runs' scores.
+    `carried`: the metric under which the samples hold what was compared.
     """
 
     run_a: str
@@ -48,6 +49,7 @@ class Difference:
     clusters: int = 0
     detectable: float | None = None
     unit: str = SHARE
+    carried: str = ""
 
     @property
     def is_sure(self) -> bool:
@@ -150,7 +152,7 @@ def differing(
     _check(first, second)
     found = store.ask(
         "differing",
-        files=[store.file_of(first.run_id), store.file_of(second.run_id)],
+        [store.file_of(first.run_id), store.file_of(second.run_id)],
         a=first.run_id,
         b=second.run_id,
         metric=metric,
@@ -218,6 +220,7 @@ def _differences(a: Run, b: Run, held: SideBySide, metric: str, label: str) -> I
         reason=f"{NO_TEST}: it is worked out over the whole set, and is no mean over questions",
         n=int((inside & held.is_shared & held.is_answered).sum()),
         unit=_unit(known),
+        carried=metric,
     )
     beside = _mean_beside(a, metric, label, values[0][inside])
     if beside is not None:
@@ -278,12 +281,15 @@ def _tested(
 
     Of several parts the mean of their means: a question counts the more, the fewer its part has.
     """
-    all_a, all_b = held.scores_a[carried or metric], held.scores_b[carried or metric]
+    carried = carried or metric
+    all_a, all_b = held.scores_a[carried], held.scores_b[carried]
     there = held.is_shared & held.is_answered & ~np.isnan(all_a) & ~np.isnan(all_b)
     counts = [int((part & there).sum()) for part in parts]
     if not all(counts):
         reason = "no question has both scores"
-        return Difference(a.run_id, b.run_id, metric, label, None, None, None, reason=reason, unit=unit)
+        return Difference(
+            a.run_id, b.run_id, metric, label, None, None, None, reason=reason, unit=unit, carried=carried
+        )
     used = there & np.any(parts, axis=0)
     n = int(used.sum())
     counted = np.zeros(len(there))
@@ -302,6 +308,7 @@ def _tested(
         a=float((left * share).mean()),
         b=float((right * share).mean()),
         unit=unit,
+        carried=carried,
         **found._asdict(),
     )
 

@@ -23,3 +23,7 @@ class RunLocked(ResultsError):
 
 class NotComparable(ResultsError):
     """Runs that cannot be set against each other: other questions, another metric."""
+
+
+class Conflict(ResultsError):
+    """Two runs with the same id and other content."""

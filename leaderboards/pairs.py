@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboards.errors import BadStore, ResultsError
 from leaderboards.records import ALL, Run, Score
 from leaderboards.significance import Tested, mcnemar, sign_flips
 from leaderboards.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 UNPAIRED = "unpaired, from the standard errors"
 """For metrics of a whole set: as if the runs had answered other questions, which errs on the side of no difference."""
@@ -40,7 +44,7 @@ class Answered:
 def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) -> Mapping[tuple[int, int], Pair]:
     """Each pair i < j of the runs, by their numbers. All have a score under the metric (METRIC/VARIANT) on the slice."""
     held = {run.run_id: score_of(run, metric, slice) for run in runs}
-    answered = _answered(store, runs, metric, slice) if len(runs) > 1 else None
+    answered = _answered(store, runs, metric, slice)
     are_means = [
         answered is not None and _is_mean(held[run.run_id], answered.scores[number]) for number, run in enumerate(runs)
     ]
@@ -59,16 +63,34 @@ def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:
     return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == slice), None)
 
 
-def _answered(store: Store, runs: Sequence[Run], metric: str, slice: str) -> Answered:
-    files = [store.file_of(run.run_id) for run in runs]
+def _answered(store: Store, runs: Sequence[Run], metric: str, slice: str) -> Answered | None:
+    """The runs' scores, None where there are no two to compare. Runs whose samples cannot be read have none."""
+    files: dict[str, str] = {}
+    for run in runs:
+        try:
+            files[run.run_id] = store.file_of(run.run_id)
+        except ResultsError:
+            continue  # named by the store's problems
+    if len(files) < 2:
+        return None
+    try:
+        return _matrix(_columns(store, runs, [*files.values()], metric, slice), runs)
+    except BadStore:  # a file that is damaged in its middle, which the store knows from now on
+        return _answered(store, runs, metric, slice)
+
+
+def _columns(store: Store, runs: Sequence[Run], files: Sequence[str], metric: str, slice: str) -> pa.Table:
     parts = next((run.mean_of for run in runs if run.mean_of), ())
     if slice != ALL:
-        relation = store.ask("scores_in_slice", files=files, metric=metric, slice=slice)
+        found = store.ask("scores_in_slice", files, metric=metric, slice=slice)
     elif parts:
-        relation = store.ask("scores_by_part", files=files, metric=metric, parts=list(parts))
+        found = store.ask("scores_by_part", files, metric=metric, parts=list(parts))
     else:
-        relation = store.ask("scores", files=files, metric=metric)
-    columns = relation.to_arrow_table().combine_chunks()
+        found = store.ask("scores", files, metric=metric)
+    return found.to_arrow_table().combine_chunks()
+
+
+def _matrix(columns: pa.Table, runs: Sequence[Run]) -> Answered:
     names = columns["run_id"].dictionary_encode().combine_chunks()
     numbers = {run.run_id: number for number, run in enumerate(runs)}
     rows = np.array([numbers[name] for name in names.dictionary.to_pylist()], np.int64)[np.asarray(names.indices)]

@@ -40,7 +40,7 @@ def side_by_side(store: Store, a: Run, b: Run) -> SideBySide:
     """The questions of two runs, joined by their ids."""
     import pyarrow.compute
 
-    table = store.ask("pairs", a=store.file_of(a.run_id), b=store.file_of(b.run_id)).to_arrow_table()
+    table = store.ask("pairs", [store.file_of(run.run_id) for run in (a, b)], a=a.run_id, b=b.run_id).to_arrow_table()
 
     pc: Any = pyarrow.compute  # made while it is imported, so no type checker knows its functions
 

@@ -70,7 +70,7 @@ def layouts(json: options.Json = False) -> None:
 @app.command(epilog=options.example("flab list runs --results results"))
 def runs(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
     """The runs in a results folder, the newest first."""
-    from leaderboards.store import Store
+    from flamingo_lab.cli.results.choice import opened
 
     rows = [
         {
@@ -82,7 +82,7 @@ def runs(results: options.Results = options.RESULTS, json: options.Json = False)
             "n": run.n,
             "created": run.created,
         }
-        for run in Store(results).runs()
+        for run in opened(str(results)).runs()
     ]
     if not rows:
         print(f"no runs in {results} yet", file=sys.stderr)

@@ -10,5 +10,5 @@ select
     coalesce(a.slices, b.slices) as slices,
     a.scores as scores_a,
     b.scores as scores_b
-from read_parquet($a) as a
-full join read_parquet($b) as b using (sample_id)
+from (select * from read_parquet($files[1]) where run_id = $a) as a
+full join (select * from read_parquet($files[2]) where run_id = $b) as b using (sample_id)

@@ -135,7 +135,9 @@ def edited(tmp_path: Path, **changes: Any) -> Store:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     store = edited(tmp_path, schema_version=SCHEMA_VERSION + 1)
     with pytest.raises(BadSchema, match=f"schema version {SCHEMA_VERSION + 1}; this version reads up to"):
-        store.runs()
+        store.run("0")
+    assert store.runs() == []
+    assert f"run.json: schema version {SCHEMA_VERSION + 1}" in store.problems()[0]
 
 
 def test_a_field_that_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:
@@ -148,14 +150,14 @@ def test_a_damaged_record_is_told(content: str, tmp_path: Path) -> None:
     finish(store)
     (tmp_path / "runs" / RUN.run_id / "run.json").write_text(content)
     with pytest.raises(BadStore, match=r"run\.json: not a"):
-        store.runs()
+        store.run("0")
 
 
 def test_a_damaged_parquet_file_is_told(tmp_path: Path) -> None:
     store = Store(tmp_path)
     finish(store)
     (tmp_path / "runs" / RUN.run_id / "samples.parquet").write_bytes(b"PAR1 cut")
-    with pytest.raises(BadStore, match="not readable as Parquet"):
+    with pytest.raises(BadStore, match=r"samples\.parquet: cut or damaged"):
         store.samples(RUN.run_id).fetchall()
 
 
