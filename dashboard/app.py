@@ -36,9 +36,11 @@ def guarded(name: str) -> views.Show:
             results = opened()
             if results.runs:
                 page.show(results)
+            elif results.store.problems():
+                views.titled(page.TITLE, "", results)
             else:
                 st.title(page.TITLE)
-                st.text(f"There are no runs in {results.path} yet. This command makes two, in a minute:")
+                st.text(f"There are no runs in {results.name} yet. This command makes two, in a minute:")
                 st.code("flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --limit 200", language=None)
         except ResultsError as error:
             st.title(page.TITLE)

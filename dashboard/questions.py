@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 import streamlit as st
 
-from leaderboards.errors import BadStore
+from leaderboards.errors import BadStore, ResultsError
+from leaderboards.store import Store
 
 QUERIES = Path(__file__).parent / "queries"
 
@@ -53,54 +54,80 @@ VERDICTS = {
 }
 
 
-def listed(path: Path, run_id: str, wanted: Filter, skip: int = 0) -> list[Row]:
-    """At most `LISTED` questions of a run, from the one numbered `skip` on; `found` in each says how many there are."""
-    return _ask("questions", (file(path, run_id),), most=LISTED, skip=skip, **asdict(wanted))
+def listed(store: Store, run_id: str, wanted: Filter, skip: int = 0) -> list[Row]:
+    """At most `LISTED` questions of a run, from the one numbered `skip` on; `found` in each says how many there are.
+
+    Raises `BadStore` where its samples cannot be read.
+    """
+    return _ask(store, "questions", [run_id], most=LISTED, skip=skip, **asdict(wanted))
 
 
-def one(path: Path, run_id: str, sample_id: str, *, whole: bool = False) -> Row | None:
+def one(store: Store, run_id: str, sample_id: str, *, whole: bool = False) -> Row | None:
     """A question with all that was recorded of it; texts are cut unless the `whole` is asked for."""
-    # The prompt holds marks for its pictures, which must not be cut with the rest.
     most = MOST_CHARACTERS if whole else SHOWN_CHARACTERS + 1
-    rows = _ask("question", (file(path, run_id),), sample=sample_id, most=most)
+    rows = _ask(store, "question", [run_id], sample=sample_id, most=most)
     return rows[0] if rows else None
 
 
-def others(path: Path, run_ids: Sequence[str], sample_id: str, metric: str) -> list[Row]:
+def others(store: Store, run_ids: Sequence[str], sample_id: str, metric: str) -> list[Row]:
     """What other runs answered to a question."""
-    files = tuple(file(path, one) for one in run_ids)
-    return _ask("other_answers", files, sample=sample_id, metric=metric) if run_ids else []
+    return _ask(store, "other_answers", _sound(store, run_ids), sample=sample_id, metric=metric)
 
 
-def prompts(path: Path, run_ids: Sequence[str], sample_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+def prompts(store: Store, run_ids: Sequence[str], sample_ids: Sequence[str]) -> dict[tuple[str, str], str]:
     """The beginning of each prompt by run and question."""
-    files = tuple(file(path, one) for one in run_ids)
-    rows = _ask("prompts", files, samples=tuple(sample_ids)) if sample_ids else []
+    rows = _ask(store, "prompts", run_ids, samples=tuple(sample_ids)) if sample_ids else []
     return {(row["run_id"], row["sample_id"]): row["prompt"] for row in rows}
 
 
-def faults(path: Path, run_ids: Sequence[str]) -> list[Row]:
+def faults(store: Store, run_ids: Sequence[str]) -> list[Row]:
     """Kinds of errors and of unreadable answers by run."""
-    return _ask("faults", tuple(file(path, one) for one in run_ids)) if run_ids else []
+    return _ask(store, "faults", _sound(store, run_ids))
 
 
-def file(path: Path, run_id: str) -> str:
-    """Where a run's samples lie."""
-    return str(path / "runs" / run_id / "samples.parquet")
+def _sound(store: Store, run_ids: Sequence[str]) -> list[str]:
+    """The runs whose samples can be read; the head of each page names the others."""
+    found: list[str] = []
+    for run_id in run_ids:
+        try:
+            store.file_of(run_id)
+        except ResultsError:
+            continue
+        found.append(run_id)
+    return found
 
 
-def _ask(name: str, files: tuple[str, ...], **parameters: object) -> list[Row]:
-    there = {one: Path(one).stat().st_mtime_ns for one in files if Path(one).is_file()}
-    return _answered(name, tuple(there), tuple(there.values()), tuple(parameters.items())) if there else []
+def _ask(store: Store, name: str, run_ids: Sequence[str], **parameters: object) -> list[Row]:
+    """The rows of a query over the samples of these runs; none of those that have no samples yet."""
+    records = store.place.records()
+    there = {run_id: records[run_id] for run_id in run_ids if run_id in records}
+    files = tuple(_files(store, there))
+    if not files:
+        return []
+    return _answered(name, files, tuple(there.items()), tuple(parameters.items()), store)
+
+
+def _files(store: Store, run_ids: Mapping[str, object]) -> list[str]:
+    found: list[str] = []
+    for run_id in run_ids:
+        try:
+            found.append(store.place.samples(run_id))
+        except FileNotFoundError:
+            continue
+    return found
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def _answered(
-    name: str, files: Sequence[str], changed: Sequence[int], parameters: Sequence[tuple[str, Any]]
+    name: str,
+    files: Sequence[str],
+    changed: Sequence[tuple[str, object]],
+    parameters: Sequence[tuple[str, Any]],
+    _store: Store,
 ) -> list[Row]:
+    given = {key: [*value] if isinstance(value, tuple) else value for key, value in parameters}
     try:
-        with duckdb.connect() as connection:
-            given = {key: [*value] if isinstance(value, tuple) else value for key, value in parameters}
+        with _store.place.connect() as connection:
             found = connection.execute(_query(name), {"files": [*files], **given})
             names = [column[0] for column in found.description or ()]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from dashboard.results import Results
-from leaderboards.ranking import Entrant, Matrix, entrant, matrix
+from dashboard.results import Changed, Results
+from leaderboards.entrants import Entrant, entrant
+from leaderboards.ranking import Matrix, matrix
 from leaderboards.records import Run
 from leaderboards.store import Store
 
 
 def ranked(results: Results, runs: Sequence[Run], *, slice: str, is_complete: bool) -> Matrix:
     """The leaderboard of these runs."""
-    return _ranked(results.path, results.changed, tuple(run.run_id for run in runs), slice, is_complete, list(runs))
+    ids = tuple(run.run_id for run in runs)
+    return _ranked(results.name, results.changed, ids, slice, is_complete, results.store, list(runs))
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
 def _ranked(
-    path: Path,
-    changed: Sequence[tuple[str, int]],
+    name: str,
+    changed: Changed,
     run_ids: Sequence[str],
     slice: str,
     is_complete: bool,
+    _store: Store,
     _runs: Sequence[Run],
 ) -> Matrix:
-    return matrix(Store(path), _runs, slice=slice, is_complete=is_complete)
+    return matrix(_store, _runs, slice=slice, is_complete=is_complete)
 
 
 def key(one: Entrant) -> str:
@@ -60,17 +62,33 @@ def what(one: Entrant) -> str:
 
 
 def in_short(shown: Sequence[Entrant]) -> dict[Entrant, str]:
-    """Names of rows as short as they stay apart: the model, then its shots, then all of its protocol."""
-    forms = (
-        lambda one: one.model,
-        lambda one: f"{one.model}, {one.num_fewshot} shots",
-        lambda one: f"{one.model}, {one.protocol}",
-        lambda one: f"{one.model}, {what(one)} · {one.digest[:6]} · {key(one)}",
-    )
+    """Names of rows: the model, its shots, and of the rest only what tells rows of one model apart."""
+    digests: dict[str, set[str]] = defaultdict(set)
+    for one in shown:
+        digests[one.model].add(one.digest)
     found: dict[Entrant, str] = {}
-    for form in forms:
-        texts = Counter(form(one) for one in shown)
-        for one in shown:
-            if one not in found and (texts[form(one)] == 1 or form is forms[-1]):
-                found[one] = form(one)
+    for one in shown:
+        same = [other for other in shown if other.model == one.model]
+        parts = [one.model if len(digests[one.model]) == 1 else f"{one.model} · {one.digest[:6]}"]
+        parts += [_shots(one)] if len({other.num_fewshot for other in same}) > 1 else []
+        parts += [say(one) for of, say in _APART if len({of(other) for other in same}) > 1 and of(one)]
+        found[one] = ", ".join(parts)
     return found
+
+
+def _shots(one: Entrant) -> str:
+    return "1 shot" if one.num_fewshot == 1 else f"{one.num_fewshot} shots"
+
+
+_APART: tuple[tuple[Callable[[Entrant], object], Callable[[Entrant], str]], ...] = (
+    (lambda one: one.shots if one.shots != "random" else "", lambda one: f"{one.shots} shots"),
+    (lambda one: one.wording, lambda one: f"wording {one.wording}"),
+    (lambda one: one.decoding, lambda one: one.decoding),
+    (lambda one: one.options, lambda one: one.options),
+    (lambda one: one.seed, lambda one: f"seed {one.seed}"),
+    (lambda one: one.limit, lambda one: f"first {one.limit:,}"),
+    (lambda one: one.dtype, lambda one: one.dtype),
+    (lambda one: one.quantisation, lambda one: one.quantisation),
+    (lambda one: one.backend, lambda one: one.backend),
+)
+"""What may tell rows apart beside model and shots, and how it is said."""

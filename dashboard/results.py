@@ -1,4 +1,4 @@
-"""The results folder that the pages show, read anew when something in it has changed."""
+"""The results that the pages show: one store for the server's life, which reads again what has changed."""
 
 from __future__ import annotations
 
@@ -6,41 +6,37 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import streamlit as st
 
+import leaderboards
 from dashboard.pictures import Sources
 from leaderboards.records import Run
 from leaderboards.store import Store
 
+Changed = tuple[tuple[str, object], ...]
+"""The runs with when their records were last written: what was worked out before holds until this differs."""
+
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder, where pictures may be read from, and groups of tasks by name."""
+    """Where results lie, their store, where pictures may be read from, and groups of tasks by name."""
 
-    path: Path
+    name: str
+    store: Store
     sources: Sources
     groups: Mapping[str, Sequence[str]]
 
-    @cached_property
-    def store(self) -> Store:
-        """The folder's records. Raises `ResultsError` where it is none."""
-        return Store(self.path)
-
     @property
     def runs(self) -> list[Run]:
-        """Every run, the newest first."""
-        return _runs(self.path, self.changed)
+        """Every run that can be read, the newest first. Raises `ResultsError` where the place is no store."""
+        return self.store.runs()
 
     @property
-    def changed(self) -> tuple[tuple[str, int], ...]:
-        """Each run's record with the time of its last change: what was worked out before holds until this differs."""
-        try:
-            return tuple((one.parent.name, one.stat().st_mtime_ns) for one in sorted(self.path.glob("runs/*/run.json")))
-        except OSError:
-            return ()  # reading the runs says what is wrong
+    def changed(self) -> Changed:
+        """The state of the records."""
+        return tuple(self.store.place.records().items())
 
     def run(self, run_id: str) -> Run | None:
         """The run with this id."""
@@ -55,14 +51,10 @@ def opened() -> Results:
 @st.cache_resource
 def _opened(arguments: Sequence[str]) -> Results:
     parser = argparse.ArgumentParser(prog="dashboard")
-    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--results", default="results")
     parser.add_argument("--images", type=Path, action="append", default=[])
     parser.add_argument("--group", action="append", default=[], help="NAME=TASK,TASK")
     given = parser.parse_args(arguments)
     groups = {name: tasks.split(",") for name, _, tasks in (one.partition("=") for one in given.group)}
-    return Results(given.results, Sources(given.results, tuple(given.images)), groups)
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def _runs(path: Path, changed: tuple[tuple[str, int], ...]) -> list[Run]:
-    return Store(path).runs()
+    sources = Sources(Path(given.results), tuple(given.images))
+    return Results(given.results, leaderboards.open(given.results), sources, groups)

@@ -31,7 +31,7 @@ SHORT = "flamingo-tiny-short"
 SHORT_STEPS = 600
 """Steps of the shorter training's last stage, where flamingo-tiny takes 2,000."""
 
-QUESTIONS = 250
+QUESTIONS = 200
 ASKED = (
     *(("easy-vqa", shots, 0) for shots in (0, 4, 8)),
     *(("shapes-binding", shots, 0) for shots in (2, 4, 8)),
@@ -44,12 +44,12 @@ def main() -> None:
     """Train the second model, ask both, keep what the dashboard reads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--training", type=Path, help="the --out of a finished flab train flamingo-tiny")
-    parser.add_argument("--short", type=Path, help=f"a folder named {SHORT} that an earlier call has trained")
+    parser.add_argument("--short", type=Path, help="the folder of the shorter training's model, where there is one already")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         work = Path(made)
         short = given.short or shorter(given.training, work / "training")
-        (work / SHORT).symlink_to(short.resolve())
+        shutil.copytree(short, work / SHORT)  # a run is named by its model's folder
         for model in (NAME, SHORT):
             for task, shots, seed in ASKED:
                 ask(work, model, task, shots, seed)

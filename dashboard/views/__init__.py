@@ -41,4 +41,8 @@ def titled(title: str, about: str, results: Results) -> None:
     runs = len(results.runs)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", gap="small"):
         st.title(title, anchor=False)
-        st.text(f"results: {results.path} · {runs} run{'s' if runs != 1 else ''}", width="content")
+        st.text(f"results: {results.name} · {runs} run{'s' if runs != 1 else ''}", width="content")
+    problems = results.store.problems()
+    if problems:
+        with st.expander(f"{len(problems)} of the folder's runs cannot be read and are left out"):
+            st.text("\n".join(problems))

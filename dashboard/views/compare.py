@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
@@ -14,12 +13,12 @@ from dashboard import address, colours, questions, seen
 from dashboard.models import Model
 from dashboard.numbers import one_score, scored
 from dashboard.ranks import entrants, in_short, newest
-from dashboard.results import Results
+from dashboard.results import Changed, Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, Node, cut, element, link
 from dashboard.views import titled
 from leaderboards.compare import Comparison, Difference, Differing, against, differing
-from leaderboards.ranking import Entrant
+from leaderboards.entrants import Entrant
 from leaderboards.records import ALL, SHARE, Run
 from leaderboards.store import Store
 
@@ -54,7 +53,7 @@ def show(results: Results) -> None:
         st.code("flab eval --model ANOTHER --tasks THE-SAME", language=None)
         return
     names = in_short([*there.values()])
-    base_key, other_keys = _choice(there, names)
+    base_key, other_keys = _choice(results, there, names)
     base, others = there[base_key], [there[one] for one in other_keys]
     with head:
         titled(TITLE, f"{' and '.join(names[one] for one in others)} against {names[base]}", results)
@@ -74,11 +73,12 @@ def show(results: Results) -> None:
     _questions(results, compared, base, names)
 
 
-def _choice(there: Mapping[str, Entrant], names: Mapping[Entrant, str]) -> tuple[str, list[str]]:
-    """The model that the others are set against, and those: by default the first two of one model or task."""
+def _choice(results: Results, there: Mapping[str, Entrant], names: Mapping[Entrant, str]) -> tuple[str, list[str]]:
+    """The row that the others are set against, and those: by default the one with the most tasks, and another model."""
     keys = [*there]
+    most = max(keys, key=lambda one: len(newest(results.runs, there[one])))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        base = address.one_of("Against", "a", keys, says=lambda one: names[there[one]], width=380)
+        base = address.one_of("Against", "a", keys, most, says=lambda one: names[there[one]], width=380)
         rest = [one for one in keys if one != base]
         alike = [
             one for one in rest if there[one].num_fewshot == there[base].num_fewshot and _is_other(there, one, base)
@@ -107,16 +107,16 @@ def _compared(
         if having:
             metric = f"{run.scores[0].metric}/{run.scores[0].variant}"
             ids = tuple(runs[one][task].run_id for one in having)
-            held = _against(results.path, results.changed, run.run_id, ids, metric)
+            held = _against(results.name, results.changed, run.run_id, ids, metric, results.store)
             found[task] = dict(zip(having, held, strict=True))
     return found
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
 def _against(
-    path: Path, changed: Sequence[tuple[str, int]], base: str, others: Sequence[str], metric: str
+    name: str, changed: Changed, base: str, others: Sequence[str], metric: str, _store: Store
 ) -> list[Comparison]:
-    return against(Store(path), base, others, metrics=[metric])
+    return against(_store, base, others, metrics=[metric])
 
 
 def _verdict(lines: Sequence[Line], base: Entrant, others: Sequence[Entrant], names: Mapping[Entrant, str]) -> Element:
@@ -276,16 +276,16 @@ def _questions(
             slice_ = address.one_of("Slice", "slice", slices, forgets=("skip",), width=210)
     skip = address.number("skip")
     ids = comparison.a.run_id, comparison.b.run_id
-    found = _differing(results.path, results.changed, *ids, metric, slice_, skip)
+    found = _differing(results.name, results.changed, *ids, metric, slice_, skip, results.store)
     difference = comparison.of(metric, slice_)
     put(_cards(results, comparison, found, difference, (names[base], name), skip), "cards")
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
 def _differing(
-    path: Path, changed: Sequence[tuple[str, int]], a: str, b: str, metric: str, slice: str, skip: int
+    name: str, changed: Changed, a: str, b: str, metric: str, slice: str, skip: int, _store: Store
 ) -> list[Differing]:
-    return differing(Store(path), a, b, metric, slice=slice, limit=CARDS, offset=skip)
+    return differing(_store, a, b, metric, slice=slice, limit=CARDS, offset=skip)
 
 
 def _cards(
@@ -300,7 +300,7 @@ def _cards(
         return element("p", "On these questions both score the same.", kind="grey")
     ids = comparison.a.run_id, comparison.b.run_id
     other = [one.sample_id for one in found if not one.has_same_prompt]
-    prompts = questions.prompts(results.path, ids, other)
+    prompts = questions.prompts(results.store, ids, other)
     total = difference.wins + difference.losses
     ways = [
         link(address.here("compare", skip=max(0, skip - CARDS) or None), "back", kind="link") if skip else None,

@@ -11,14 +11,16 @@ import streamlit as st
 from dashboard import address, colours
 from dashboard.models import Model
 from dashboard.numbers import MISSING, amount, bracket, date, percent, scored
-from dashboard.ranks import key, ranked, what
+from dashboard.ranks import in_short, key, ranked, what
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, Node, element, link
 from dashboard.views import titled
 from leaderboards import table
-from leaderboards.ranking import AVERAGE, Cell, Column, Matrix, Row
+from leaderboards.entrants import Column
+from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
 from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.reported import Reported, beside
 
 TITLE = "Leaderboard"
 PLACE = 1
@@ -50,7 +52,9 @@ def show(results: Results) -> None:
         st.text("No run is finished yet; the page Runs shows what is under way.")
         return
     runs, said = _filtered(results, finished)
-    is_complete = _wants_complete(results, runs)
+    with st.container(horizontal=True):
+        is_complete = _wants_complete(results, runs)
+        is_beside = address.is_on("published scores", "published", help="What the authors of a model reported.")
     held = ranked(results, runs, slice=ALL, is_complete=is_complete)
     with head:
         titled(TITLE, " · ".join(said), results)
@@ -58,8 +62,10 @@ def show(results: Results) -> None:
         st.text("No model passes these filters." if not runs else "No model has a score in every shown column.")
         return
     put(_note(held), "note")
-    put(_table(held, colours.of_models(results.runs)), "leaderboard")
+    put(_table(held, colours.of_models(results.runs), is_beside=is_beside), "leaderboard")
     put(_legend(held), "legend")
+    if is_beside:
+        put(_published(held), "published")
     _downloads(runs)
 
 
@@ -113,19 +119,21 @@ def _note(held: Matrix) -> Element:
     elif len(first) == 1:
         said = [element("b", first[0].entrant.model), f" ({what(first[0].entrant)}) is surely first on average."]
     else:
-        names = sorted({row.entrant.model for row in first})
-        last = max(rank[1] for _, rank in ranks if rank[0] == 1)
-        said = [f"{len(first)} of {len(held.rows)} rows may be first on average (places 1–{last}): "]
-        said += [element("b", ", ".join(names[:4])), "." if len(names) <= 4 else " …"]
+        names = in_short([row.entrant for row in held.rows])
+        found = [names[row.entrant] for row in first]
+        said = [
+            element("b", "; ".join(found[:4])),
+            f" may be first on average; a test cannot tell these {len(first)} apart.",
+        ]
     return element("p", said)
 
 
-def _table(held: Matrix, colour: Mapping[Model, str]) -> Element:
+def _table(held: Matrix, colour: Mapping[Model, str], *, is_beside: bool) -> Element:
     axes = {
         column: _axis([row.cells[column].score for row in held.rows if column in row.cells]) for column in held.columns
     }
     rows = _sorted(held)
-    body = [_row(row, held, axes, colour) for row in rows[:MOST_ROWS]]
+    body = [_row(row, held, axes, colour, is_beside=is_beside) for row in rows[:MOST_ROWS]]
     table_ = element("table", element("thead", _heads(held)), element("tbody", body), kind="cards board")
     more = len(rows) - MOST_ROWS
     note = element("p", f"{more} more rows; filter or download to see them", kind="grey") if more > 0 else None
@@ -179,7 +187,9 @@ def _sorter(said: str, by: str) -> Element:
     return link(address.here("", sort=by), said + (" ↓" if is_by else ""), aria_label=f"sort by {said}")
 
 
-def _row(row: Row, held: Matrix, axes: Mapping[Column, Axis], colour: Mapping[Model, str]) -> Element:
+def _row(
+    row: Row, held: Matrix, axes: Mapping[Column, Axis], colour: Mapping[Model, str], *, is_beside: bool
+) -> Element:
     one = row.entrant
     swatch = element("span", kind="swatch", __colour=colour[Model(one.model, one.digest)], aria_hidden="true")
     named = link(
@@ -192,7 +202,7 @@ def _row(row: Row, held: Matrix, axes: Mapping[Column, Axis], colour: Mapping[Mo
         element("td", swatch, named, element("div", what(one), kind="thin"), kind="first model"),
         element("td", amount(row.run.parameters), kind="number", data_label="params"),
         _average(row),
-        [_cell(row, column, held, axes[column], colour) for column in held.columns],
+        [_cell(row, column, held, axes[column], colour, is_beside=is_beside) for column in held.columns],
         element("td", f"{speed:,.1f}" if speed else MISSING, kind="number", data_label="q/s"),
         element("td", f"{1000 / speed / 60:,.1f}" if speed else MISSING, kind="number", data_label="min/1k q"),
     )
@@ -214,7 +224,9 @@ def _average(row: Row) -> Element:
     return element("td", percent(row.average.value), interval, kind="number", data_label="average", title=AVERAGE)
 
 
-def _cell(row: Row, column: Column, held: Matrix, axis: Axis, colour: Mapping[Model, str]) -> Element:
+def _cell(
+    row: Row, column: Column, held: Matrix, axis: Axis, colour: Mapping[Model, str], *, is_beside: bool
+) -> Element:
     """A score with its interval as mark on the column's axis. The number leads to the run, the mark to the comparison."""
     label = column.task
     cell = row.cells.get(column)
@@ -236,9 +248,54 @@ def _cell(row: Row, column: Column, held: Matrix, axis: Axis, colour: Mapping[Mo
     return element(
         "td",
         element("div", number, mark, kind="scored"),
+        _reported(cell, column) if is_beside else None,
         kind="cell level" if is_level else "cell",
         data_label=label,
     )
+
+
+def _found(cell: Cell, column: Column) -> list[Reported]:
+    """The authors' own scores beside a cell."""
+    return [one for one in beside(cell.run) if (one.metric, one.slice) == (column.name, column.slice)]
+
+
+def _reported(cell: Cell, column: Column) -> Element | None:
+    """The authors' score under a cell, and how far the measured one is from it."""
+    found = _found(cell, column)
+    if not found:
+        return None
+    one = found[0]
+    difference = f"{one.difference:+.1f}".replace("-", "−")
+    said = f"published {one.reported:g} ({difference}{', differs' if one.differences else ''})"
+    return element("div", said, kind="thin", title="; ".join(one.differences) or one.published.protocol)
+
+
+def _published(held: Matrix) -> Element:
+    """Where the published scores come from, and all in which they are known to differ."""
+    rows = [
+        element(
+            "tr",
+            element("td", f"{row.entrant.model}, {row.entrant.num_fewshot} shots", kind="first"),
+            element("td", column.task, data_label="task"),
+            element("td", f"{one.measured:.1f}", kind="number", data_label="measured"),
+            element("td", f"{one.reported:g}", kind="number", data_label="published"),
+            element("td", "; ".join(one.differences) or "nothing known", kind="small", data_label="what differs"),
+            element("td", one.published.protocol or "not stated", kind="small grey", data_label="prompt there"),
+            element("td", one.published.source or "from memory", kind="small grey", data_label="source"),
+        )
+        for row in held.rows
+        for column, cell in row.cells.items()
+        for one in _found(cell, column)
+    ]
+    if not rows:
+        return element("p", "None of these models has a published score on these tasks.", kind="grey")
+    names = ("model", "task", "measured", "published", "what differs", "prompt there", "source")
+    number = {"measured", "published"}
+    head = element(
+        "tr", [element("th", name, kind="number" if name in number else None, scope="col") for name in names]
+    )
+    table_ = element("table", element("thead", head), element("tbody", rows), kind="cards")
+    return element("div", element("h3", "Published beside measured"), element("div", table_, kind="scroll"))
 
 
 def _rival(row: Row, column: Column, held: Matrix) -> Row | None:
@@ -286,7 +343,7 @@ def _legend(held: Matrix) -> Element:
     said = (
         f"Scores in percent, points where a metric counts points. Marks: 95 % interval, one axis a column. "
         f"Shaded: not distinguishable from the highest in the column; bold: surely above every other "
-        f"(Holm over the table's {held.tests} tests). Average: {AVERAGE}. "
+        f"(Holm over all {held.tests:,} tests of the table). Average: {AVERAGE}. "
         "A number leads to its run, a mark to a comparison with the highest."
     )
     return element("p", said, kind="grey small wide")

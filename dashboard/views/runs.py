@@ -121,7 +121,7 @@ def _failure(results: Results, run: Run) -> Element:
         "running": "This run is not finished: the same command goes on with it.",
         "too many errors": f"{run.n_errors:,} of {run.n:,} questions have no answer, more than the run allows.",
     }.get(run.status, f"{run.n_errors:,} of {run.n:,} questions have no answer.")
-    kinds = [row for row in questions.faults(results.path, (run.run_id,)) if row["fault"] == "error"]
+    kinds = [row for row in questions.faults(results.store, (run.run_id,)) if row["fault"] == "error"]
     lines = [
         element(
             "li",

@@ -42,7 +42,7 @@ def show(results: Results) -> None:
     with head:
         titled(TITLE, " · ".join(filter(None, (run_label(run, names), *_said(wanted)))), results)
     skip = address.number("skip")
-    rows = questions.listed(results.path, chosen, wanted, skip)
+    rows = questions.listed(results.store, chosen, wanted, skip)
     left, right = st.columns([2, 3], gap="medium")
     shown_id = address.get("sample") or (rows[0]["sample_id"] if rows else "")
     with left:
@@ -61,7 +61,7 @@ def _filters(run: Run, results: Results, verdict: str) -> Filter:
         )
     text = address.text("Search", "text", placeholder="in questions, answers, targets", forgets=("skip",))
     with st.popover("More filters"):
-        kinds = [row["kind"] for row in questions.faults(results.path, (run.run_id,)) if row["kind"]]
+        kinds = [row["kind"] for row in questions.faults(results.store, (run.run_id,)) if row["kind"]]
         kind = address.one_of(
             "Error, or reason for no reading", "kind", ["", *dict.fromkeys(kinds)], says=lambda one: one or "all"
         )
@@ -130,7 +130,7 @@ def _list(results: Results, rows: list[Row], shown_id: str, skip: int) -> Elemen
 def _question(results: Results, run: Run, sample_id: str, listed: list[str]) -> None:
     """One question with everything about it."""
     is_whole = address.get("whole") == "1"
-    row = questions.one(results.path, run.run_id, sample_id, whole=is_whole) if sample_id else None
+    row = questions.one(results.store, run.run_id, sample_id, whole=is_whole) if sample_id else None
     if row is None:
         missing = "This run has no question with this id." if run.scores else "This run is not finished."
         put(element("p", missing if sample_id else "", kind="grey"), "question")
@@ -304,7 +304,7 @@ def _others(results: Results, run: Run, row: Row) -> Element | None:
     }
     names = labels(results.runs)
     metric = metric_of(run)
-    found = questions.others(results.path, [*same], row["sample_id"], metric)
+    found = questions.others(results.store, [*same], row["sample_id"], metric)
     if not found:
         return None
     order = {run_id: place for place, run_id in enumerate(same)}

@@ -14,7 +14,7 @@ from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
-from leaderboards.records import ALL, Run, Score
+from leaderboards.records import ALL, SHARE, Run, Score
 
 TITLE = "Slices & errors"
 PLACE = 5
@@ -60,6 +60,11 @@ def _has_slices(runs: Sequence[Run], task: str) -> bool:
 def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Element:
     """Runs by slices under the official metric; the darker, the more was wrong."""
     cells = {run.run_id: _by_slice(run, kind) for run in runs}
+    shares = [
+        one.value for held in cells.values() for one in held.values() if one.value is not None and one.unit == SHARE
+    ]
+    most = max(0.2, 1 - min(shares, default=0.0))
+    are_seeds = len({run.seed for run in runs}) > 1
     columns = [ALL, *sorted({name for held in cells.values() for name in held if name != ALL})]
     if len(columns) == 1:
         said = "No run of this task has slices: its questions are of one kind."
@@ -70,16 +75,15 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
     rows = [
         element(
             "tr",
-            element("td", link(address.to("runs", run=run.run_id), names[model(run)], kind="link"), kind="first"),
+            element("td", link(address.to("runs", run=run.run_id), names[model(run)], kind="name"), kind="first"),
             element("td", str(run.num_fewshot), kind="number", data_label="shots"),
-            [_cell(run, cells[run.run_id].get(name), name) for name in columns],
+            element("td", str(run.seed), kind="number", data_label="seed") if are_seeds else None,
+            [_cell(run, cells[run.run_id].get(name), name, most) for name in columns],
         )
         for run in runs
     ]
     official = runs[0].scores[0]
-    title = (
-        f"{official.metric} {official.variant} by {kind}, in percent" if official.unit == "share" else official.metric
-    )
+    title = f"{official.metric} {official.variant} by {kind}, in percent" if official.unit == SHARE else official.metric
     head = element("tr", element("th", "model", scope="col"), element("th", "shots", kind="number", scope="col"), heads)
     table = element("table", element("thead", head), element("tbody", rows), kind="cards heat")
     note = "the darker, the more questions were missed · a cell leads to its questions"
@@ -96,13 +100,13 @@ def _by_slice(run: Run, kind: str) -> dict[str, Score]:
     }
 
 
-def _cell(run: Run, score: Score | None, name: str) -> Element:
+def _cell(run: Run, score: Score | None, name: str, most: float) -> Element:
     label = "all" if name == ALL else name.partition("=")[2]
     if score is None or score.value is None:
         return element("td", "–", kind="number", data_label=label, title="this run has no such questions")
     interval = bracket(score.low, score.high, score.unit)
     about = f"{score.n:,} questions · 95 % {interval}" if interval else f"{score.n:,} questions"
-    missed = 1 - score.value if score.unit == "share" else 0.0
+    missed = (1 - score.value) / most if score.unit == SHARE else 0.0
     at = address.to("samples", run=run.run_id, slice=None if name == ALL else name, score="wrong")
     return element(
         "td",
@@ -116,7 +120,7 @@ def _cell(run: Run, score: Score | None, name: str) -> Element:
 
 def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str]) -> Element:
     """Answers that are missing or could not be read, by kind and run."""
-    found = questions.faults(results.path, [run.run_id for run in runs])
+    found = questions.faults(results.store, [run.run_id for run in runs])
     by_kind: dict[tuple[str, str], list[questions.Row]] = defaultdict(list)
     for row in found:
         by_kind[row["fault"], row["kind"]].append(row)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from leaderboards.records import SCHEMA_VERSION
+from leaderboards.records import SCHEMA_VERSION, Score
 from tests.dashboard import made
 from tests.dashboard.pages import NAMES, every, links, nodes, opened, run, said, shown_at
 
@@ -255,4 +255,24 @@ def test_any_address_opens_the_page(page: str, results: Path, monkeypatch: Patch
 def test_a_newer_schema_is_told(results: Path, monkeypatch: Patch) -> None:
     file = results / "runs" / ("a" * 16) / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": SCHEMA_VERSION + 1}))
-    assert "update flamingo-lab" in said(opened(monkeypatch, "runs", results))
+    at = opened(monkeypatch, "runs", results)
+    assert at.expander[0].label == "1 of the folder's runs cannot be read and are left out"
+    assert "update flamingo-lab" in said(at) and "model-b" in said(at)
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_half_copied_samples_are_named_and_the_rest_is_shown(page: str, results: Path, monkeypatch: Patch) -> None:
+    (results / "runs" / ("a" * 16) / "samples.parquet").write_bytes(b"PAR1 half of a file")
+    at = opened(monkeypatch, page, results)
+    assert "cut or damaged" in said(at)
+    assert "cut or damaged" in said(opened(monkeypatch, page, results, run="a" * 16))
+
+
+def test_published_scores_stand_beside_measured_ones(tmp_path: Path, monkeypatch: Patch) -> None:
+    samples = [made.sample("1" * 16, number) for number in range(6)]
+    score = Score("vqa_accuracy", "llava", "all", 0.6, 0.5, 0.7, 0.05, n=6)
+    record = made.run("1" * 16, samples, model="llava-v1.5-7b", task="textvqa", split="val", scores=[score])
+    made.write(tmp_path, record, samples)
+    at = opened(monkeypatch, "leaderboard", tmp_path, published="1")
+    assert "published 58.2 (+1.8" in said(at)
+    assert "haotian-liu/LLaVA docs/MODEL_ZOO.md" in said(at)
