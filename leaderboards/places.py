@@ -55,7 +55,13 @@ class LocalPlace:
 
     def __init__(self, path: Path) -> None:
         for folder in (path, path / "runs"):
-            if folder.exists() and not folder.is_dir():
+            try:
+                is_file = folder.exists() and not folder.is_dir()
+            except OSError as error:
+                raise BadStore(
+                    f"{folder}: cannot be read ({error.strerror}); choose another --results folder"
+                ) from None
+            if is_file:
                 raise BadStore(f"{folder}: a file stands where a folder should be; choose another --results folder")
         self.path = path
         self.name = str(path)
