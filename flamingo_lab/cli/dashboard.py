@@ -72,10 +72,9 @@ def _command(results: Path, roots: list[Path], host: str, port: int) -> list[str
     from eval_tasks.groups import GROUPS
 
     app = Path(package.__file__ or "").parent / "app.py"
-    asked = {"server.address": host, "server.port": port}
+    flags = [f"--server.address={host}", f"--server.port={port}"]
     if host in LOOPBACK:
-        asked["server.allowedHosts"] = ",".join(LOOPBACK)
-    flags = [f"--{name}={value}" for name, value in asked.items()]
+        flags += [f"--server.allowedHosts={name}" for name in LOOPBACK]
     told = [part for root in roots for part in ("--images", str(root.resolve()))]
     told += [part for name, tasks in GROUPS.items() for part in ("--group", f"{name}={','.join(tasks)}")]
     return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", "--results", str(results), *told]
