@@ -27,6 +27,11 @@ class Merged:
     there: Sequence[str]
 
 
+def together(parts: Sequence[Merged]) -> Merged:
+    """Several merges as one."""
+    return Merged([one for part in parts for one in part.brought], [one for part in parts for one in part.there])
+
+
 def merge(target: Store, sources: Sequence[Store]) -> Merged:
     """Bring the runs of several stores into one; unfinished ones with their journals, so that they can be gone on with.
 

@@ -71,7 +71,7 @@ class Store:
         """The folder. Raises `BadStore` for a place that is none."""
         if isinstance(self.place, LocalPlace):
             return self.place.path
-        raise BadStore(f"{self.place.name}: runs are written to a folder, then published with flab results merge")
+        raise BadStore(f"{self.place.name}: only a folder can be changed; flab results merge publishes a folder's runs")
 
     @contextmanager
     def begin(self, run_id: str) -> Generator[RunFolder]:
@@ -187,5 +187,9 @@ class Store:
 
 
 def open(path: Path | str) -> Store:
-    """The results in a folder: `leaderboards.open("results").samples().to_pandas()`."""
-    return Store(Path(path))
+    """The results in a folder or at a URL: `leaderboards.open("results").samples().to_pandas()`."""
+    if "://" not in str(path):
+        return Store(Path(path))
+    from leaderboards.remote import RemotePlace
+
+    return Store(RemotePlace(str(path)))
