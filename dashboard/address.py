@@ -6,12 +6,10 @@ A link therefore opens the same view, and the browser's Back returns to the one 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Literal
 from urllib.parse import urlencode
 
 import streamlit as st
-
-T = TypeVar("T")
 
 
 def get(name: str, default: str = "") -> str:
@@ -46,15 +44,14 @@ def one_of(
     *,
     says: Callable[[str], str] = str,
     forgets: Sequence[str] = (),
-    width: int | str = "stretch",
-    help: str | None = None,
+    width: int | Literal["stretch"] = "stretch",
 ) -> str:
     """A choice among options, the first by default. Choosing another one clears the parameters that it `forgets`."""
     usual = options[0] if default is None else default
     key = _key(name)
     st.session_state[key] = get(name) if get(name) in options else usual
     keep = _keeper(name, usual, forgets)
-    return st.selectbox(label, options, key=key, format_func=says, on_change=keep, width=width, help=help)  # pyright: ignore[reportArgumentType]
+    return st.selectbox(label, options, key=key, format_func=says, on_change=keep, width=width) or usual
 
 
 def switch(

@@ -13,12 +13,14 @@ import streamlit as st
 
 from dashboard import views
 from dashboard.results import opened
+from dashboard.shown import ASSETS
 from leaderboards.errors import ResultsError
 
 
 def main() -> None:
     """Show the page of the address."""
     st.set_page_config(page_title="flamingo-lab", page_icon=":material/leaderboard:", layout="wide")
+    st.html(ASSETS / "page.css")
     found = views.found()
     shown = {
         name: st.Page(guarded(name), title=page.TITLE, url_path=name, default=number == 0)

@@ -21,10 +21,13 @@ MOST = 100
 """Boxes that are drawn at most."""
 
 
+Whose = Literal["target", "predicted", "looked"]
+
+
 class Box(NamedTuple):
     """A box as shares of the picture's width and height, and whose it is."""
 
-    whose: Literal["target", "predicted", "looked"]
+    whose: Whose
     left: float
     top: float
     right: float
@@ -94,16 +97,22 @@ def _search(held: Mapping[str, Any], size: tuple[int, int]) -> Search:
     return Search(str(held["target"]), bool(held["is_found"]), tuple(steps), found)
 
 
-def _box(whose: Literal["target", "predicted"], corners: Sequence[str], unit: tuple[float, float]) -> Box:
+def _box(whose: Whose, corners: Sequence[str], unit: tuple[float, float]) -> Box:
     x1, y1, x2, y2 = map(float, corners)
-    return Box(whose, *(min(1.0, max(0.0, one)) for one in (x1 / unit[0], y1 / unit[1], x2 / unit[0], y2 / unit[1])))
+    return _inside(whose, (x1 / unit[0], y1 / unit[1], x2 / unit[0], y2 / unit[1]))
 
 
-def _sized(whose: Literal["predicted", "looked"], box: Sequence[float], size: tuple[int, int], label: str) -> Box:
+def _sized(whose: Whose, box: Sequence[float], size: tuple[int, int], label: str) -> Box:
     """From left, top, width, height in pixels."""
     x, y, width, height = map(float, box)
     corners = x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1]
-    return Box(whose, *(min(1.0, max(0.0, one)) for one in corners), label)
+    return _inside(whose, corners, label)
+
+
+def _inside(whose: Whose, corners: tuple[float, float, float, float], label: str = "") -> Box:
+    """A box whose parts outside of the picture are cut."""
+    left, top, right, bottom = (min(1.0, max(0.0, one)) for one in corners)
+    return Box(whose, left, top, right, bottom, label)
 
 
 def _number(value: object) -> float | None:

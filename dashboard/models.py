@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from leaderboards.records import Run
@@ -36,7 +36,7 @@ def labels(runs: Sequence[Run]) -> dict[Model, str]:
     return {one: one.name if shared[one.name] == 1 else f"{one.name} · {one.digest[:6]}" for one in found}
 
 
-def run_label(run: Run, names: dict[Model, str]) -> str:
+def run_label(run: Run, names: Mapping[Model, str]) -> str:
     """A run in one line."""
     shots = "1 shot" if run.num_fewshot == 1 else f"{run.num_fewshot} shots"
     seed = f"seed {run.seed}" if run.seed else ""

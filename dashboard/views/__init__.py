@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from pathlib import PurePath
 from typing import Protocol, TypeAlias, cast
 
 import streamlit as st
@@ -16,6 +17,10 @@ import streamlit as st
 from dashboard.results import Results
 
 Show: TypeAlias = Callable[[], None]
+
+
+LONGEST_NAME = 32
+"""Letters of a results folder's path that are shown; the rest is seen on hover."""
 
 
 class Page(Protocol):
@@ -41,7 +46,8 @@ def titled(title: str, about: str, results: Results) -> None:
     runs = len(results.runs)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", gap="small"):
         st.title(title, anchor=False)
-        st.text(f"results: {results.name} · {runs} run{'s' if runs != 1 else ''}", width="content")
+        name = results.name if len(results.name) <= LONGEST_NAME else f"…/{PurePath(results.name).name}"
+        st.text(f"results: {name} · {runs} run{'s' if runs != 1 else ''}", width="content", help=results.name)
     problems = results.store.problems()
     if problems:
         with st.expander(f"{len(problems)} of the folder's runs cannot be read and are left out"):

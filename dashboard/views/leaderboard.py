@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from dashboard import address, colours
+from dashboard import address, colours, reports
 from dashboard.models import Model
 from dashboard.numbers import MISSING, amount, bracket, date, percent, scored
 from dashboard.ranks import in_short, key, ranked, what
@@ -20,7 +20,6 @@ from leaderboards import table
 from leaderboards.entrants import Column
 from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
 from leaderboards.records import ALL, SHARE, Run, Score
-from leaderboards.reported import Reported, beside
 
 TITLE = "Leaderboard"
 PLACE = 1
@@ -65,7 +64,7 @@ def show(results: Results) -> None:
     put(_table(held, colours.of_models(results.runs), is_beside=is_beside), "leaderboard")
     put(_legend(held), "legend")
     if is_beside:
-        put(_published(held), "published")
+        put(reports.listed(held), "published")
     _downloads(runs)
 
 
@@ -248,54 +247,10 @@ def _cell(
     return element(
         "td",
         element("div", number, mark, kind="scored"),
-        _reported(cell, column) if is_beside else None,
+        reports.under(cell, column) if is_beside else None,
         kind="cell level" if is_level else "cell",
         data_label=label,
     )
-
-
-def _found(cell: Cell, column: Column) -> list[Reported]:
-    """The authors' own scores beside a cell."""
-    return [one for one in beside(cell.run) if (one.metric, one.slice) == (column.name, column.slice)]
-
-
-def _reported(cell: Cell, column: Column) -> Element | None:
-    """The authors' score under a cell, and how far the measured one is from it."""
-    found = _found(cell, column)
-    if not found:
-        return None
-    one = found[0]
-    difference = f"{one.difference:+.1f}".replace("-", "−")
-    said = f"published {one.reported:g} ({difference}{', differs' if one.differences else ''})"
-    return element("div", said, kind="thin", title="; ".join(one.differences) or one.published.protocol)
-
-
-def _published(held: Matrix) -> Element:
-    """Where the published scores come from, and all in which they are known to differ."""
-    rows = [
-        element(
-            "tr",
-            element("td", f"{row.entrant.model}, {row.entrant.num_fewshot} shots", kind="first"),
-            element("td", column.task, data_label="task"),
-            element("td", f"{one.measured:.1f}", kind="number", data_label="measured"),
-            element("td", f"{one.reported:g}", kind="number", data_label="published"),
-            element("td", "; ".join(one.differences) or "nothing known", kind="small", data_label="what differs"),
-            element("td", one.published.protocol or "not stated", kind="small grey", data_label="prompt there"),
-            element("td", one.published.source or "from memory", kind="small grey", data_label="source"),
-        )
-        for row in held.rows
-        for column, cell in row.cells.items()
-        for one in _found(cell, column)
-    ]
-    if not rows:
-        return element("p", "None of these models has a published score on these tasks.", kind="grey")
-    names = ("model", "task", "measured", "published", "what differs", "prompt there", "source")
-    number = {"measured", "published"}
-    head = element(
-        "tr", [element("th", name, kind="number" if name in number else None, scope="col") for name in names]
-    )
-    table_ = element("table", element("thead", head), element("tbody", rows), kind="cards")
-    return element("div", element("h3", "Published beside measured"), element("div", table_, kind="scroll"))
 
 
 def _rival(row: Row, column: Column, held: Matrix) -> Row | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from dashboard import address, questions, seen
-from dashboard.models import labels, model, run_label
+from dashboard.models import Model, labels, model, run_label
 from dashboard.numbers import amount, bracket, date, duration, official, scored, size
 from dashboard.results import Results
 from dashboard.shown import show as put
@@ -42,7 +42,7 @@ def show(results: Results) -> None:
     put(_table(listed, names, chosen), "runs")
 
 
-def _table(runs: list[Run], names: Mapping[object, str], chosen: Run | None) -> Element:
+def _table(runs: list[Run], names: Mapping[Model, str], chosen: Run | None) -> Element:
     head = [element("th", name, kind="number" if name in NUMBERS else None, scope="col") for name in COLUMNS]
     rows = [_row(run, names, is_chosen=run is chosen) for run in runs[:MOST]]
     more = element("p", f"{len(runs) - MOST} more runs; filter to see them", kind="grey") if len(runs) > MOST else None
@@ -58,7 +58,7 @@ def _table(runs: list[Run], names: Mapping[object, str], chosen: Run | None) -> 
     )
 
 
-def _row(run: Run, names: Mapping[object, str], *, is_chosen: bool) -> Element:
+def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
     score = official(run)
     shown = f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}" if score else run.status
     values = (
@@ -98,7 +98,7 @@ def _is_failed(run: Run, column: str) -> bool:
     return (column == "errors" and run.n_errors > 0) or (column == "score [95 %]" and run.status != "complete")
 
 
-def _detail(results: Results, run: Run, names: Mapping[object, str]) -> None:
+def _detail(results: Results, run: Run, names: Mapping[Model, str]) -> None:
     """A run in full: what went wrong first, then its command, its settings, where its time went."""
     if run.status != "complete" or run.n_errors:
         put(_failure(results, run), "failure")

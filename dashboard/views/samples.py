@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import address, boxes, questions, seen
+from dashboard import address, boxes, pictures, questions, seen, steps
 from dashboard.models import labels, run_label
 from dashboard.numbers import duration, metric_of, official, one_score
 from dashboard.questions import LISTED, VERDICTS, Filter, Row
@@ -142,15 +142,13 @@ def _question(results: Results, run: Run, sample_id: str, listed: list[str]) -> 
     searches = boxes.searches(row["trace"], size)
     put(_head(run, row, listed), "head")
     if searches and own:
-        _search(results, own[-1], searches)
+        steps.show(results, own[-1], searches)
     elif own:
         put(element("div", [seen.whole(results.sources, *one, drawn) for one in own], seen.key(drawn)), "picture")
     put(_told(results, run, row, is_whole=is_whole), "told")
 
 
 def _size(results: Results, own: list[tuple[str, str]]) -> tuple[int, int]:
-    from dashboard import pictures
-
     if not own:
         return 0, 0
     found = pictures.picture(results.sources, *own[-1], pictures.FULL_PX)
@@ -196,53 +194,6 @@ def _beside(listed: list[str], sample_id: str) -> list[Element | str]:
         if 0 <= place < len(listed)
     ]
     return [*held]
-
-
-def _search(results: Results, own: tuple[str, str], searches: list[boxes.Search]) -> None:
-    """A guided search step by step: where it looked, and what the queue held."""
-    at = 0
-    if len(searches) > 1:
-        numbers = [str(number) for number in range(len(searches))]
-        at = int(address.one_of("Searched for", "search", numbers, says=lambda one: searches[int(one)].target))
-    search = searches[at]
-    last = len(search.steps)
-    step = min(address.number("step") or last, last)
-    looked = [one.box for one in search.steps[:step]]
-    found = list(search.found) if step == last else []
-    put(element("div", seen.whole(results.sources, *own, [*looked, *found], step - 1), seen.key(found)), "search")
-    if last > 1:
-        st.session_state["address.step"] = step
-        st.slider("Step", 1, last, key="address.step", on_change=_keep_step)
-    put(_queue(search, step), "queue")
-
-
-def _keep_step() -> None:
-    st.query_params["step"] = str(st.session_state["address.step"])
-
-
-def _queue(search: boxes.Search, now: int) -> Element:
-    head = element(
-        "tr", [element("th", name, scope="col") for name in ("step", "level", "priority", "confidence", "cue")]
-    )
-    rows = [
-        element(
-            "tr",
-            element("td", link(address.here("samples", step=number), str(number)), data_label="step"),
-            element("td", str(step.level), data_label="level"),
-            element("td", _two(step.priority), data_label="priority"),
-            element("td", _two(step.confidence), data_label="confidence"),
-            element("td", cut(step.cue, 80), data_label="cue"),
-            kind="current" if number == now else None,
-        )
-        for number, step in enumerate(search.steps, 1)
-    ]
-    said = "found" if search.is_found else "not found"
-    title = element("h3", f"Search for {search.target}: {said} in {len(search.steps)} steps, in the queue's order")
-    return element("div", title, element("table", element("thead", head), element("tbody", rows), kind="cards"))
-
-
-def _two(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 def _told(results: Results, run: Run, row: Row, *, is_whole: bool) -> Element:

@@ -73,7 +73,7 @@ def settled(page: Page) -> None:
     """Wait until the script has run and what it sent is drawn; nothing may have been raised."""
     page.wait_for_function(IDLE)
     expect(page.locator("[data-testid=stAppScrollToBottomContainer], [data-testid=stMain]").first).to_be_visible()
-    page.wait_for_function("!document.querySelector('[data-stale=true]')")
+    expect(page.locator("[data-testid=stSkeleton], [data-stale=true]")).to_have_count(0, timeout=PATIENCE_MS)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
 
 
