@@ -44,9 +44,9 @@ class Answered:
 def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) -> Mapping[tuple[int, int], Pair]:
     """Each pair i < j of the runs, by their numbers. All have a score under the metric (METRIC/VARIANT) on the slice."""
     held = {run.run_id: score_of(run, metric, slice) for run in runs}
-    answered = _answered(store, runs, metric, slice)
+    answered = answered_by(store, runs, metric, slice)
     are_means = [
-        answered is not None and _is_mean(held[run.run_id], answered.scores[number]) for number, run in enumerate(runs)
+        answered is not None and is_mean(held[run.run_id], answered.scores[number]) for number, run in enumerate(runs)
     ]
     found: dict[tuple[int, int], Pair] = {}
     for second, later in enumerate(runs):
@@ -63,7 +63,7 @@ def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:
     return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == slice), None)
 
 
-def _answered(store: Store, runs: Sequence[Run], metric: str, slice: str) -> Answered | None:
+def answered_by(store: Store, runs: Sequence[Run], metric: str, slice: str) -> Answered | None:
     """The runs' scores, None where there are no two to compare. Runs whose samples cannot be read have none."""
     files: dict[str, str] = {}
     for run in runs:
@@ -76,7 +76,7 @@ def _answered(store: Store, runs: Sequence[Run], metric: str, slice: str) -> Ans
     try:
         return _matrix(_columns(store, runs, [*files.values()], metric, slice), runs)
     except BadStore:  # a file that is damaged in its middle, which the store knows from now on
-        return _answered(store, runs, metric, slice)
+        return answered_by(store, runs, metric, slice)
 
 
 def _columns(store: Store, runs: Sequence[Run], files: Sequence[str], metric: str, slice: str) -> pa.Table:
@@ -101,7 +101,8 @@ def _matrix(columns: pa.Table, runs: Sequence[Run]) -> Answered:
     return Answered(scores, groups)
 
 
-def _is_mean(score: Score | None, values: NDArray[np.float64]) -> bool:
+def is_mean(score: Score | None, values: NDArray[np.float64]) -> bool:
+    """Whether a score is the mean of the questions' scores."""
     known = values[~np.isnan(values)]
     return (
         score is not None
