@@ -1,37 +1,87 @@
-"""The leaderboard and its rows as the pages use them: worked out once for a state of the results."""
+"""The leaderboard and its rows as the pages use them: worked out once for a state of the results, in the background."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 
 import streamlit as st
 
 from dashboard.results import Changed, Results
-from leaderboards.entrants import Entrant, entrant
-from leaderboards.ranking import Matrix, matrix
+from leaderboards.entrants import Column, Entrant, entrant
+from leaderboards.ranking import Cell, Matrix, Row, matrix
 from leaderboards.records import Run
 from leaderboards.store import Store
 
+PATIENCE_SECONDS = 0.4
+"""How long a page waits for tests before it shows the scores without them."""
 
-def ranked(results: Results, runs: Sequence[Run], *, slice: str, is_complete: bool) -> Matrix:
-    """The leaderboard of these runs."""
-    ids = tuple(run.run_id for run in runs)
-    return _ranked(results.name, results.changed, ids, slice, is_complete, results.store, list(runs))
+MOST_KEPT = 50
+"""Leaderboards that are kept worked out."""
+
+Asked = tuple[str, Changed, tuple[str, ...]]
 
 
-@st.cache_data(max_entries=50, show_spinner=False)
-def _ranked(
-    name: str,
-    changed: Changed,
-    run_ids: Sequence[str],
-    slice: str,
-    is_complete: bool,
-    _store: Store,
-    _runs: Sequence[Run],
-) -> Matrix:
-    return matrix(_store, _runs, slice=slice, is_complete=is_complete)
+class Workshop:
+    """Works leaderboards out in the background, one at a time, and keeps the last ones."""
+
+    def __init__(self) -> None:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranks")
+        self._kept: OrderedDict[Asked, Future[Matrix]] = OrderedDict()
+        self._lock = Lock()
+
+    def ask(self, asked: Asked, store: Store, runs: Sequence[Run]) -> Future[Matrix]:
+        """The leaderboard of these runs, now or later."""
+        with self._lock:
+            if asked not in self._kept:
+                self._kept[asked] = self._worker.submit(matrix, store, [*runs])
+            self._kept.move_to_end(asked)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)[1].cancel()
+            return self._kept[asked]
+
+
+@st.cache_resource
+def _workshop() -> Workshop:
+    return Workshop()
+
+
+def ranked(results: Results, runs: Sequence[Run]) -> Matrix | None:
+    """The leaderboard of these runs; None while its tests are being worked out, which many runs take seconds for."""
+    asked = results.name, results.changed, tuple(run.run_id for run in runs)
+    try:
+        return _workshop().ask(asked, results.store, runs).result(PATIENCE_SECONDS)
+    except TimeoutError:
+        return None
+
+
+def untested(runs: Sequence[Run]) -> Matrix:
+    """The scores of a leaderboard, by name, with nothing that a test has to say: no ranks, no best cells, no average."""
+    newest_first = sorted(runs, key=lambda run: run.created, reverse=True)
+    held: dict[Entrant, dict[Column, Cell]] = defaultdict(dict)
+    for run in newest_first:
+        score = run.scores[0]
+        column = Column(run.task, run.split, score.metric, score.variant)
+        held[entrant(run)].setdefault(column, Cell(run, score, None, False, False, 0))
+    columns = sorted({column for cells in held.values() for column in cells})
+    rows = [
+        Row(one, next(iter(cells.values())).run, cells, None, [column for column in columns if column not in cells])
+        for one, cells in sorted(held.items(), key=lambda pair: (pair[0].model, pair[0].protocol))
+    ]
+    return Matrix(columns, rows, 0, dict.fromkeys(columns, ()))
+
+
+def complete(runs: Sequence[Run]) -> list[Run]:
+    """The runs of those rows that have a score in every column that these runs have."""
+    held: dict[Entrant, set[tuple[str, ...]]] = defaultdict(set)
+    for run in runs:
+        score = run.scores[0]
+        held[entrant(run)].add((run.task, run.split, score.metric, score.variant))
+    every = {column for columns in held.values() for column in columns}
+    return [run for run in runs if held[entrant(run)] == every]
 
 
 def key(one: Entrant) -> str:

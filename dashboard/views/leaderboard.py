@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import address, colours, reports
 from dashboard.models import Model
 from dashboard.numbers import MISSING, amount, bracket, date, percent, scored
-from dashboard.ranks import in_short, key, ranked, what
+from dashboard.ranks import complete, in_short, key, ranked, untested, what
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, Node, element, link
@@ -19,7 +19,7 @@ from dashboard.views import titled
 from leaderboards import table
 from leaderboards.entrants import Column
 from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
-from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.records import SHARE, Run, Score
 
 TITLE = "Leaderboard"
 PLACE = 1
@@ -29,6 +29,10 @@ BOUNDS = {"1": (0, 1e9), "10": (1e9, 1e10), "40": (1e10, 4e10), "x": (4e10, math
 
 MOST_ROWS = 200
 """Rows that are drawn; the filters and the download hold the others."""
+
+
+WAIT_SECONDS = 1.0
+"""How often a page that waits for ranks looks for them."""
 
 
 class Axis(NamedTuple):
@@ -44,23 +48,30 @@ class Axis(NamedTuple):
 
 def show(results: Results) -> None:
     """Models by tasks with intervals, rank ranges, and what is certain about them."""
-    finished = [run for run in results.runs if run.scores]
+    finished = [run for run in results.runs if run.scores and run.scores[0].value is not None]
     head = st.container()
     if not finished:
         titled(TITLE, "", results)
         st.text("No run is finished yet; the page Runs shows what is under way.")
         return
     runs, said = _filtered(results, finished)
+    whole = complete(runs)
     with st.container(horizontal=True):
-        is_complete = _wants_complete(results, runs)
+        # By default only rows that lack no column, where there are any.
+        if address.is_on("complete rows only", "complete", default=bool(whole)):
+            runs = whole
         is_beside = address.is_on("published scores", "published", help="What the authors of a model reported.")
-    held = ranked(results, runs, slice=ALL, is_complete=is_complete)
     with head:
         titled(TITLE, " · ".join(said), results)
-    if not held.rows:
-        st.text("No model passes these filters." if not runs else "No model has a score in every shown column.")
+    if not runs:
+        st.text("No model passes these filters, or none has a score in every column.")
         return
-    put(_note(held), "note")
+    tested = ranked(results, runs)
+    held = tested or untested(runs)
+    if tested:
+        put(_note(held), "note")
+    else:
+        _wait(results, runs)
     put(_table(held, colours.of_models(results.runs), is_beside=is_beside), "leaderboard")
     put(_legend(held), "legend")
     if is_beside:
@@ -101,10 +112,12 @@ def _filtered(results: Results, finished: Sequence[Run]) -> tuple[list[Run], lis
     return kept, [one for one in (*parts, f"since {since}" if since else "") if one]
 
 
-def _wants_complete(results: Results, runs: Sequence[Run]) -> bool:
-    """Whether only rows that lack no column are wanted: so by default, where there are any."""
-    are_any = bool(runs) and bool(ranked(results, runs, slice=ALL, is_complete=True).rows)
-    return address.is_on("complete rows only", "complete", default=are_any)
+@st.fragment(run_every=WAIT_SECONDS)
+def _wait(results: Results, runs: Sequence[Run]) -> None:
+    """Say that ranks are to come, and show them once they are known."""
+    st.text("Scores as measured; ranks, averages and what is certain are being worked out …")
+    if ranked(results, runs):
+        st.rerun()
 
 
 def _note(held: Matrix) -> Element:
@@ -266,7 +279,7 @@ def _about(cell: Cell) -> str:
         f"n {score.n:,}",
         f"{score.n_errors:,} without an answer",
         f"{percent(score.n_unparsed / score.n if score.n else None)} % unreadable",
-        f"places {cell.ranks[0]}–{cell.ranks[1]} in this column" if cell.ranks else "no rank: too many errors",
+        f"places {cell.ranks[0]}–{cell.ranks[1]} in this column" if cell.ranks else "no rank",
         f"run {run.run_id[:8]} of {date(run.created)}",
         f"{cell.others} older runs" if cell.others else "",
     ]
