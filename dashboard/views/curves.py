@@ -12,11 +12,16 @@ from dashboard import address, colours, plots
 from dashboard.models import Model, labels, model
 from dashboard.numbers import amount, bracket, duration, scored, size
 from dashboard.plots import Line, Point
-from dashboard.results import Results
+from dashboard.ranks import in_short
+from dashboard.results import Changed, Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, element, link
 from dashboard.views import titled
+from leaderboards.curves import Point as CurvePoint
+from leaderboards.curves import ShotCurve, shot_curves
 from leaderboards.records import SHARE, Run
+from leaderboards.spread import Spread, spreads
+from leaderboards.store import Store
 
 TITLE = "Curves"
 PLACE = 4
@@ -98,10 +103,16 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
     if not having:
         st.text(f"No run of this task recorded its {against}.")
         return
-    lines = _lines(results, having, against)
     if against == "shots":
+        ids = tuple(run.run_id for run in having)
+        curves, spread = _curves(results.name, results.changed, ids, results.store, having)
+        answer = _bought(curves, spread)
+        if answer:
+            put(answer, "bought")
+        lines = _shot_lines(results, having, curves)
         figure = plots.curves(lines, quantity.name, y_title)
     else:
+        lines = _lines(results, having, against)
         points = [point for line in lines for point in line.single]
         front = plots.pareto(points) if quantity.is_cost else []
         values = [point.x for point in points]
@@ -123,21 +134,79 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
 
 
 def _lines(results: Results, runs: Sequence[Run], against: str) -> list[Line]:
+    """Every run as a point of its model."""
     names, colour = labels(results.runs), colours.of_models(results.runs)
     quantity = AGAINST[against]
     held: dict[Model, list[Run]] = defaultdict(list)
     for run in runs:
         held[model(run)].append(run)
+    return [
+        Line(names[one], colour[one], (), [_point(run, quantity.of(run) or 0.0, quantity) for run in held[one]])
+        for one in sorted(held, key=lambda one: names[one])
+    ]
+
+
+def _shot_lines(results: Results, runs: Sequence[Run], curves: Sequence[ShotCurve]) -> list[Line]:
+    """A line a model and protocol; what was run with one number of shots only is a point with its own interval."""
+    colour = colours.of_models(results.runs)
+    quantity = AGAINST["shots"]
+    names = in_short([curve.entrant for curve in curves])
+    of = {run.run_id: run for run in runs}
     found: list[Line] = []
-    for one in sorted(held, key=lambda one: names[one]):
-        single = [_point(run, _place(run, against), quantity) for run in held[one]]
-        found.append(Line(names[one], colour[one], _means(single), single))
+    for curve in sorted(curves, key=lambda curve: names[curve.entrant]):
+        single = [of[run_id] for point in curve.points for run_id in point.runs if run_id in of]
+        points = [_point(run, plots.shots_place(run.num_fewshot), quantity) for run in single]
+        means = [_mean(point, curve, names[curve.entrant]) for point in curve.points]
+        found.append(Line(names[curve.entrant], colour[_model(curve)], means, points))
+    drawn = {point.run_id for line in found for point in line.single}
+    labelled = labels(results.runs)
+    for run in runs:
+        if run.run_id not in drawn:
+            point = _point(run, plots.shots_place(run.num_fewshot), quantity)
+            found.append(Line(labelled[model(run)], colour[model(run)], [point], [point]))
     return found
 
 
-def _place(run: Run, against: str) -> float:
-    value = AGAINST[against].of(run) or 0.0
-    return plots.shots_place(run.num_fewshot) if against == "shots" else value
+def _model(curve: ShotCurve) -> Model:
+    return Model(curve.entrant.model, curve.entrant.digest)
+
+
+def _mean(point: CurvePoint, curve: ShotCurve, name: str) -> Point:
+    factor = 100 if curve.unit == SHARE else 1
+    low, high = (None if end is None else factor * end for end in (point.low, point.high))
+    runs = f"mean of {len(point.runs)} runs" if len(point.runs) > 1 else f"run {next(iter(point.runs))[:8]}"
+    interval = bracket(point.low, point.high, curve.unit)
+    about = f"{name}: {scored(point.value, curve.unit)} {interval} · {point.shots} shots · {runs}"
+    return Point(plots.shots_place(point.shots), factor * point.value, low, high, next(iter(point.runs)), about)
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _curves(
+    name: str, changed: Changed, run_ids: Sequence[str], _store: Store, _runs: Sequence[Run]
+) -> tuple[list[ShotCurve], list[Spread]]:
+    return shot_curves(_store, _runs), spreads(_store, _runs)
+
+
+def _bought(curves: Sequence[ShotCurve], found: Sequence[Spread]) -> Element | None:
+    """The page's answer in words: what a doubling adds, and how much hangs on the seed or the wording."""
+    names = in_short([*dict.fromkeys([*(one.entrant for one in curves), *(one.entrant for one in found)])])
+    said: list[Element] = []
+    for curve in curves:
+        if curve.fit:
+            adds = f"{_signed(curve.fit.per_doubling, curve.unit)} [{_signed(curve.fit.low, curve.unit)}, "
+            adds += f"{_signed(curve.fit.high, curve.unit)}]"
+            text = f": {adds} points for the first doubling of 1 + shots ({curve.fit.formula})"
+            said.append(element("p", element("b", names[curve.entrant]), text))
+    for one in found:
+        digits = f"{scored(one.deviation, one.unit)} [{scored(one.deviation_low, one.unit)}, "
+        digits += f"{scored(one.deviation_high, one.unit)}]"
+        text = f": runs that differ in {one.over} alone, {len(one.values)} of them, spread by {digits} points (SD)"
+        said.append(element("p", names[one.entrant], text, kind="small grey"))
+    return element("div", said) if said else None
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{100 * value if unit == SHARE else value:+.1f}".replace("-", "−")
 
 
 def _point(run: Run, x: float, quantity: Against) -> Point:
@@ -151,31 +220,14 @@ def _point(run: Run, x: float, quantity: Against) -> Point:
     return Point(x, value or 0.0, low, high, run.run_id, about)
 
 
-def _means(points: Sequence[Point]) -> list[Point]:
-    """The mean of the runs at each place; its band spans the intervals of all of them."""
-    at: dict[float, list[Point]] = defaultdict(list)
-    for point in points:
-        at[point.x].append(point)
-    found: list[Point] = []
-    for x in sorted(at):
-        held = at[x]
-        mean = sum(point.y for point in held) / len(held)
-        lows, highs = (
-            [end for end in ends if end is not None] for ends in zip(*((p.low, p.high) for p in held), strict=True)
-        )
-        about = held[0].about if len(held) == 1 else f"mean of {len(held)} runs: {mean:.1f}"
-        found.append(Point(x, mean, min(lows, default=None), max(highs, default=None), held[0].run_id, about))
-    return found
-
-
 def _caption(runs: Sequence[Run], against: str) -> Element:
     """What n is, and what bands and bars mean."""
     counts = sorted({run.scores[0].n for run in runs})
     n = f"n = {counts[0]:,}" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,}"
     if against == "shots":
         said = (
-            f"{n} questions a run. Line: mean over the runs of a model at a number of shots (other seeds and wordings: light "
-            "dots). Band: 95 % intervals of those runs, from the lowest end to the highest."
+            f"{n} questions a run. Line: mean over a model's runs (seeds) at a number of shots; light dots: those runs. "
+            "Band: 95 % interval of the mean."
         )
     else:
         front = " Dotted: nothing cheaper is better." if AGAINST[against].is_cost else ""
