@@ -21,7 +21,7 @@ Changed = tuple[tuple[str, object], ...]
 
 @dataclass(frozen=True)
 class Results:
-    """Where results lie, their store, where pictures may be read from, and groups of tasks by name."""
+    """What the results are called, their store, where pictures may be read from, and groups of tasks by name."""
 
     name: str
     store: Store
@@ -52,9 +52,10 @@ def opened() -> Results:
 def _opened(arguments: Sequence[str]) -> Results:
     parser = argparse.ArgumentParser(prog="dashboard")
     parser.add_argument("--results", default="results")
+    parser.add_argument("--name", default="", help="what the pages call them, instead of where they lie")
     parser.add_argument("--images", type=Path, action="append", default=[])
     parser.add_argument("--group", action="append", default=[], help="NAME=TASK,TASK")
     given = parser.parse_args(arguments)
     groups = {name: tasks.split(",") for name, _, tasks in (one.partition("=") for one in given.group)}
     sources = Sources(Path(given.results), tuple(given.images))
-    return Results(given.results, leaderboards.open(given.results), sources, groups)
+    return Results(given.name or given.results, leaderboards.open(given.results), sources, groups)

@@ -47,7 +47,11 @@ def titled(title: str, about: str, results: Results) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", gap="small"):
         st.title(title, anchor=False)
         name = results.name if len(results.name) <= LONGEST_NAME else f"…/{PurePath(results.name).name}"
-        st.text(f"results: {name} · {runs} run{'s' if runs != 1 else ''}", width="content", help=results.name)
+        st.text(
+            f"results: {name} · {runs} run{'s' if runs != 1 else ''}",
+            width="content",
+            help=None if name == results.name else results.name,
+        )
     problems = results.store.problems()
     if problems:
         with st.expander(f"{len(problems)} of the folder's runs cannot be read and are left out"):

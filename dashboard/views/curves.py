@@ -189,14 +189,14 @@ def _curves(
 
 def _bought(curves: Sequence[ShotCurve], found: Sequence[Spread]) -> Element | None:
     """The page's answer in words: what a doubling adds, and how much hangs on the seed or the wording."""
-    names = in_short([*dict.fromkeys([*(one.entrant for one in curves), *(one.entrant for one in found)])])
+    names = in_short([curve.entrant for curve in curves]) | in_short([one.entrant for one in found])
     said: list[Element] = []
     for curve in curves:
         if curve.fit:
             adds = f"{_signed(curve.fit.per_doubling, curve.unit)} [{_signed(curve.fit.low, curve.unit)}, "
             adds += f"{_signed(curve.fit.high, curve.unit)}]"
-            text = f": {adds} points for the first doubling of 1 + shots ({curve.fit.formula})"
-            said.append(element("p", element("b", names[curve.entrant]), text))
+            text = f": {adds} points for the first doubling of 1 + k shots, by the curve {curve.fit.formula}."
+            said.append(element("p", element("b", names[curve.entrant]), text, kind="wide"))
     for one in found:
         digits = f"{scored(one.deviation, one.unit)} [{scored(one.deviation_low, one.unit)}, "
         digits += f"{scored(one.deviation_high, one.unit)}]"

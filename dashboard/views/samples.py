@@ -34,7 +34,7 @@ def show(results: Results) -> None:
     head = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = address.one_of(
-            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names), forgets=OF_RUN, width=460
+            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names), forgets=OF_RUN, width=390
         )
         verdict = address.switch("Answers", "score", [*VERDICTS], says=VERDICTS.__getitem__, forgets=("skip",))
         wanted = _filters(by_id[chosen], results, verdict)
@@ -57,7 +57,7 @@ def _filters(run: Run, results: Results, verdict: str) -> Filter:
     picked = "="
     if slices:
         picked = address.one_of(
-            "Slice", "slice", ["", *slices], says=lambda one: one or "all", forgets=("skip",), width=210
+            "Slice", "slice", ["", *slices], says=lambda one: one or "all", forgets=("skip",), width=150
         )
     text = address.text("Search", "text", placeholder="in questions, answers, targets", forgets=("skip",))
     with st.popover("More filters"):

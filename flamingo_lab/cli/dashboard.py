@@ -46,12 +46,13 @@ def dashboard(
 
     if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("plotly") is None:
         raise MissingPackage("flab dashboard needs streamlit and plotly: pip install 'flamingo-lab[dashboard]'")
+    name = "demo" if demo else str(results)
     if demo:
         results = _demo()
     Store(results)  # says what is wrong with it before a server starts
     roots = [*(images or ()), *_bundled()]
     _check(roots, host, port)
-    process = subprocess.Popen(_command(results, roots, host, port), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(_command(results, name, roots, host, port), stdout=subprocess.DEVNULL)
     try:
         if not _is_up(process, host, port):
             process.terminate()
@@ -66,7 +67,7 @@ def dashboard(
         return INTERRUPTED
 
 
-def _command(results: Path, roots: list[Path], host: str, port: int) -> list[str]:
+def _command(results: Path, name: str, roots: list[Path], host: str, port: int) -> list[str]:
     """What starts Streamlit. On this machine's own address it answers to no other name, whatever that resolves to."""
     import dashboard as package
     from eval_tasks.groups import GROUPS
@@ -75,9 +76,10 @@ def _command(results: Path, roots: list[Path], host: str, port: int) -> list[str
     flags = [f"--server.address={host}", f"--server.port={port}"]
     if host in LOOPBACK:
         flags += [f"--server.allowedHosts={name}" for name in LOOPBACK]
-    told = [part for root in roots for part in ("--images", str(root.resolve()))]
+    told = ["--results", str(results), "--name", name]
+    told += [part for root in roots for part in ("--images", str(root.resolve()))]
     told += [part for name, tasks in GROUPS.items() for part in ("--group", f"{name}={','.join(tasks)}")]
-    return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", "--results", str(results), *told]
+    return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", *told]
 
 
 def _check(roots: list[Path], host: str, port: int) -> None:
