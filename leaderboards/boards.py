@@ -32,8 +32,8 @@ def matrix_sheet(matrix: Matrix) -> Sheet:
         for row in matrix.rows
     ]
     notes = [
-        "score [95 % interval] places it may have; bold: surely first; else underlined or slanted: not surely worse than "
-        f"the highest (paired tests of {matrix.tests:,} pairs, Holm over the table)",
+        "score [95 % interval] places it may have; bold: surely first; marked otherwise: not surely worse than the highest "
+        f"(tests of {matrix.tests:,} pairs, Holm over the table)",
         f"average: {AVERAGE}",
     ]
     head = ("rank", "model", "protocol", "average")
@@ -95,7 +95,7 @@ def comparison_sheet(found: Sequence[Comparison]) -> Sheet:
     )
     lines = [
         [
-            Cell(comparison.b.run_id[:8]),
+            Cell(_run(comparison.b)),
             Cell(one.metric),
             Cell(one.slice),
             Cell(_number(one.a, one.unit)),
@@ -110,12 +110,11 @@ def comparison_sheet(found: Sequence[Comparison]) -> Sheet:
         for one in comparison.differences
     ]
     notes = [
-        f"A: {_run(found[0].a)}",
-        *(f"B: {_run(comparison.b)}" for comparison in found),
-        *(f"{comparison.b.run_id[:8]} {note}" for comparison in found for note in _notes(comparison)),
+        f"A: {_run(found[0].a)}, {found[0].a.task}",
+        *(f"{comparison.b.run_id[:8]}: {'; '.join(said)}" for comparison in found if (said := _notes(comparison))),
         "p is corrected (Holm); shows: the smallest true difference that so many questions show four times in five",
     ]
-    return Sheet(columns, lines, frozenset(columns[3:12]), frozenset(("metric", "slice", "test")), notes)
+    return Sheet(columns, lines, frozenset(columns[3:12]), frozenset(("against", "metric", "slice", "test")), notes)
 
 
 def differing_sheet(comparison: Comparison, found: Sequence[Differing]) -> Sheet:
@@ -159,7 +158,8 @@ def _notes(found: Comparison) -> list[str]:
 
 
 def _run(run: Run) -> str:
-    return f"{run.run_id[:8]} {run.model}, {run.task}, {run.num_fewshot} shots, {run.dtype}"
+    shots = "1 shot" if run.num_fewshot == 1 else f"{run.num_fewshot} shots"
+    return f"{run.run_id[:8]} {run.model}, {shots}, {run.dtype}"
 
 
 def _difference(one: Difference) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboards.answered import answered_by
 from leaderboards.entrants import Column, Entrant, entrant
-from leaderboards.pairs import answered_by, is_mean, score_of
+from leaderboards.pairs import is_mean, score_of
 from leaderboards.records import SHARE, Run, Score
 from leaderboards.statistics import Z
 from leaderboards.store import Store

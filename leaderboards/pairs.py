@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.errors import BadStore, ResultsError
+from leaderboards.answered import Answered, answered_by
 from leaderboards.records import ALL, Run, Score
-from leaderboards.significance import Tested, mcnemar, sign_flips
+from leaderboards.significance import LARGE, mcnemar, sign_flips, sign_flips_of_many
 from leaderboards.store import Store
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 UNPAIRED = "unpaired, from the standard errors"
 """For metrics of a whole set: as if the runs had answered other questions, which errs on the side of no difference."""
@@ -33,14 +29,6 @@ class Pair(NamedTuple):
     test: str
 
 
-@dataclass(frozen=True)
-class Answered:
-    """Runs' scores as a matrix (runs, questions), NaN where a run has none; and which questions share a document."""
-
-    scores: NDArray[np.float64]
-    groups: NDArray[np.int64]
-
-
 def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) -> Mapping[tuple[int, int], Pair]:
     """Each pair i < j of the runs, by their numbers. All have a score under the metric (METRIC/VARIANT) on the slice."""
     held = {run.run_id: score_of(run, metric, slice) for run in runs}
@@ -48,12 +36,14 @@ def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) 
     are_means = [
         answered is not None and is_mean(held[run.run_id], answered.scores[number]) for number, run in enumerate(runs)
     ]
+    if answered is not None and all(are_means) and not np.isnan(answered.scores).any():
+        return _all_pairs(answered)
     found: dict[tuple[int, int], Pair] = {}
     for second, later in enumerate(runs):
         for first, earlier in enumerate(runs[:second]):
             pair = None
             if answered is not None and are_means[first] and are_means[second]:
-                pair = _paired(answered, first, second)
+                pair = _shared(answered, first, second)
             found[first, second] = pair or _unpaired(held[earlier.run_id], held[later.run_id])
     return found
 
@@ -61,44 +51,6 @@ def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) 
 def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:
     """A run's score under METRIC/VARIANT on a slice."""
     return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == slice), None)
-
-
-def answered_by(store: Store, runs: Sequence[Run], metric: str, slice: str) -> Answered | None:
-    """The runs' scores, None where there are no two to compare. Runs whose samples cannot be read have none."""
-    files: dict[str, str] = {}
-    for run in runs:
-        try:
-            files[run.run_id] = store.file_of(run.run_id)
-        except ResultsError:
-            continue  # named by the store's problems
-    if len(files) < 2:
-        return None
-    try:
-        return _matrix(_columns(store, runs, [*files.values()], metric, slice), runs)
-    except BadStore:  # a file that is damaged in its middle, which the store knows from now on
-        return answered_by(store, runs, metric, slice)
-
-
-def _columns(store: Store, runs: Sequence[Run], files: Sequence[str], metric: str, slice: str) -> pa.Table:
-    parts = next((run.mean_of for run in runs if run.mean_of), ())
-    if slice != ALL:
-        found = store.ask("scores_in_slice", files, metric=metric, slice=slice)
-    elif parts:
-        found = store.ask("scores_by_part", files, metric=metric, parts=list(parts))
-    else:
-        found = store.ask("scores", files, metric=metric)
-    return found.to_arrow_table().combine_chunks()
-
-
-def _matrix(columns: pa.Table, runs: Sequence[Run]) -> Answered:
-    names = columns["run_id"].dictionary_encode().combine_chunks()
-    numbers = {run.run_id: number for number, run in enumerate(runs)}
-    rows = np.array([numbers[name] for name in names.dictionary.to_pylist()], np.int64)[np.asarray(names.indices)]
-    questions, first, places = np.unique(np.asarray(columns["question"]), return_index=True, return_inverse=True)
-    scores = np.full((len(runs), len(questions)), np.nan)
-    scores[rows, places] = np.asarray(columns["score"])
-    groups = np.unique(np.asarray(columns["document"])[first], return_inverse=True)[1]
-    return Answered(scores, groups)
 
 
 def is_mean(score: Score | None, values: NDArray[np.float64]) -> bool:
@@ -112,38 +64,47 @@ def is_mean(score: Score | None, values: NDArray[np.float64]) -> bool:
     )
 
 
-def _paired(answered: Answered, first: int, second: int) -> Pair | None:
-    """The pair's test on the questions that both answered, None where there are none."""
-    left, right = answered.scores[first], answered.scores[second]
-    there = ~(np.isnan(left) | np.isnan(right))
-    n = int(there.sum())
-    if not n:
+def _shared(answered: Answered, first: int, second: int) -> Pair | None:
+    """A pair on the questions that both answered, None where there are none."""
+    scores = answered.scores[[first, second]]
+    there = ~np.isnan(scores).any(axis=0)
+    if not there.any():
         return None
-    left, right, groups = left[there], right[there], answered.groups[there]
-    differences = (right - left).round(9)
-    totals = np.bincount(groups, weights=differences).astype(np.float64)
-    sizes = np.bincount(groups)
-    mean = float(differences.mean())
-    # The variance of a mean of clusters of unequal size (Cochran 1977, section 6.3).
-    count = int((sizes > 0).sum())
-    spread = float(((totals - mean * sizes) ** 2).sum()) * (count / (count - 1) if count > 1 else 1.0)
-    return Pair(mean, math.sqrt(spread) / n, *_tested(differences, groups, left, right, totals))
+    return _all_pairs(Answered(scores[:, there], np.unique(answered.groups[there], return_inverse=True)[1]))[0, 1]
 
 
-def _tested(
-    differences: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    left: NDArray[np.float64],
-    right: NDArray[np.float64],
-    totals: NDArray[np.float64],
-) -> Tested:
-    """As in `significance.paired`: McNemar's where nothing is shared, else sign flips of clusters."""
-    moved = differences != 0
-    is_binary = bool((((left == 0) | (left == 1)) & ((right == 0) | (right == 1))).all())
-    if is_binary and int(np.bincount(groups[moved], minlength=1).max()) <= 1:
-        wins = int((differences > 0).sum())
-        return mcnemar(wins, int(moved.sum()) - wins)
-    return sign_flips(totals)
+def _all_pairs(answered: Answered) -> dict[tuple[int, int], Pair]:
+    """All pairs of runs that answered the same questions, a row of pairs at a time.
+
+    The standard error is that of a mean of clusters of unequal size (Cochran 1977, section 6.3); the tests are those of
+    `significance.paired`, for many clusters the normal approximation of them.
+    """
+    scores, groups = answered.scores, answered.groups
+    runs, n = scores.shape
+    sizes = np.bincount(groups).astype(np.float64)
+    clusters = len(sizes)
+    totals = np.stack([np.bincount(groups, weights=line) for line in scores])
+    correction = clusters / (clusters - 1) if clusters > 1 else 1.0
+    are_binary = ((scores == 0) | (scores == 1)).all(axis=1) & (clusters == n)
+    found: dict[tuple[int, int], Pair] = {}
+    for first in range(runs - 1):
+        moved = (totals[first + 1 :] - totals[first]).round(9)
+        squared = moved * moved
+        squares, fourths = squared.sum(axis=1), (squared * squared).sum(axis=1)
+        means = moved.sum(axis=1) / n
+        spreads = squares - 2 * means * (moved @ sizes) + means**2 * float((sizes**2).sum())
+        stderrs = np.sqrt(np.maximum(spreads, 0.0) * correction) / n
+        for number, line in enumerate(moved):
+            second = first + 1 + number
+            if are_binary[first] and are_binary[second]:
+                wins = int((line > 0).sum())
+                tested = mcnemar(wins, round(float(squares[number])) - wins)
+            elif squares[number] ** 2 >= LARGE * fourths[number] > 0:
+                tested = sign_flips_of_many(float(means[number]) * n, float(squares[number]))
+            else:
+                tested = sign_flips(line)
+            found[first, second] = Pair(float(means[number]), float(stderrs[number]), *tested)
+    return found
 
 
 def _unpaired(first: Score | None, second: Score | None) -> Pair:

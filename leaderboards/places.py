@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -41,12 +42,16 @@ class Place(Protocol):
         """The address of a run's samples for DuckDB. Raises `FileNotFoundError` without them, `BadStore` for a cut file."""
         ...
 
+    def seen(self, run_id: str) -> Stamp:
+        """The stamp that a run's samples had when `samples` last looked."""
+        ...
+
     def condemn(self, address: str) -> None:
         """Remember that samples could not be read to their end, until they are other ones."""
         ...
 
     def connect(self) -> DuckDBPyConnection:
-        """A connection that can read such addresses."""
+        """A connection that can read such addresses; each thread may have its own."""
         ...
 
 
@@ -54,6 +59,8 @@ class LocalPlace:
     """A folder: PATH/runs/RUN_ID/{run.json, samples.parquet}. It need not exist."""
 
     def __init__(self, path: Path) -> None:
+        if path.parts and path.parts[0].endswith(":"):  # what a path makes of s3://BUCKET
+            raise BadStore(f"{path}: runs are made in a folder; flab results merge DIR --results URL publishes them")
         for folder in (path, path / "runs"):
             try:
                 is_file = folder.exists() and not folder.is_dir()
@@ -67,6 +74,8 @@ class LocalPlace:
         self.name = str(path)
         self._sound: dict[str, Stamp] = {}
         self._damaged: dict[str, Stamp] = {}
+        self._lock = threading.Lock()
+        self._database: DuckDBPyConnection | None = None
 
     def records(self) -> Mapping[str, Stamp]:
         """The runs by folder. Raises `BadStore` where the folder may not be read."""
@@ -105,16 +114,23 @@ class LocalPlace:
             self._sound[run_id] = stamp
         return str(file)
 
+    def seen(self, run_id: str) -> Stamp:
+        """As it was looked at."""
+        return self._sound[run_id]
+
     def condemn(self, address: str) -> None:
         """Left out from now on."""
         held = Path(address).stat()
         self._damaged[address] = held.st_mtime, held.st_size
 
     def connect(self) -> DuckDBPyConnection:
-        """A connection of its own, so that threads need not wait for each other."""
+        """A connection of its own to one database in memory, so that threads need not wait for each other."""
         import duckdb
 
-        return duckdb.connect()
+        with self._lock:
+            if self._database is None:
+                self._database = duckdb.connect()
+            return self._database.cursor()
 
 
 def check_ends(name: str, size: int, first: bytes, last: Callable[[], bytes]) -> None:

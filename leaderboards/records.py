@@ -104,6 +104,8 @@ class Run:
         try:
             held = json.loads(text)
             version = held["schema_version"]
+            if not isinstance(version, int) or version < 1:
+                raise ValueError
         except (ValueError, KeyError, TypeError):
             raise BadStore(f"{where}: not a run's record; move it away or restore it") from None
         if version > SCHEMA_VERSION:
@@ -116,7 +118,7 @@ class Run:
             held["mean_of"] = tuple(held["mean_of"])
             scores = tuple(Score(**score) for score in held.pop("scores"))
             return cls(**{key: value for key, value in held.items() if key in known}, scores=scores)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise BadStore(f"{where}: not a whole record ({error})") from None
 
 

@@ -98,6 +98,10 @@ class RemotePlace:
         found = self.files.cat_file(key, start=start, end=end)
         return found if isinstance(found, bytes) else found.encode()
 
+    def seen(self, run_id: str) -> Stamp:
+        """As it was looked at."""
+        return self._sound[self.key(run_id, SAMPLES)]
+
     def condemn(self, address: str) -> None:
         """Left out from now on."""
         self._damaged[address] = self._listed[self._keys[address]]

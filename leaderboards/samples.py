@@ -77,14 +77,14 @@ class Samples:
             raise BadStore(f"{where}: not readable as Parquet ({str(error).splitlines()[0]})") from None
 
 
-def unreadable(connect: Callable[[], DuckDBPyConnection], files: Sequence[str]) -> list[str]:
-    """The files that cannot be read to their end."""
+def unreadable(connect: Callable[[], DuckDBPyConnection], query: str, files: Sequence[str]) -> list[str]:
+    """The files that cannot be read to their end by a query for all of their rows."""
     import duckdb
 
     found: list[str] = []
     for file in files:
         try:
-            connect().sql("select * from read_parquet($file)", params={"file": file}).to_arrow_table()
+            connect().sql(query, params={"files": [file]}).to_arrow_table()
         except duckdb.Error:
             found.append(file)
     return found

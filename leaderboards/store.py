@@ -65,6 +65,7 @@ class Store:
     def __init__(self, path: Path | Place) -> None:
         self.place: Place = LocalPlace(path) if isinstance(path, Path) else path
         self._read: dict[str, _Read] = {}
+        self.kept: dict[Any, Any] = {}  # what was worked out of samples, by what it came from (`answered`)
 
     @property
     def path(self) -> Path:
@@ -147,7 +148,7 @@ class Store:
         import duckdb
 
         def blame() -> str:
-            found = unreadable(self.place.connect, files)
+            found = unreadable(self.place.connect, query("samples"), files)
             for file in found:
                 self.place.condemn(file)
             return ", ".join(found)
@@ -177,7 +178,10 @@ class Store:
         if held is None or held.stamp != stamp or stamp[1] == 0:
             where = f"{self.place.name}/runs/{run_id}/{RECORD}"
             try:
-                held = _Read(stamp, Run.from_json(self.place.text(run_id), where), None)
+                run = Run.from_json(self.place.text(run_id), where)
+                if run.run_id != run_id:  # paths are made of ids: one that is not the folder's could lead anywhere
+                    raise BadStore(f"{where}: the record of another run, {run.run_id!r}; give the folder its name")
+                held = _Read(stamp, run, None)
             except ResultsError as error:
                 held = _Read(stamp, None, error)
             except (OSError, UnicodeDecodeError) as error:

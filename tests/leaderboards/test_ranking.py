@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from statsmodels.regression.linear_model import OLS
 
-from leaderboards import ranking
+from leaderboards import compare, pairs, ranking, significance
 from leaderboards.entrants import Column
 from leaderboards.ranking import Matrix
 from leaderboards.records import POINTS, Score
@@ -155,3 +158,80 @@ def test_a_slice_has_a_leaderboard_of_its_own(tmp_path: Path) -> None:
 def test_an_empty_store_has_an_empty_leaderboard(tmp_path: Path) -> None:
     found = ranking.matrix(Store(tmp_path))
     assert (found.columns, found.rows, found.tests) == ([], [], 0)
+
+
+def test_a_run_that_is_written_anew_is_ranked_anew(store: Store) -> None:
+    assert ranks(ranking.matrix(store), T)["good"] == (1, 1)
+    file = Path(store.file_of("goodt116"))
+    os.utime(file, (1, 1))
+    run(store, "good", "t", 0.1, ord("t"))
+    assert ranks(ranking.matrix(store), T) == {"good": (3, 3), "fair": (1, 2), "even": (1, 2)}
+
+
+@pytest.mark.parametrize("per_document", [1, 3])
+@pytest.mark.parametrize("scale", [1.0, 0.7123])
+def test_the_table_tests_pairs_as_a_comparison_does(per_document: int, scale: float, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    documents = [f"d{number // per_document}" for number in range(90)]
+    runs = []
+    for number, share in enumerate((0.3, 0.5, 0.6)):
+        values = [scale * one for one in drawn(number, 90, share)]
+        runs.append(finish(store, f"{number}000", {METRIC: values}, documents=documents))
+    for (first, second), pair in pairs.of_column(store, runs, METRIC).items():
+        found = compare.compare(store, runs[first].run_id, runs[second].run_id).of(METRIC)
+        assert pair.difference == pytest.approx(found.difference)
+        assert pair.p_value == pytest.approx(found.p_value, abs=1e-9)
+        assert pair.stderr == pytest.approx(found.stderr, rel=0.1)
+
+
+def test_runs_that_share_only_some_questions_are_tested_on_those(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    runs = [
+        finish(store, "aaaa", {METRIC: drawn(1, 200, 0.5)}),
+        finish(store, "bbbb", {METRIC: drawn(2, 150, 0.8)}),
+        finish(store, "cccc", {METRIC: drawn(3, 200, 0.5)}),
+    ]
+    found = pairs.of_column(store, runs, METRIC)
+    for (first, second), pair in found.items():
+        whole = compare.compare(store, runs[first].run_id, runs[second].run_id).of(METRIC)
+        assert (pair.p_value, pair.difference) == (pytest.approx(whole.p_value), pytest.approx(whole.difference))
+
+
+def test_the_normal_approximation_of_many_clusters_is_near_and_never_too_small() -> None:
+    random = np.random.default_rng(0)
+    for shift in (0.0, 0.1, 0.2, 0.3):
+        totals = random.normal(shift, 1.0, 400)
+        exact = significance.sign_flips(totals).p_value
+        near = significance.sign_flips_of_many(float(totals.sum()), float((totals**2).sum())).p_value
+        assert 0.98 * exact <= near <= 1.5 * exact + 1e-6
+
+
+@pytest.mark.parametrize("kinds", [["human"] * 20 + ["machine"] * 80, ["human", "machine"] * 50])
+def test_a_mean_of_slices_is_ranked_as_one(kinds: list[str], tmp_path: Path) -> None:
+    """Where the slices are of one size, and where they are not, the pair's difference is that of the stored scores."""
+    store, runs = Store(tmp_path), []
+    for number in range(3):
+        right = np.array(drawn(number, 100, 0.3 + 0.2 * number))
+        mean = float(np.mean([right[np.array(kinds) == kind].mean() for kind in ("human", "machine")]))
+        whole = Score("exact_match", "strip-lower", "all", mean, mean - 0.1, mean + 0.1, 0.05, n=100)
+        parts = ("kind=human", "kind=machine")
+        values = {METRIC: right.tolist()}
+        runs.append(finish(store, f"{number}000", values, kinds=kinds, whole=[whole], mean_of=parts))
+    for (first, second), pair in pairs.of_column(store, runs, METRIC).items():
+        scores = [runs[number].scores[0].value or 0.0 for number in (first, second)]
+        found = compare.compare(store, runs[first].run_id, runs[second].run_id, slices=["all"]).of(METRIC)
+        assert pair.test.startswith(("sign flips", "McNemar"))
+        assert pair.difference == pytest.approx(scores[1] - scores[0])
+        assert pair.p_value == pytest.approx(found.p_value, rel=0.05, abs=1e-9)
+
+
+def test_standard_errors_of_pairs_are_statsmodels_clustered_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    documents = [f"d{number}" for number in np.random.default_rng(0).integers(30, size=120)]
+    values = [np.random.default_rng(seed).random(120) for seed in (1, 2)]
+    runs = [
+        finish(store, f"{number}000", {METRIC: one.tolist()}, documents=documents) for number, one in enumerate(values)
+    ]
+    groups = np.unique(documents, return_inverse=True)[1]
+    theirs = OLS(values[1] - values[0], np.ones(120)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    assert pairs.of_column(store, runs, METRIC)[0, 1].stderr == pytest.approx(float(theirs.bse[0]), rel=1e-6)

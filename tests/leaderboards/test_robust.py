@@ -111,6 +111,11 @@ def test_several_writers_and_readers_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_a_url_is_no_folder() -> None:
+    with pytest.raises(BadStore, match="runs are made in a folder; flab results merge DIR --results URL"):
+        Store(Path("s3://team/flab"))
+
+
 def test_two_writers_of_one_run_exclude_each_other(store: Store) -> None:
     with store.begin("aaaa"), pytest.raises(RunLocked, match="is being written by process"):
         finish(Store(store.path), "aaaa", {METRIC: [1.0]})
@@ -172,3 +177,12 @@ def test_an_answer_of_ten_megabytes_is_kept_whole_and_hinders_nobody(store: Stor
     found = compare.compare(store, "a", "d").of(METRIC)
     assert found.n == 300
     assert len(compare.differing(store, "a", "d", METRIC, limit=500)) == found.wins + found.losses
+
+
+def test_a_record_whose_id_leads_elsewhere_is_left_out(store: Store) -> None:
+    file = store.path / "runs" / "bbbb" / "run.json"
+    file.write_text(file.read_text().replace('"run_id": "bbbb"', '"run_id": "../../bbbb"'))
+    assert {run.run_id for run in store.runs()} == {"aaaa", "cccc"}
+    assert "bbbb/run.json: the record of another run, '../../bbbb'" in store.problems()[0]
+    with pytest.raises(BadStore, match="the record of another run"):
+        store.run("bbbb")

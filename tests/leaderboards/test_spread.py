@@ -11,7 +11,7 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from leaderboards import spread
-from leaderboards.pairs import Answered
+from leaderboards.answered import Answered
 from leaderboards.records import Score
 from leaderboards.spread import component, deviation_interval
 from leaderboards.store import Store

@@ -144,7 +144,19 @@ def test_a_field_that_a_later_version_adds_is_passed_over(tmp_path: Path) -> Non
     assert edited(tmp_path, colour="red").run("0").run_id == RUN.run_id
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "{not json", '{"schema_version": 1, "scores": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        "{not json",
+        '{"schema_version": 1, "scores": []}',
+        '{"schema_version": "1"}',
+        '{"schema_version": 0}',
+        '{"schema_version": 2, "scores": 3, "mean_of": null, "settings": 1}',
+    ],
+)
 def test_a_damaged_record_is_told(content: str, tmp_path: Path) -> None:
     store = Store(tmp_path)
     finish(store)

@@ -59,6 +59,15 @@ def test_scores_of_a_corrected_metric_come_in_and_the_old_ones_stay_aside(run: R
     assert [one.run_id for one in store.runs()] == [run.run_id]
 
 
+def test_a_rescore_that_was_killed_between_its_two_files_is_ended_by_the_next(run: Run, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    with store.begin(run.run_id) as folder:
+        folder.state(replace(run, scores=()))  # the samples are new, the record is old
+    found = rescore(store, run.run_id)
+    assert found.n_changed == 0 and found.aside is not None
+    assert store.run(run.run_id).scores == run.scores
+
+
 def test_without_the_files_the_stored_targets_are_taken(run: Run, data: Path, tmp_path: Path) -> None:
     shutil.rmtree(data)
     assert rescore(Store(tmp_path / "results"), run.run_id).n_changed == 0
