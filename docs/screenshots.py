@@ -37,8 +37,6 @@ SETTLED = """
 document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'
     && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')
 """
-COLOURS = 128
-"""Colours of a stored picture: enough for a page, a third of the bytes."""
 
 
 def main() -> None:
@@ -62,7 +60,7 @@ def main() -> None:
             for name, (page, theme) in SHOWN.items():
                 file = PICTURES / f"dashboard-{name}.png"
                 take(browser, f"{address}/{page}", 1280, theme, file)
-                Image.open(file).quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+                Image.open(file).convert("RGB").save(file, optimize=True)
                 print(f"written: {file.relative_to(ROOT)} ({file.stat().st_size // 1024} KiB)")
 
 
