@@ -141,8 +141,8 @@ def _finished(figure: go.Figure, x_title: str, y_title: str, x_axis: dict[str, A
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "title": None},
         hovermode="closest",
         hoverlabel={"align": "left"},
-        xaxis={**axis, **x_axis, "title": {"text": x_title, "font": {"size": 13}}},
-        yaxis={**axis, "title": {"text": y_title, "font": {"size": 13}}},
+        xaxis={**axis, **x_axis, "title": {"text": html.escape(x_title), "font": {"size": 13}}},
+        yaxis={**axis, "title": {"text": html.escape(y_title), "font": {"size": 13}}},
     )
     return figure
 

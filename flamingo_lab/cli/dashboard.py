@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def dashboard(
-    results: options.Results = options.RESULTS,
+    results: Annotated[str, typer.Option(help="Folder of the results, or a URL: s3://BUCKET/FOLDER.")] = str(
+        options.RESULTS
+    ),
     demo: Annotated[bool, typer.Option("--demo", help="The results that come with this package.")] = False,
     images: Annotated[
         list[Path] | None,
@@ -41,15 +43,15 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen at.")] = PORT,
 ) -> int:
     """Show the results as pages in a browser, until Ctrl-C."""
+    import leaderboards
     from flamingo_lab.errors import MissingPackage
-    from leaderboards.store import Store
 
     if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("plotly") is None:
         raise MissingPackage("flab dashboard needs streamlit and plotly: pip install 'flamingo-lab[dashboard]'")
-    name = "demo" if demo else str(results)
+    name = "demo" if demo else results
     if demo:
-        results = _demo()
-    Store(results)  # says what is wrong with it before a server starts
+        results = str(_demo())
+    leaderboards.open(results)  # says what is wrong with it before a server starts
     roots = [*(images or ()), *_bundled()]
     _check(roots, host, port)
     process = subprocess.Popen(_command(results, name, roots, host, port), stdout=subprocess.DEVNULL)
@@ -59,7 +61,7 @@ def dashboard(
             return process.wait() or 1
         if host not in LOOPBACK:
             print(f"everyone who reaches {host} can read these results and their pictures", file=sys.stderr)
-        print(f"{results} is shown at {_address(host, port)} (Ctrl-C ends it)", file=sys.stderr)
+        print(f"{name} is shown at {_address(host, port)} (Ctrl-C ends it)", file=sys.stderr)
         return process.wait()
     except KeyboardInterrupt:
         process.terminate()
@@ -67,7 +69,7 @@ def dashboard(
         return INTERRUPTED
 
 
-def _command(results: Path, name: str, roots: list[Path], host: str, port: int) -> list[str]:
+def _command(results: str, name: str, roots: list[Path], host: str, port: int) -> list[str]:
     """What starts Streamlit. On this machine's own address it answers to no other name, whatever that resolves to."""
     import dashboard as package
     from eval_tasks.groups import GROUPS
@@ -76,7 +78,7 @@ def _command(results: Path, name: str, roots: list[Path], host: str, port: int) 
     flags = [f"--server.address={host}", f"--server.port={port}"]
     if host in LOOPBACK:
         flags += [f"--server.allowedHosts={name}" for name in LOOPBACK]
-    told = ["--results", str(results), "--name", name]
+    told = ["--results", results, "--name", name]
     told += [part for root in roots for part in ("--images", str(root.resolve()))]
     told += [part for name, tasks in GROUPS.items() for part in ("--group", f"{name}={','.join(tasks)}")]
     return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", *told]

@@ -73,6 +73,15 @@ def test_markup_of_models_and_data_stays_text(page: str, tmp_path: Path, monkeyp
     assert not at.markdown and not at.get("html")  # nothing of Streamlit's that reads markup
 
 
+def test_names_in_a_plot_are_text(tmp_path: Path, monkeypatch: Patch) -> None:
+    samples = [made.sample("1" * 16, number) for number in range(4)]
+    score = Score(made.MARKUP, made.MARKUP, "all", 0.5, 0.4, 0.6, 0.05, n=4)
+    made.write(tmp_path, made.run("1" * 16, samples, model=made.MARKUP, scores=[score]), samples)
+    figure = opened(monkeypatch, "curves", tmp_path).get("plotly_chart")[0].proto.spec
+    assert "&lt;script&gt;" in figure.replace("\\u0026", "&")
+    assert "<script>" not in figure.replace("\\u003c", "<").replace("\\u003e", ">")
+
+
 def test_a_picture_outside_of_the_allowed_folders_is_a_frame(tmp_path: Path, monkeypatch: Patch) -> None:
     run_id = made.hostile(tmp_path / "results", tmp_path / "images")
     at = opened(monkeypatch, "samples", tmp_path / "results", tmp_path / "images", run=run_id)
