@@ -74,3 +74,10 @@ def size(count: float | None) -> str:
 def date(iso: str | None) -> str:
     """Day and minute of an ISO date."""
     return (iso or "")[:16].replace("T", " ") or MISSING
+
+
+def speed(questions_per_second: float | None) -> str:
+    """Questions a second, with a decimal where there are few."""
+    if not questions_per_second:
+        return MISSING
+    return f"{questions_per_second:,.0f}" if questions_per_second >= 100 else f"{questions_per_second:,.1f}"

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import address, questions, seen
 from dashboard.models import Model, labels, model, run_label
-from dashboard.numbers import amount, bracket, date, duration, official, scored, size
+from dashboard.numbers import amount, bracket, date, duration, official, scored, size, speed
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
@@ -69,7 +69,7 @@ def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
         f"{run.n:,}",
         str(run.n_errors),
         duration(run.seconds) if run.scores else "–",
-        f"{run.questions_per_second:,.0f}" if run.questions_per_second else "–",
+        speed(run.questions_per_second),
         date(run.created),
     )
     cells = [
@@ -199,7 +199,7 @@ def _time(run: Run) -> Element:
     ]
     counted = {
         "whole time": duration(run.seconds),
-        "questions a second": f"{run.questions_per_second:,.1f}" if run.questions_per_second else "–",
+        "questions a second": speed(run.questions_per_second),
         "prompt tokens": f"{run.prompt_tokens:,}",
         "generated tokens": f"{run.generated_tokens:,}",
         "peak memory": size(run.peak_memory),

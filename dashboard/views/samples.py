@@ -199,7 +199,8 @@ def _beside(listed: list[str], sample_id: str) -> list[Element | str]:
 def _told(results: Results, run: Run, row: Row, *, is_whole: bool) -> Element:
     """The prompt, the answer as it came, how it was scored, what it took, and what other runs answered."""
     whole_at = address.here("samples", sample=row["sample_id"], whole=1)
-    asked = f"{row['n_images']} pictures · {row['prompt_tokens']:,} tokens"
+    pictured = "1 picture" if row["n_images"] == 1 else f"{row['n_images']} pictures"
+    asked = f"{pictured} · {row['prompt_tokens']:,} tokens"
     return element(
         "div",
         element("h3", f"The prompt as the model saw it · {asked}"),
