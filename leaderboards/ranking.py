@@ -23,7 +23,7 @@ SURE = 0.05
 
 AVERAGE = (
     "mean over the shown tasks, each 0 at what guessing gets and 100 at the most there is (leaderboards/scales.csv, "
-    "otherwise 0 and 100 as shown); empty for a row that lacks a task"
+    "otherwise 0 and 100 as shown), of a task with several columns their mean; empty for a row that lacks a column"
 )
 """What the average is."""
 
@@ -201,28 +201,26 @@ def _standing(column: Column, tested: Tested, placed: Placed, adjusted: Mapping[
 
 
 def _averages(placed: Placed, tested: Mapping[Column, Tested], columns: Sequence[Column]) -> dict[Entrant, Average]:
-    """The average of each row that lacks no column; tasks count as independent of each other."""
+    """The average of each row that lacks no column; tasks count as independent of each other, a task's columns as one."""
     scales = {column: span for column in columns if (span := _scale_of(column, placed))}
     whole = [one for one in placed if scales and all(one in tested[column].entrants for column in scales)]
-    spans = [ceiling - floor for floor, ceiling in scales.values()]
-    held = {one: [_score(placed[one][column][0], column) for column in scales] for one in whole}
-    values = {
-        one: _mean(
-            [(score.value or 0.0) - floor for score, (floor, _) in zip(scores, scales.values(), strict=True)], spans
-        )
-        for one, scores in held.items()
-    }
+    held = {one: {column: _score(placed[one][column][0], column) for column in scales} for one in whole}
+    values: dict[Entrant, float] = {}
+    for one, scores in held.items():
+        above = {column: (score.value or 0.0) - scales[column][0] for column, score in scores.items()}
+        parts = _by_task(above, scales)
+        values[one] = sum(parts) / len(parts)
     numbers = {column: {one: number for number, one in enumerate(tested[column].entrants)} for column in scales}
     pairs: dict[tuple[int, int], Pair] = {}
     for second, later in enumerate(whole):
         for first, earlier in enumerate(whole[:second]):
-            parts = [_pair(tested[column], at[earlier], at[later]).stderr for column, at in numbers.items()]
-            pairs[first, second] = normal(values[later] - values[earlier], _joined(parts, spans))
+            errors = {column: _pair(tested[column], at[earlier], at[later]).stderr for column, at in numbers.items()}
+            pairs[first, second] = normal(values[later] - values[earlier], _joined(errors, scales))
     known = {key: pair.p_value for key, pair in pairs.items() if pair.p_value is not None}
     ranks = _ranks(pairs, len(whole), dict(zip(known, holm(list(known.values())), strict=True)))
     found: dict[Entrant, Average] = {}
     for one, place in zip(whole, ranks, strict=True):
-        stderr = _joined([score.stderr for score in held[one]], spans)
+        stderr = _joined({column: score.stderr for column, score in held[one].items()}, scales)
         half = None if stderr is None else Z * stderr
         low, high = (None, None) if half is None else (values[one] - half, values[one] + half)
         found[one] = Average(values[one], low, high, place)
@@ -233,8 +231,13 @@ def _pair(tested: Tested, first: int, second: int) -> Pair:
     return tested.pairs[min(first, second), max(first, second)]
 
 
-def _mean(values: Sequence[float], spans: Sequence[float]) -> float:
-    return sum(value / span for value, span in zip(values, spans, strict=True)) / len(spans)
+def _by_task(values: Mapping[Column, float], scales: Mapping[Column, tuple[float, float]]) -> list[float]:
+    """Values over their columns' spans, of each task the mean."""
+    tasks: dict[str, list[float]] = {}
+    for column, value in values.items():
+        floor, ceiling = scales[column]
+        tasks.setdefault(column.task, []).append(value / (ceiling - floor))
+    return [sum(parts) / len(parts) for parts in tasks.values()]
 
 
 def _scale_of(column: Column, placed: Placed) -> tuple[float, float] | None:
@@ -249,7 +252,13 @@ def _score(run: Run, column: Column) -> Score:
     return score
 
 
-def _joined(errors: Sequence[float | None], spans: Sequence[float]) -> float | None:
-    """The standard error of the mean of independent scores on the average's scale; None where one is not known."""
-    known = [error / span for error, span in zip(errors, spans, strict=True) if error is not None]
-    return math.hypot(*known) / len(known) if len(known) == len(errors) else None
+def _joined(errors: Mapping[Column, float | None], scales: Mapping[Column, tuple[float, float]]) -> float | None:
+    """The standard error of the average; None where one is not known.
+
+    Columns of one task rest on the same answers: their errors are added as if they always went together.
+    """
+    known = {column: error for column, error in errors.items() if error is not None}
+    if len(known) < len(errors):
+        return None
+    parts = _by_task(known, scales)
+    return math.hypot(*parts) / len(parts)

@@ -235,3 +235,20 @@ def test_standard_errors_of_pairs_are_statsmodels_clustered_ones(tmp_path: Path)
     groups = np.unique(documents, return_inverse=True)[1]
     theirs = OLS(values[1] - values[0], np.ones(120)).fit(cov_type="cluster", cov_kwds={"groups": groups})
     assert pairs.of_column(store, runs, METRIC)[0, 1].stderr == pytest.approx(float(theirs.bse[0]), rel=1e-6)
+
+
+def test_two_variants_of_a_task_count_once_in_the_average_and_make_it_no_surer(tmp_path: Path) -> None:
+    def average(*variants: str) -> ranking.Average:
+        store = Store(tmp_path / "-".join(variants))
+        for task in ("t", "u"):
+            for variant in variants if task == "t" else variants[:1]:
+                share = 0.5 if task == "t" else 0.9
+                name = f"exact_match/{variant}"
+                finish(store, f"{task}{variant}".ljust(8, "0"), {name: drawn(1, 200, share)}, task=task)
+        (row,) = ranking.matrix(store).rows
+        assert row.average is not None
+        return row.average
+
+    one, two = average("a"), average("a", "b")
+    assert two.value == pytest.approx(one.value)
+    assert (two.low, two.high) == (pytest.approx(one.low), pytest.approx(one.high))
