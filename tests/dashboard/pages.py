@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 NAMES = ("leaderboard", "compare", "samples", "curves", "slices", "runs")
 
 
-def opened(monkeypatch: pytest.MonkeyPatch, page: str, results: Path, *images: Path, **address: str) -> AppTest:
+def opened(monkeypatch: pytest.MonkeyPatch, page: str, results: Path | str, *images: Path, **address: str) -> AppTest:
     """The page at an address, run once; it must not have raised."""
     arguments = [part for root in images for part in ("--images", str(root))]
     monkeypatch.setattr(sys, "argv", ["app.py", "--results", str(results), *arguments])
