@@ -38,7 +38,7 @@ def check(task: Task, limit: int | None, allow_partial: bool, names: Sequence[Me
     whose value on a part of a benchmark is another figure.
     """
     for name in task.metrics if names is None else names:
-        metric = metrics.get(name.metric, name.variant)
+        metric = task.metric(name)
         metric.check()
         if metric.needs_all and limit is not None and not allow_partial:
             raise PartialSet(
@@ -47,9 +47,14 @@ def check(task: Task, limit: int | None, allow_partial: bool, names: Sequence[Me
             )
 
 
-def mark(name: MetricName, items: Sequence[Item], mean_of_slices: Sequence[str] = ()) -> Marked:
-    """One metric on the whole, then on every slice. With `mean_of_slices`, all present, the whole is their mean."""
-    metric = metrics.get(name.metric, name.variant)
+def mark(
+    name: MetricName, items: Sequence[Item], mean_of_slices: Sequence[str] = (), metric: Metric | None = None
+) -> Marked:
+    """One metric on the whole, then on every slice. With `mean_of_slices`, all present, the whole is their mean.
+
+    `metric`: what is meant by the name, by default the registry's.
+    """
+    metric = metric or metrics.get(name.metric, name.variant)
     answered = [item for item in items if item.has_answer]
     given = iter(metric.outcomes(answered))
     outcomes = [next(given) if item.has_answer else None for item in items]

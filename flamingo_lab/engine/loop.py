@@ -259,5 +259,7 @@ def _rank(model: LoadedModel, jobs: Sequence[Job], pictures: Sequence[Sequence[T
     logprobs = model.vlm.logits(rows.feed(model.vlm.embed(ids), sees, real)).float().log_softmax(-1)
     predicting = torch.cat((after_prompt[owners][:, None], logprobs[:, :-1]), 1)
     sums = iter((predicting.gather(-1, ids[..., None])[..., 0] * real).sum(-1).tolist())
+    greedy = iter(((predicting.argmax(-1) == ids) | ~real).all(-1).tolist())
     for job in jobs:
-        yield ranked(job, list(itertools.islice(sums, len(job.options))))
+        count = len(job.options)
+        yield ranked(job, list(itertools.islice(sums, count)), list(itertools.islice(greedy, count)))
