@@ -182,6 +182,11 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def definition(metric: str) -> str:
+    """What a metric measures: the first paragraph of its file's docstring."""
+    return (importlib.import_module(f"{__name__}.{metric}").__doc__ or "").split("\n\n")[0].strip()
+
+
 def variants(metric: str) -> Mapping[str, Metric]:
     """A metric's variants by name, the official one first."""
     if metric not in names():
