@@ -99,6 +99,10 @@ def score_file(
             f"{files[0]}: {name} reads the scores of options (option_logprobs), and there are none in it"
         )
     metric.check()
+    for item in found.items:
+        scores, choices = item.prediction.option_logprobs, item.targets.choices
+        if scores and choices and len(scores) != len(choices):
+            raise BadPredictions(f"{files[0]}: {item.id!r} has {len(scores)} scores for {len(choices)} options")
     return mark(name, found.items, found.mean_of)
 
 
