@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,8 +25,9 @@ from eval_tasks.errors import BadRow
 from eval_tasks.lm_eval import PREFIX, scores
 from eval_tasks.lm_eval.answered import Answered
 from eval_tasks.lm_eval.model import LabLM, arguments, pictures
+from eval_tasks.lm_eval.requests import prompt
 from eval_tasks.runner import Progress
-from flamingo_lab.errors import LabError
+from flamingo_lab.errors import BadPrompt, LabError
 from flamingo_lab.model import Answer, Model, Request
 from leaderboards.journal import Journal
 from leaderboards.records import Run
@@ -60,13 +62,16 @@ def run(
 ) -> Run:
     """The record of a finished run of one task: made now, gone on with, or found complete.
 
-    A sample with a request that has no answer counts as an error and takes no part in the scores.
+    A sample with a request that has no answer counts as an error and takes no part in the scores. lm-eval's task keeps the
+    settings; for others it is loaded anew.
     """
     began = time.perf_counter()
     _set(task, settings)
     scores.seeded()
     _build(task, settings, LabLM(model))
     requests: list[Instance] = list(task.instances)
+    if not settings.chat:
+        _check(model, requests[0])
     run_id, task_digest = _names(model, task, settings, requests)
     planned(run_id, _documents(task))
     with store.begin(run_id) as folder:
@@ -108,10 +113,9 @@ def _set(task: ConfigurableTask, settings: Settings) -> None:
     """The settings over the task's own, by the rules of lm-eval's `simple_evaluate`."""
     if settings.generation and task.OUTPUT_TYPE == "generate_until":
         task.set_config("generation_kwargs", dict(settings.generation), update=True)
-    own = task.get_config("num_fewshot")
     # A task whose file says 0 is never asked with examples.
-    if own is None or (settings.num_fewshot is not None and own != 0):
-        task.set_config("num_fewshot", settings.num_fewshot or 0)
+    if settings.num_fewshot is not None and task.get_config("num_fewshot") != 0:
+        task.set_config("num_fewshot", settings.num_fewshot)
     task.set_fewshot_seed(seed=settings.seed)
 
 
@@ -129,6 +133,15 @@ def _build(task: ConfigurableTask, settings: Settings, lm: LabLM) -> None:
     except Exception as error:  # templates and functions of the task's file may raise anything
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadRow(f"lm-eval cannot put the questions of {task.task_name} ({said})") from None
+
+
+def _check(model: Model, instance: Instance) -> None:
+    """Refuse, before anything is asked, a model that takes no text as it stands."""
+    context = arguments(instance)[0] if instance.request_type != "loglikelihood_rolling" else ""
+    try:
+        model.sent(Request("", prompt(context, pictures(instance))))
+    except BadPrompt as error:
+        raise BadPrompt(f"{error} (--apply-chat-template asks lm-eval's tasks in turns)") from None
 
 
 def _names(model: Model, task: ConfigurableTask, settings: Settings, requests: Sequence[Instance]) -> tuple[str, str]:
@@ -162,12 +175,17 @@ class _Asking:
     def __call__(self, requests: Sequence[Request]) -> Mapping[str, Answer]:
         missing = [request for request in requests if request.id not in self._held]
         total = len(self._held) + len(missing)
-        for answer in self._model.answers(missing):
-            self._journal.append(run_record.to_line(answer))
-            self._held[answer.id] = answer
-            self._errors += answer.error is not None
-            self._progress(len(self._held), total, self._errors)
+        # Closed at once on an interruption, so that no model goes on working behind it.
+        with closing(self._stream(missing)) as stream:
+            for answer in stream:
+                self._journal.append(run_record.to_line(answer))
+                self._held[answer.id] = answer
+                self._errors += answer.error is not None
+                self._progress(len(self._held), total, self._errors)
         return {request.id: self._held[request.id] for request in requests}
+
+    def _stream(self, requests: Sequence[Request]) -> Generator[Answer]:
+        yield from self._model.answers(requests)
 
 
 def _opened(

@@ -18,6 +18,7 @@ from eval_tasks.lm_eval.model import LabLM
 from eval_tasks.lm_eval.running import Settings
 from flamingo_lab import cli
 from flamingo_lab.errors import BadPrompt
+from flamingo_lab.model import Sent
 from leaderboards.records import Run
 from leaderboards.store import Store
 from tests.doubles import Scripted
@@ -141,6 +142,24 @@ def test_a_document_without_an_answer_is_no_wrong_answer(tmp_path: Path) -> None
     )
     strict = running.run(Scripted(reply), task, Settings(), Store(tmp_path / "results"))
     assert strict.status == "too many errors"
+
+
+def test_a_model_that_takes_no_text_as_it_stands_is_asked_nothing(tmp_path: Path) -> None:
+    class InTurns(Scripted):
+        def sent(self, request: fl.Request) -> Sent:
+            if request.prompt.is_raw:
+                raise BadPrompt("ask in turns")
+            return super().sent(request)
+
+    task = loaded(tmp_path, "written").tasks["toy-written"]
+    model, store = InTurns(), Store(tmp_path / "results")
+    with pytest.raises(BadPrompt, match=r"ask in turns \(--apply-chat-template asks lm-eval's tasks in turns\)"):
+        running.run(model, task, Settings(), store)
+    assert not model.asked
+    run = running.run(model, task, Settings(chat=True, num_fewshot=1, system="be brief"), store)
+    assert (run.status, run.num_fewshot, run.phrasing) == ("complete", 1, "lm-eval-chat")
+    first = samples(tmp_path / "results", run.run_id)[0]["prompt"]
+    assert first.splitlines()[0] == "be brief" and first.splitlines()[-1] == "what colour is the car?"
 
 
 def flab(model: Path, *more: str) -> int:
