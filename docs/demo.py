@@ -44,7 +44,9 @@ def main() -> None:
     """Train the second model, ask both, keep what the dashboard reads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--training", type=Path, help="the --out of a finished flab train flamingo-tiny")
-    parser.add_argument("--short", type=Path, help="the folder of the shorter training's model, where there is one already")
+    parser.add_argument(
+        "--short", type=Path, help="the folder of the shorter training's model, where there is one already"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         work = Path(made)

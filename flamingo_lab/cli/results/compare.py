@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "flab results compare 7c1e5a90 0b4d2f11 --slice kind"
 
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("compare", epilog=options.example(EXAMPLE))(compare)
@@ -64,6 +65,4 @@ def _differing(store: Store, found: Comparison, most: int) -> Sequence[Differing
     tested = next((one for one in found.differences if one.test), None)
     if tested is None or not most:
         return []
-    return comparing.differing(
-        store, found.a.run_id, found.b.run_id, tested.carried, slice=tested.slice, limit=most
-    )
+    return comparing.differing(store, found.a.run_id, found.b.run_id, tested.carried, slice=tested.slice, limit=most)
