@@ -174,7 +174,7 @@ def _ask(
     chosen: Shots,
 ) -> Asked:
     limit = settings.max_new_tokens or task.max_new_tokens
-    request = Request(sample.id, Prompt.ask(), decoding, limit)
+    request = Request(sample.id, Prompt.ask(), decoding, limit, stop=task.stop)
     shots: Sequence[Sample] = ()
     try:
         shots = chosen.of(sample, settings.data, settings.options)
@@ -184,7 +184,7 @@ def _ask(
             system=wording.system,
             running=wording.running,
         )
-        request = Request(sample.id, prompt, decoding, limit)
+        request = replace(request, prompt=prompt)
         sent = model.sent(request)
         for image in prompt.images:
             _ = image.digest  # a picture that cannot be read is known here, before anything is asked

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from eval_tasks import metrics
 from eval_tasks.errors import UnknownTask
-from eval_tasks.metrics import MetricName
+from eval_tasks.metrics import Metric, MetricName
 from eval_tasks.wording import Reads, Wording
 from flamingo_lab.model import Decoding, Greedy
 from flamingo_lab.prompt import Image, Shot
@@ -55,7 +55,8 @@ class Task:
     samples. `splits_for_shots` are tried in order. `asks_once`: a text is asked of one picture only, so that another
     question with the same text would give the answer away. `options` are the task's own flags, with what each one does.
     `hub` names the data set on the hub, `sizes` the published number of questions of each split, `example` a question in
-    the true form. `rubric`: how a judge grades the answers, where no metric reads them as they are.
+    the true form. `stop` are texts that end an answer beside the model's own. `rubric`: how a judge grades the answers,
+    where no metric reads them as they are.
     """
 
     name: ClassVar[str]
@@ -76,6 +77,7 @@ class Task:
     mean_of: ClassVar[tuple[str, ...]] = ()
     max_new_tokens: ClassVar[int] = 16
     decoding: ClassVar[Decoding] = Greedy()
+    stop: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, str]] = {}
     rubric: ClassVar[Rubric | None] = None
 
@@ -101,14 +103,16 @@ class Task:
         """What reads the answers to this wording: its own metrics, else the task's for written or for ranked answers."""
         if wording.metrics is not None:
             return wording.metrics
-        fitting = [
-            name for name in self.metrics if metrics.get(name.metric, name.variant).needs_options == bool(wording.rank)
-        ]
+        fitting = [name for name in self.metrics if self.metric(name).needs_options == bool(wording.rank)]
         return tuple(fitting) or self.metrics
 
     def readable(self, reads: Reads | None) -> list[Wording]:
         """The wordings for models that read shots as this one does; all, where it does not say."""
         return [wording for wording in self.wordings if reads is None or wording.reads in (None, reads)]
+
+    def metric(self, name: MetricName) -> Metric:
+        """What one of the task's metrics is."""
+        return metrics.get(name.metric, name.variant)
 
     def wording(self, name: str | None, reads: Reads | None = None) -> Wording:
         """The wording of this name; by default the first one written for models that read shots as this one does."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.asking import Asking
 from flamingo_lab.config import Inline
+from flamingo_lab.engine.budget import Room
+from flamingo_lab.engine.work import Work
 from flamingo_lab.markup import Finish
 from flamingo_lab.model import Answer, BeamCounts, Limits, Request, Sent
 from flamingo_lab.pixels import Pipeline
@@ -32,6 +34,7 @@ class LoadedModel(Asking):
     """A local model. `digest` names weights, pre-processing, tokenizer and dtype; `about` holds facts for the record.
 
     `finish`: see `Family`. `noise`: a request's router noise by its id (see `RouterNoise`), None where there is none.
+    `room`: what the engine may take; `work`: what it has done.
     """
 
     name: str
@@ -46,6 +49,16 @@ class LoadedModel(Asking):
     beam_counts: BeamCounts = "new"
     finish: Finish | None = None
     noise: Callable[[str], Tensor | None] = no_noise
+    room: Room = field(default_factory=Room)
+    work: Work = field(default_factory=Work)
+
+    def counters(self) -> Mapping[str, float]:
+        """See `Counts`."""
+        return self.work.counters()
+
+    def stages(self) -> Mapping[str, float]:
+        """See `Counts`."""
+        return dict(self.work.seconds)
 
     @property
     def cut_at(self) -> int | None:

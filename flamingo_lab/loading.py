@@ -17,6 +17,7 @@ from flamingo_lab import backends, composed, families, hub, noise
 from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
+from flamingo_lab.engine.budget import GIB, Room
 from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.loaded import LoadedModel, no_noise
@@ -62,6 +63,9 @@ def load(
     requests_per_minute: float | None = None,
     timeout_seconds: float | None = None,
     retries: int | None = None,
+    memory: float | None = None,
+    batch_tokens: int | None = None,
+    features: str | PathLike[str] | None = None,
 ) -> LoadedModel | VStar | Askable:
     """The model of a listed name, of a folder in its family's published layout, or of a name with a backend's prefix.
 
@@ -71,7 +75,9 @@ def load(
     `router_noise` seeds the authors' noise on the choice of experts (MoE-LLaVA), which is left out otherwise. `wording`
     names one of the family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16
     on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it.
-    `base_url` and what follows it are an endpoint's, see `backends/openai.py`. Raises `LabError` kinds.
+    `base_url` and what follows it are an endpoint's, see `backends/openai.py`. The last three change no answer: `memory`,
+    in GiB, bounds what the process takes, 80 % of what is free by default; `batch_tokens` the tokens of a pass;
+    `features` is a folder where pictures' tokens are kept for later runs. Raises `LabError` kinds.
     """
     folders = _told(
         vision=vision,
@@ -96,10 +102,16 @@ def load(
     if backend is not None:
         chosen = {name: value for name, value in {"device": device, "dtype": dtype}.items() if value != "auto"}
         own = _told(weights=weights, wording=wording, download=download or None)
-        return backend.load(str(path), own | chosen | folders | settings | endpoint)
+        of_engine = _told(memory=memory, batch_tokens=batch_tokens, features=features)
+        return backend.load(str(path), own | chosen | folders | settings | endpoint | of_engine)
     for setting in endpoint:
         raise BadSetting(f"{setting}: {path} is no endpoint; leave it away")
-    how = How(device, dtype, download)
+    room = Room(
+        memory_bytes=None if memory is None else int(memory * GIB),
+        batch_tokens=batch_tokens,
+        features=None if features is None else Path(features),
+    )
+    how = How(device, dtype, download, room)
     given = {part: Path(where) for part, where in folders.items()}
     made = composed.find(None if path is None else str(path), given)
     if made is not None:
@@ -115,11 +127,12 @@ def _told(**options: Any) -> dict[str, Any]:
 
 
 class How(NamedTuple):
-    """On which device, in which dtype, and whether missing files may be fetched; see `load`."""
+    """On which device, in which dtype, whether missing files may be fetched, and what the engine may take; see `load`."""
 
     device: str
     dtype: str
     download: bool
+    room: Room = Room()
 
 
 class Understood(NamedTuple):
@@ -195,6 +208,7 @@ def prepare(
         beam_counts=family.beam_counts,
         finish=finish,
         noise=noise.router_noise(built.decoder) or no_noise,
+        room=how.room,
         about={
             "family": family.name,
             "parameters": found.parameters,

@@ -104,8 +104,9 @@ class Answer:
     """What came back. `token_ids` are the new tokens, the stop token included if one was produced.
 
     `logprob`: sum over the new tokens, the beam's score under `Beam`, the chosen option's score under `Rank`.
-    `prompt_tokens` and `images` count what reached the model; `counted_tokens` are the new tokens of a model that tells
-    no ids. With `error` set, `text` is empty and means nothing.
+    `option_is_greedy`: for each ranked option, whether greedy decoding would have begun with its tokens; None where the
+    model does not tell. `prompt_tokens` and `images` count what reached the model; `counted_tokens` are the new tokens of
+    a model that tells no ids. With `error` set, `text` is empty and means nothing.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Answer:
     token_ids: tuple[int, ...] = ()
     logprob: float | None = None
     option_logprobs: tuple[float, ...] | None = None
+    option_is_greedy: tuple[bool, ...] | None = None
     prompt_tokens: int = 0
     counted_tokens: int = 0
     images: int = 0
@@ -178,4 +180,17 @@ class Embeds(Protocol):
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """One vector of length 1 a picture, (images, width). Raises `BadImage`; `BadSetting` where there is no tower."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A `Model` that tells what it computed since it was loaded, in counts that are the same on any machine, and how long."""
+
+    def counters(self) -> Mapping[str, float]:
+        """Prompt tokens asked and computed, pictures referenced and encoded, decode steps, positions fed, padding among them."""
+        ...
+
+    def stages(self) -> Mapping[str, float]:
+        """Seconds by stage, as seen by the thread that computes."""
         ...

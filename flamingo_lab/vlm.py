@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from flamingo_lab.config import Architecture, Connector, Cross, QueryResampler, Resampler, TwoLengths
 from flamingo_lab.markup import Fill
-from flamingo_lab.nn.attention import Heads
+from flamingo_lab.nn.attention import Heads, attend
 from flamingo_lab.nn.decoder import CausalDecoder, Memory
-from flamingo_lab.nn.gated import GatedCrossAttention, View
+from flamingo_lab.nn.gated import GatedCrossAttention, Looking
 from flamingo_lab.nn.lengths import BothLengths
 from flamingo_lab.nn.locator import Locator
 from flamingo_lab.nn.perceiver import PerceiverResampler
@@ -26,23 +26,20 @@ from flamingo_lab.tiles import Tiling
 
 @dataclass(frozen=True)
 class Pictures:
-    """A batch's pictures, ready to be looked at: each gated block's keys and values over all pictures of a row.
+    """A batch's pictures side by side, each token looking at one of its row's.
 
-    heads: one (B, H, I * L, d) pair a block; empty where no row holds a picture.
+    heads: one (B, H, I * L, d) pair a block, over all pictures of a row; mask (B, 1, T, I * L) bool: which of them a token
+    may attend to, all where it sees none; sees (B, 1, T, 1) bool: whether it sees any.
     """
 
     heads: Sequence[Heads]
-    tokens_per_image: int
+    mask: Tensor
+    sees: Tensor
 
-    def select(self, rows: Tensor) -> Pictures:
-        """The given rows, in the given order."""
-        return replace(self, heads=[Heads(h.keys[rows], h.values[rows]) for h in self.heads])
-
-    def view(self, sees: Tensor) -> View:
-        """What tokens with these picture indices (B, T) int may attend to."""
-        images = self.heads[0].keys.shape[2] // self.tokens_per_image if self.heads else 0
-        visible = sees[..., None] == torch.arange(images, device=sees.device)
-        return View.of(visible, self.tokens_per_image)
+    def attend(self, block: int, queries: Tensor) -> Tensor:
+        """See `Looking`."""
+        held = self.heads[block]
+        return torch.where(self.sees, attend(queries, held.keys, held.values, self.mask), 0.0)
 
 
 class VLM(nn.Module):
@@ -91,21 +88,33 @@ class VLM(nn.Module):
             return tokens.flatten(0, -2)
         return torch.cat((tokens[0], canvas(tokens[1:], tiling, size, self.newline)))
 
-    def look_at(self, pictures: Sequence[Sequence[Tensor]]) -> Pictures:
-        """Keys and values for every gated block of the pictures' tokens (L, D), row by row."""
+    def look_at(self, pictures: Sequence[Sequence[Tensor]], sees: Tensor) -> Pictures | None:
+        """The pictures' tokens (L, D), row by row, ready for tokens that see those of the indices sees (B, T) int.
+
+        `NONE` in `sees` is no picture; None comes back where nothing looks at any.
+        """
         most = max(map(len, pictures))
         if not self.join or not most:
-            return Pictures([], 0)
+            return None
         length, width = self.architecture.tokens_per_view, self.architecture.picture_width
         padded = torch.zeros((len(pictures), most, length, width), device=self.device, dtype=self.dtype)
         for row, held in enumerate(pictures):
             if held:
                 padded[row, : len(held)] = torch.stack(list(held))
-        flat = padded.flatten(1, 2)
-        return Pictures([block.attention.keys_values(flat) for block in self.blocks], length)
+        visible = sees[..., None] == torch.arange(most, device=sees.device)
+        any_seen = visible.any(-1, keepdim=True)
+        mask = (visible | ~any_seen).repeat_interleave(length, -1)
+        return Pictures(self.heads_of(padded.flatten(1, 2)), mask[:, None], any_seen[:, None])
+
+    def heads_of(self, tokens: Tensor) -> list[Heads]:
+        """Keys and values of picture tokens (B, S, D) for every gated block."""
+        return [block.attention.keys_values(tokens) for block in self.blocks]
 
     def embed(
-        self, ids: Tensor, fills: Sequence[Sequence[Fill]] = (), pictures: Sequence[Sequence[Tensor]] = ()
+        self,
+        ids: Tensor,
+        fills: Sequence[Sequence[Fill]] = (),
+        pictures: Sequence[Mapping[int, Tensor] | Sequence[Tensor]] = (),
     ) -> Tensor:
         """Embedded tokens (B, T, D). ids (B, T) int, `PICTURE` where picture tokens go.
 
@@ -118,23 +127,19 @@ class VLM(nn.Module):
                 x[row, fill.position : fill.position + fill.tokens] = shown
         return x
 
-    def forward(
-        self, x: Tensor, places: Places, pictures: Pictures, sees: Tensor, memory: Memory | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, places: Places, pictures: Looking | None, memory: Memory | None = None) -> Tensor:
         """Hidden states after the last norm, (B, T, D).
 
-        x (B, T, D) embedded tokens; sees (B, T) int, the picture that each token may look at across, `NONE` for none;
-        `memory` holds the keys and values of the tokens before, which `places` counts.
+        x (B, T, D) embedded tokens; `pictures`: what they may look at across; `memory` holds the keys and values of the
+        tokens before, which `places` counts.
         """
         if not self.join:
             return self.decoder(x, places, memory)
-        view, blocks = pictures.view(sees), self.blocks
+        blocks = self.blocks
 
         def before(layer: int, x: Tensor) -> Tensor:
             block = self._block_before.get(layer)
-            if block is None:
-                return x
-            return blocks[block](x, pictures.heads[block] if pictures.heads else None, view)
+            return x if block is None else blocks[block](x, block, pictures)
 
         return self.decoder(x, places, memory, before)
 

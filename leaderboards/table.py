@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from leaderboards.records import SHARE, Run, Score
-from leaderboards.spread import Spread
+from leaderboards import forms
+from leaderboards.forms import BAD, Cell, Sheet
+from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.repeats import Spread
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FORMATS = ("rich", "md", "csv", "json")
+WRITTEN: Mapping[str, Callable[[Sheet], str]] = {"md": forms.markdown, "latex": forms.latex, "html": forms.html}
+FORMATS = ("rich", "csv", "json", *WRITTEN)
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,22 @@ class Row:
     judge: str | None
 
 
-def rows(runs: Sequence[Run], *, every_slice: bool = False) -> list[Row]:
-    """A row for each run, with the official metric on the whole task; with `every_slice` a row for each score."""
-    return [_row(run, score) for run in runs for score in (run.scores if every_slice else run.scores[:1])]
+def rows(runs: Sequence[Run], *, every_slice: bool = False, slice: str = ALL) -> list[Row]:
+    """A row for each run, with the official metric on the whole task or on a slice; with `every_slice` a row for each score."""
+    return [_row(run, score) for run in runs for score in (run.scores if every_slice else _official(run, slice))]
+
+
+def _official(run: Run, slice: str) -> list[Score]:
+    """The first score where the whole is asked for, else that of the same metric on the slice."""
+    head = run.scores[:1]
+    if slice == ALL:
+        return list(head)
+    return [
+        one
+        for first in head
+        for one in run.scores
+        if (one.metric, one.variant, one.slice) == (first.metric, first.variant, slice)
+    ]
 
 
 def _row(run: Run, score: Score) -> Row:
@@ -96,11 +110,11 @@ PLAIN_SHOTS = "random"
 """The selection of shots that is not told beside their number."""
 
 COLUMNS = ("model", "task", "slice", "shots", "metric", "score [95 %]", "n", "errors", "time", "q/s", "run")
-RIGHT = {"shots", "score [95 %]", "n", "errors", "time", "q/s"}
+RIGHT = frozenset(("shots", "score [95 %]", "n", "errors", "time", "q/s"))
 TOLD = {"phrasing": "wording", "seed": "seed"}
 """What is told of a run, and the column's name, where runs in a table differ in it."""
 
-FOLDED = {"metric", "slice"}
+FOLDED = frozenset(("metric", "slice"))
 """Columns that break over lines where a terminal is narrow."""
 
 
@@ -145,46 +159,35 @@ def _shots(row: Row | Spread) -> str:
     return str(row.num_fewshot) if is_plain else f"{row.num_fewshot} {row.shot_selection}"
 
 
-def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Table:
-    """For a terminal: the runs, then the spreads over some of them. Text is shown, never read as markup.
+def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
+    """The rows as texts, errors marked, then the spreads over some of them.
 
     With spreads the runs' seeds and wordings are shown, as far as they differ.
     """
-    from rich.table import Table
-    from rich.text import Text
-
     differing = [name for name in TOLD if spreads and len({getattr(row, name) for row in table}) > 1]
-    drawn = Table(padding=(0, 0, 0, 1))
-    for column in (*COLUMNS, *(TOLD[name] for name in differing)):
-        drawn.add_column(column, justify="right" if column in RIGHT else "left", no_wrap=column not in FOLDED)
-    for row in table:
-        style = "bold red" if row.n_errors else ""
-        texts = [
-            Text(text, style=style if column == "errors" else "")
-            for column, text in zip(COLUMNS, cells(row), strict=True)
+    lines = [
+        [
+            *(
+                Cell(text, BAD if row.n_errors and column == "errors" else "")
+                for column, text in zip(COLUMNS, cells(row), strict=True)
+            ),
+            *(Cell(str(getattr(row, name))) for name in differing),
         ]
-        drawn.add_row(*texts, *(Text(str(getattr(row, name))) for name in differing))
-    if spreads:
-        drawn.add_section()
-    for spread in spreads:
-        drawn.add_row(*(Text(text, style="bold") for text in spread_cells(spread)))
-    return drawn
+        for row in table
+    ]
+    lines += [[*map(Cell, spread_cells(spread)), *[Cell("")] * len(differing)] for spread in spreads]
+    return Sheet((*COLUMNS, *(TOLD[name] for name in differing)), lines, RIGHT, FOLDED)
+
+
+def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Table:
+    """For a terminal: the runs, then the spreads. Text of models and tasks is shown, never read as markup."""
+    return forms.rich_table(sheet(table, spreads))
 
 
 def text(table: Sequence[Row], form: str) -> str:
-    """The table as Markdown, CSV, or one JSON object a line."""
+    """The table as Markdown, LaTeX, HTML, CSV, or one JSON object a line."""
     if form == "json":
         return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in table)
-    if form == "md":
-        lines = [COLUMNS, tuple("---:" if column in RIGHT else "---" for column in COLUMNS), *map(cells, table)]
-        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*Row.__dataclass_fields__])
-    writer.writerows([_harmless(value) for value in asdict(row).values()] for row in table)
-    return stream.getvalue()
-
-
-def _harmless(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    if form == "csv":
+        return forms.comma_separated([*Row.__dataclass_fields__], [[*asdict(row).values()] for row in table])
+    return WRITTEN[form](sheet(table))

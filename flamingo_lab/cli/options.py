@@ -89,6 +89,13 @@ class Chosen:
     ] = None
     timeout_seconds: Annotated[float | None, typer.Option(help="For an endpoint's answer; 120 by default.")] = None
     retries: Annotated[int | None, typer.Option(help="Of a request that failed in passing; 5 by default.")] = None
+    memory: Annotated[
+        float | None, typer.Option(min=0, help="GiB that the process may take; 80 % of what is free by default.")
+    ] = None
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that pass the model together at most; what is best by default.")
+    ] = None
+    features: Annotated[Path | None, typer.Option(help="Folder where pictures' features stay for later runs.")] = None
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -109,7 +116,7 @@ class Chosen:
 
         if backends.find(self.model) is None and composed.find(self.model, ()) is None:
             hub.locate(self.model, weights=self.weights, download=self.download)
-        told: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT)}
+        told: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT, *ENGINE)}
         return fl.load(
             self.model,
             weights=self.weights,
@@ -125,19 +132,21 @@ PARTS = ("vision", "language_model", "base", "owlvit", "vqa", "vqa_vision", "vsm
 SETTINGS = ("cross_attn_every_n_layers", "router_noise")
 ENDPOINT = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout_seconds", "retries")
 
+ENGINE = ("memory", "batch_tokens", "features")
+
 
 def with_model(
     verb: Callable[..., int | None], *, is_argument: bool = False, flag: str = "--model", about: str = MODEL
 ) -> Callable[..., int | None]:
     """The verb with the options of `Chosen` where it has the parameter `chosen`.
 
-    The model is an argument of a verb that looks at its files alone, which has no use for the options of endpoints.
+    The model is an argument of a verb that looks at its files alone, which neither asks an endpoint nor computes.
     Otherwise `flag` names it, and its help says what it is `about`.
     """
     own = inspect.signature(verb, eval_str=True).parameters
     of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
     if is_argument:
-        of_model = {name: one for name, one in of_model.items() if name not in ENDPOINT}
+        of_model = {name: one for name, one in of_model.items() if name not in (*ENDPOINT, *ENGINE)}
         of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=FILES)])
     else:
         of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Option(flag, help=about)])

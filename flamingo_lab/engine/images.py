@@ -1,10 +1,11 @@
-"""Each distinct picture is read and encoded once while its tokens fit the budget."""
+"""Each distinct picture is read, prepared and encoded once a run, while its tokens fit the budget."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flamingo_lab.engine.features import FeatureCache
+from flamingo_lab.engine.work import Work
 from flamingo_lab.errors import BadImage
 from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.nn.attention import Heads
 from flamingo_lab.prompt import Image
 
 BATCH = 32
@@ -22,8 +26,11 @@ BATCH = 32
 THREADS = 2
 """Threads that decode and resize; Pillow lets go of the interpreter while it does."""
 
-BUDGET_BYTES = 2**30
-"""Picture tokens that are kept; the least recently used ones leave first."""
+AHEAD = 64
+"""Pictures that are read before they are needed."""
+
+NEVER = 1 << 60
+"""When a picture is needed next that nobody waits for."""
 
 
 class Views(NamedTuple):
@@ -34,44 +41,97 @@ class Views(NamedTuple):
     size: tuple[int, int]
 
 
+@dataclass
+class Held:
+    """A picture's tokens (L, D), and for cross-attention its keys and values (1, H, L, d) of each gated block."""
+
+    tokens: Tensor
+    heads: Sequence[Heads] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return self.tokens.nbytes + sum(part.nbytes for heads in self.heads for part in heads)
+
+
 class PictureStore:
-    """Picture tokens (L, D) by the picture's digest."""
+    """Pictures' tokens by digest. Who needs which picture when is known beforehand: the one needed last leaves first."""
 
-    def __init__(self, model: LoadedModel, budget_bytes: int = BUDGET_BYTES) -> None:
+    def __init__(self, model: LoadedModel, work: Work, budget_bytes: int, cache: FeatureCache | None = None) -> None:
         self._model = model
+        self._work = work
         self._budget = budget_bytes
-        self._held: OrderedDict[str, Tensor] = OrderedDict()
-        self._bytes = 0
+        self._cache = cache
+        self._held: dict[str, Held] = {}
+        self._uses: defaultdict[str, deque[int]] = defaultdict(deque)
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._reading: dict[str, Future[NDArray[np.float32] | BadImage]] = {}
 
-    def tokens(self, images: Iterable[Image]) -> Mapping[str, Tensor | BadImage]:
-        """Tokens of every picture by digest; the error of one that cannot be read by its name."""
-        found: dict[str, Tensor | BadImage] = {}
-        missing: dict[str, Image] = {}
+    def close(self) -> None:
+        """Read nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def expect(self, order: Iterable[Sequence[Image]]) -> None:
+        """What each of the coming jobs shows, in the order in which they will be asked."""
+        self._uses.clear()
+        for number, images in enumerate(order):
+            for image in images:
+                self._uses[image.digest].append(number)
+
+    def read_ahead(self, images: Iterable[Image]) -> None:
+        """Begin to read pictures that will be needed soon."""
         for image in images:
-            try:
-                digest = image.digest
-            except BadImage as error:
-                found[image.name] = error
+            if len(self._reading) >= AHEAD:
+                return
+            if image.digest not in self._held and image.digest not in self._reading:
+                self._reading[image.digest] = self._pool.submit(self._read, image)
+
+    def bring(self, images: Iterable[Image], now: int = 0) -> Mapping[str, BadImage]:
+        """Have the tokens of all these pictures, for jobs from number `now` on; those that cannot be read, by digest."""
+        wanted = {image.digest: image for image in images}
+        missing = [image for digest, image in wanted.items() if not self._is_held(digest)]
+        bad: dict[str, BadImage] = {}
+        batch: list[Views] = []
+        for image in missing:
+            self._reading.setdefault(image.digest, self._pool.submit(self._read, image))
+        for image in missing:
+            with self._work.stage("read pictures"):
+                read = self._reading.pop(image.digest).result()
+            if isinstance(read, BadImage):
+                bad[image.digest] = read
                 continue
-            if digest in self._held:
-                self._held.move_to_end(digest)
-                found[digest] = self._held[digest]
-            else:
-                missing[digest] = image
-        with ThreadPoolExecutor(THREADS) as pool:
-            reads = zip(missing.items(), pool.map(self._read, missing.values()), strict=True)
-            batch: list[Views] = []
-            for (digest, image), read in reads:
-                if isinstance(read, BadImage):
-                    found[image.name] = read
-                    continue
-                batch.append(Views(digest, read, image.size))
-                if sum(len(views.pixels) for views in batch) >= BATCH:
-                    found |= self._encode(batch)
-                    batch = []
-            if batch:
-                found |= self._encode(batch)
-        return found
+            batch.append(Views(image.digest, read, image.size))
+            if sum(len(views.pixels) for views in batch) >= BATCH:
+                self._encode(batch)
+                batch = []
+        if batch:
+            self._encode(batch)
+        self._make_room(wanted, now)
+        return bad
+
+    def tokens(self, image: Image) -> Tensor:
+        """The tokens (L, D) of a picture that was brought."""
+        return self._held[image.digest].tokens
+
+    def heads(self, digests: Sequence[str]) -> Sequence[Heads]:
+        """Keys and values (N, H, L, d) of these pictures, for each gated block."""
+        missing = [digest for digest in digests if not self._held[digest].heads]
+        if missing:
+            made = self._model.vlm.heads_of(torch.stack([self._held[digest].tokens for digest in missing]))
+            for row, digest in enumerate(missing):
+                # Not views of the whole batch, which could then never be freed.
+                self._held[digest].heads = [Heads(*(part[row : row + 1].clone() for part in heads)) for heads in made]
+        held = [self._held[digest].heads for digest in digests]
+        return [Heads(*(torch.cat(parts) for parts in zip(*block, strict=True))) for block in zip(*held, strict=True)]
+
+    def _is_held(self, digest: str) -> bool:
+        if digest in self._held:
+            return True
+        cached = self._cache.get(digest) if self._cache else None
+        if cached is None:
+            return False
+        self._work.images_from_cache += 1
+        self._held[digest] = Held(cached)
+        return True
 
     def _read(self, image: Image) -> NDArray[np.float32] | BadImage:
         try:
@@ -79,15 +139,30 @@ class PictureStore:
         except BadImage as error:
             return error
 
-    def _encode(self, batch: Sequence[Views]) -> dict[str, Tensor | BadImage]:
+    @torch.inference_mode()
+    def _encode(self, batch: Sequence[Views]) -> None:
         vlm = self._model.vlm
-        with torch.inference_mode():
+        with self._work.stage("encode pictures"):
             pixels = [torch.from_numpy(views.pixels).to(vlm.device, vlm.dtype) for views in batch]
             encoded = vlm.encode(pixels, [views.size for views in batch])
+        self._work.images_encoded += len(batch)
         for views, tokens in zip(batch, encoded, strict=True):
-            self._held[views.digest] = tokens.clone()  # not a view of the whole batch, which could then never be freed
-            self._bytes += tokens.nbytes
-        fresh: dict[str, Tensor | BadImage] = {views.digest: self._held[views.digest] for views in batch}
-        while self._bytes > self._budget and len(self._held) > 1:
-            self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return fresh
+            self._held[views.digest] = Held(tokens.clone())
+            if self._cache:
+                self._cache.put(views.digest, tokens)
+
+    def _make_room(self, wanted: Mapping[str, Image], now: int) -> None:
+        """Let go of what is needed last, but of nothing that is wanted now."""
+        taken = sum(held.nbytes for held in self._held.values())
+        if taken <= self._budget:
+            return
+        for digest in sorted(self._held.keys() - wanted.keys(), key=lambda digest: -self._next_use(digest, now)):
+            taken -= self._held.pop(digest).nbytes
+            if taken <= self._budget:
+                return
+
+    def _next_use(self, digest: str, now: int) -> int:
+        uses = self._uses[digest]
+        while uses and uses[0] < now:
+            uses.popleft()
+        return uses[0] if uses else NEVER

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from flamingo_lab.config import Rotary
 from flamingo_lab.engine.search import Ends, Search, search
 from flamingo_lab.errors import BadPrompt, BadSetting, LabError
 from flamingo_lab.loaded import LoadedModel
-from flamingo_lab.markup import Expanded, Rendered
+from flamingo_lab.markup import Expanded, Fill, Rendered
 from flamingo_lab.model import Answer, Beam, Failure, Rank, Request
 from flamingo_lab.tokens import TiktokenFile
 from flamingo_lab.wording import Piecewise, Running
@@ -31,7 +33,8 @@ class Job:
 
     `sequence` is the prompt, position by position. Under `Rank` it ends where the options' tokens begin to differ from
     the prompt's: a tokenizer may merge the prompt's last letters with an option's first. `counted`: positions of the
-    prompt that count in a beam's length, None where only new tokens do.
+    prompt that count in a beam's length, None where only new tokens do. `stretch`: how often its length doubles the one
+    from which on rotary bases are stretched.
     """
 
     request: Request
@@ -40,6 +43,18 @@ class Job:
     ends: Ends
     options: tuple[Option, ...] = field(default=())
     counted: int | None = None
+    stretch: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Sequences that the job takes side by side at most."""
+        decoding = self.request.decoding
+        return len(decoding.options) if isinstance(decoding, Rank) else getattr(decoding, "beams", 1)
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens behind the prompt at most."""
+        return max((len(option.ids) for option in self.options), default=self.request.max_new_tokens)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -69,7 +84,10 @@ def plan(model: LoadedModel, requests: Iterable[Request]) -> Iterator[Job | Answ
     """A job for each request, or an answer with the reason why there can be none."""
     for request in requests:
         try:
-            yield job(model, request)
+            ready = job(model, request)
+            for image in ready.rendered.images:
+                _ = image.digest  # a picture that cannot be read is known here
+            yield ready
         except LabError as error:
             yield failed(request.id, error)
 
@@ -90,7 +108,8 @@ def job(model: LoadedModel, request: Request) -> Job:
     if not isinstance(request.decoding, Rank):
         sequence = _within(model, rendered.expanded(), request)._replace(padding=request.padding)
         _check_length(model, len(sequence.ids) + request.max_new_tokens)
-        return Job(request, rendered, sequence, ends, counted=_counted(model, request, len(sequence.ids)))
+        counted = _counted(model, request, len(sequence.ids))
+        return Job(request, rendered, sequence, ends, counted=counted, stretch=_stretch(model, sequence))
     options = [model.renderer.render(request.prompt, option).expanded() for option in request.decoding.options]
     if not options:
         raise BadSetting("Rank needs at least one option")
@@ -107,8 +126,8 @@ def job(model: LoadedModel, request: Request) -> Job:
         for option in options
     )
     # Options are scored without a cache by their authors: all but the last token is their prompt.
-    sequence = _cut(whole, shared)._replace(padding=request.padding, prompt=length - 1)
-    return Job(request, rendered, sequence, ends, tails)
+    sequence = part(whole, 0, shared)._replace(padding=request.padding, prompt=length - 1)
+    return Job(request, rendered, sequence, ends, tails, stretch=_stretch(model, sequence))
 
 
 def _end(model: LoadedModel) -> tuple[int, ...]:
@@ -127,6 +146,14 @@ def _counted(model: LoadedModel, request: Request, length: int) -> int | None:
     return length if request.padded_to is None else request.padded_to
 
 
+def _stretch(model: LoadedModel, sequence: Expanded) -> int:
+    """See `Job`; prompts that differ in it have other angles from the first token on."""
+    place = model.vlm.architecture.decoder.place
+    if not isinstance(place, Rotary) or place.ntk_length is None:
+        return 0
+    return max(0, math.ceil(math.log2(sequence.prompt_positions / place.ntk_length)))
+
+
 def _within(model: LoadedModel, sequence: Expanded, request: Request) -> Expanded:
     """The sequence, cut at its end where the authors cut it and the request lets it be."""
     limit = model.cut_at
@@ -137,17 +164,17 @@ def _within(model: LoadedModel, sequence: Expanded, request: Request) -> Expande
             f"the prompt takes {len(sequence.ids)} positions; the authors cut its end off at {limit}, the question with it: "
             "use fewer or smaller pictures"
         )
-    return _cut(sequence, limit)
+    return part(sequence, 0, limit)
 
 
-def _cut(sequence: Expanded, length: int) -> Expanded:
-    """The first positions of a sequence."""
-    fills = tuple(
-        fill._replace(tokens=min(fill.tokens, length - fill.position))
-        for fill in sequence.fills
-        if fill.position < length
-    )
-    return sequence._replace(ids=sequence.ids[:length], sees=sequence.sees[:length], fills=fills)
+def part(sequence: Expanded, first: int, end: int) -> Expanded:
+    """Positions `first` to `end` of a sequence; fills are counted from the first."""
+    fills: list[Fill] = []
+    for fill in sequence.fills:
+        start, stop = max(fill.position, first), min(fill.position + fill.tokens, end)
+        if start < stop:
+            fills.append(Fill(start - first, fill.image, fill.first + start - fill.position, stop - start))
+    return sequence._replace(ids=sequence.ids[first:end], sees=sequence.sees[first:end], fills=tuple(fills))
 
 
 def ends_of(model: LoadedModel, request: Request) -> Ends:

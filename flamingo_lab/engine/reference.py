@@ -52,15 +52,13 @@ def hidden(model: LoadedModel, sequence: Expanded, pictures: Sequence[Tensor], n
     vlm = model.vlm
     row = torch.tensor([sequence.ids], device=vlm.device)
     x = vlm.embed(row, [sequence.fills], [pictures])
-    places = Places.of(
-        torch.ones_like(row, dtype=torch.bool),
-        row.shape[1],
+    places = Places(
+        torch.arange(row.shape[1], device=vlm.device)[None] + sequence.padding,
         prompts=torch.tensor([sequence.prompt_positions], device=vlm.device),
-        first=torch.tensor([sequence.padding], device=vlm.device),
         together=torch.tensor([sequence.asked_positions], device=vlm.device),
         noise=None if noise is None else noise[None].to(vlm.device),
     )
-    return vlm(x, places, vlm.look_at([pictures]), torch.tensor([sequence.sees], device=vlm.device))[0]
+    return vlm(x, places, vlm.look_at([pictures], torch.tensor([sequence.sees], device=vlm.device)))[0]
 
 
 def extended(sequence: Expanded, ids: tuple[int, ...], sees: tuple[int, ...] | None = None) -> Expanded:
@@ -84,17 +82,20 @@ def _generate(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Ans
 
 def _rank(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Answer:
     scores: list[float] = []
+    is_greedy: list[bool] = []
     noise = model.noise(ready.request.id)
     for option in ready.options:
         sequence = extended(ready.sequence, option.ids, option.sees)
         whole = logits(model, sequence, pictures, noise).log_softmax(-1)
         predicting = whole[len(ready.ids) - 1 : -1]
-        scores.append(float(predicting.gather(-1, torch.tensor(option.ids, device=whole.device)[:, None]).sum()))
-    return ranked(ready, scores)
+        ids = torch.tensor(option.ids, device=whole.device)
+        scores.append(float(predicting.gather(-1, ids[:, None]).sum()))
+        is_greedy.append(bool((predicting.argmax(-1) == ids).all()))
+    return ranked(ready, scores, is_greedy)
 
 
-def ranked(ready: Job, sums: Sequence[float]) -> Answer:
-    """The answer of a `Rank` request from the options' summed log-probabilities."""
+def ranked(ready: Job, sums: Sequence[float], is_greedy: Sequence[bool]) -> Answer:
+    """The answer of a `Rank` request from the options' summed log-probabilities, and which of them greedy would say."""
     decoding = ready.request.decoding
     assert isinstance(decoding, Rank)
     is_mean = decoding.normalise == "mean"
@@ -105,5 +106,6 @@ def ranked(ready: Job, sums: Sequence[float]) -> Answer:
         token_ids=ready.options[best].ids,
         logprob=scores[best],
         option_logprobs=tuple(scores),
+        option_is_greedy=tuple(is_greedy),
         stopped_by="rank",
     )

@@ -42,13 +42,15 @@ class Ends:
     closing: int | None = None
     loses_last: bool = False
 
+    def refused(self, ids: Sequence[int]) -> list[int]:
+        """What may not follow the new tokens `ids`."""
+        refused = [words[-1] for words in self.forbidden if tuple(ids[len(ids) - len(words) + 1 :]) == words[:-1]]
+        return [*refused, *self.stop_ids] if len(ids) < self.min_new_tokens else refused
+
     def restrict(self, logprobs: Tensor, ids: Sequence[int]) -> Tensor:
         """A copy of logprobs (V,) after the new tokens `ids`, with what may not follow at minus infinity."""
-        refused = [words[-1] for words in self.forbidden if tuple(ids[len(ids) - len(words) + 1 :]) == words[:-1]]
-        if len(ids) < self.min_new_tokens:
-            refused += self.stop_ids
         logprobs = logprobs.clone()
-        logprobs[refused] = -torch.inf
+        logprobs[self.refused(ids)] = -torch.inf
         return logprobs
 
     def stopped_by(self, ids: Sequence[int]) -> StoppedBy | None:
@@ -115,20 +117,36 @@ class Search(Protocol):
 
 
 class Chain:
-    """One branch: each step's token is chosen from the restricted log-probabilities (V,) and the step's number."""
+    """One branch: each step's token is chosen from the restricted log-probabilities (V,) and the step's number.
 
-    def __init__(self, ends: Ends, choose: Callable[[Tensor, int], int]) -> None:
+    Without `choose` it is the likeliest; then whoever drives it may find that for many chains at once, and `take` it.
+    """
+
+    def __init__(self, ends: Ends, choose: Callable[[Tensor, int], int] | None = None) -> None:
         self._ends = ends
         self._choose = choose
         self._ids: list[int] = []
         self._logprob = 0.0
         self._stopped_by: StoppedBy | None = None
 
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether the next token is the likeliest one that is not refused."""
+        return self._choose is None
+
+    def refused(self) -> list[int]:
+        """What may not come next."""
+        return self._ends.refused(self._ids)
+
     def step(self, logprobs: Tensor) -> Next:
         allowed = self._ends.restrict(logprobs[0], self._ids)
-        token = self._choose(allowed, len(self._ids))
+        token = int(allowed.argmax()) if self._choose is None else self._choose(allowed, len(self._ids))
+        return self.take(token, float(allowed[token]))
+
+    def take(self, token: int, logprob: float) -> Next:
+        """Go on with this token."""
         self._ids.append(token)
-        self._logprob += float(allowed[token])
+        self._logprob += logprob
         self._stopped_by = self._ends.stopped_by(self._ids)
         return OVER if self._stopped_by else Next((token,), (0,))
 
@@ -215,7 +233,7 @@ def search(request: Request, ends: Ends, counted: int | None = None) -> Search:
     """The search that a request asks for; `counted`: see `Beams`."""
     match request.decoding:
         case Greedy():
-            return Chain(ends, lambda logprobs, step: int(logprobs.argmax()))
+            return Chain(ends)
         case Sample(temperature=temperature, top_p=top_p) as how:
             if temperature < 0 or not 0 < top_p <= 1:
                 raise BadSetting(f"temperature {temperature} must be 0 or more, top_p {top_p} above 0 and at most 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 import torch
@@ -28,25 +29,74 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Causal 
     None where all is seen. A float is added one precision wider than the scores: beside a bias of minus hundreds (ALiBi)
     few of a score's bits would be left.
     """
-    is_grouped = keys.shape[1] != queries.shape[1]
     is_biased = isinstance(mask, Tensor) and mask.dtype != torch.bool
     if not torch.is_grad_enabled() and not is_biased:
         given, is_causal = (None, True) if isinstance(mask, str) else (mask, False)
+        is_grouped = keys.shape[1] != queries.shape[1]
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=given, is_causal=is_causal, enable_gqa=is_grouped
         )
     # Spelt out under autograd: the fused kernel's CPU backward took half of a training step in bfloat16.
-    if is_grouped:
-        keys, values = (part.repeat_interleave(queries.shape[1] // keys.shape[1], 1) for part in (keys, values))
+    keys, values = _for_each_query(queries, keys), _for_each_query(queries, values)
+    return _scores(queries, keys, mask).softmax(-1).to(values.dtype) @ values
+
+
+class Part(NamedTuple):
+    """Attention to some of the keys: what is seen (B, H, T, d), and the logarithm of the softmax's sum (B, H, T) float32."""
+
+    seen: Tensor
+    weight: Tensor
+
+
+def attend_to_part(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Causal | None) -> Part:
+    """`attend` with what is needed to join it to attention to other keys."""
+    is_biased = isinstance(mask, Tensor) and mask.dtype != torch.bool
+    if queries.device.type == "cpu" and not is_biased:
+        given = None if mask is None or isinstance(mask, str) else _added(mask, queries.dtype)
+        return Part(*_FUSED(queries, keys, values, is_causal=isinstance(mask, str), attn_mask=given))
+    keys, values = _for_each_query(queries, keys), _for_each_query(queries, values)
+    scores = _scores(queries, keys, mask)
+    weight = scores.logsumexp(-1)
+    return Part((scores - weight[..., None]).exp().to(values.dtype) @ values, weight.float())
+
+
+def join(parts: Sequence[Part]) -> Tensor:
+    """Attention to all keys of the parts, (B, H, T, d), as in cascade inference (Hydragen, arXiv 2402.05099).
+
+    A part that a query sees nothing of has weight minus infinity there.
+    """
+    shares = torch.stack([part.weight for part in parts]).softmax(0)
+    whole = parts[0].seen * shares[0, ..., None]
+    for part, share in zip(parts[1:], shares[1:], strict=True):
+        whole = torch.addcmul(whole, part.seen.float(), share[..., None])
+    return whole.to(parts[0].seen.dtype)
+
+
+_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""The CPU's kernel behind `scaled_dot_product_attention`, which keeps the softmax's sums to itself."""
+
+
+def _scores(queries: Tensor, keys: Tensor, mask: Tensor | Causal | None) -> Tensor:
+    """(B, H, T, S), masked; one precision wider where a bias is added."""
     scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
     if isinstance(mask, str):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if mask is not None and is_biased:
-        wide = torch.float64 if scores.dtype == torch.float32 else torch.float32
-        return (scores.to(wide) + mask).softmax(-1).to(values.dtype) @ values
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores.softmax(-1) @ values
+    if mask is None:
+        return scores
+    if mask.dtype == torch.bool:
+        return scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.to(torch.float64 if scores.dtype == torch.float32 else torch.float32) + mask
+
+
+def _for_each_query(queries: Tensor, heads: Tensor) -> Tensor:
+    """Keys or values (B, G, S, d) as often as queries (B, H, T, d) have heads."""
+    times = queries.shape[1] // heads.shape[1]
+    return heads if times == 1 else heads.repeat_interleave(times, 1)
+
+
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as what is added to the scores."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)
 
 
 class Attention(nn.Module):

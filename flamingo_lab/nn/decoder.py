@@ -8,19 +8,19 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from flamingo_lab.config import Alibi, Decoder, Rotary
+from flamingo_lab.config import Decoder, Rotary
 from flamingo_lab.nn.attention import Attention, Causal, Heads, attend
 from flamingo_lab.nn.experts import Mixture
 from flamingo_lab.nn.mlp import feed_forward
 from flamingo_lab.nn.norms import norm
-from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, log_n, rotate, rotation
+from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, log_n, rotate, rotation, slopes
 
 
 class Memory(Protocol):
-    """Where a layer's keys and values are kept between calls."""
+    """What keeps a layer's keys and values between passes, and so knows what there is to attend to."""
 
-    def extend(self, layer: int, new: Heads) -> Heads:
-        """All keys and values of the layer so far, the new ones last."""
+    def attend(self, layer: int, queries: Tensor, new: Heads) -> Tensor:
+        """What the new tokens' queries (B, H, T, d) see among all tokens so far; `new`: their own keys and values."""
         ...
 
 
@@ -107,9 +107,11 @@ class DecoderLayer(nn.Module):
             queries, heads = rotate(queries, turn), Heads(rotate(heads.keys, turn), heads.values)
         if self._log_n_length is not None:
             queries = queries * log_n(places, self._log_n_length, queries.dtype)
-        if memory is not None:
-            heads = memory.extend(layer, heads)
-        attended = self.attention.merge(attend(queries, heads.keys, heads.values, mask))
+        if memory is None:
+            attended = attend(queries, heads.keys, heads.values, mask)
+        else:
+            attended = memory.attend(layer, queries, heads)
+        attended = self.attention.merge(attended)
         if self.mlp_norm is None:
             return x + attended + self._feed(normed, places)
         x = x + attended
@@ -143,13 +145,8 @@ class CausalDecoder(nn.Module):
         before each layer.
         """
         config = self.config
-        match config.place:
-            case Rotary() as rotary:
-                turn = rotation(places, rotary, config.head_width, x.dtype)
-                mask = places.mask(config.window)
-            case Alibi() as alibi:
-                turn = None
-                mask = alibi_bias(places, alibi, config.heads)
+        turn = rotation(places, config.place, config.head_width, x.dtype) if isinstance(config.place, Rotary) else None
+        mask = causal_mask(config, places) if memory is None else None
         for index, layer in enumerate(self.layers):
             x = layer(before(index, x), turn, mask, index, memory, places)
         return self.norm(x)
@@ -157,3 +154,12 @@ class CausalDecoder(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, V)."""
         return self.head(x, self.embedding)
+
+
+def causal_mask(config: Decoder, places: Places) -> Tensor | Causal | None:
+    """What each token of a pass sees of the others of the pass."""
+    if isinstance(config.place, Rotary):
+        return places.mask(config.window)
+    bias = alibi_bias(places.positions, places.positions, slopes(config.place, config.heads))
+    unseen = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
+    return bias.masked_fill(unseen, -torch.inf)

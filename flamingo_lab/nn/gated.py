@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from flamingo_lab.config import Cross
-from flamingo_lab.nn.attention import Attention, Heads, attend
+from flamingo_lab.nn.attention import Attention
 from flamingo_lab.nn.mlp import feed_forward
 from flamingo_lab.nn.norms import RMSNorm, norm
 
 
-class View(NamedTuple):
-    """Which picture tokens each text token may attend to.
+class Looking(Protocol):
+    """Pictures that the tokens of a pass may look at."""
 
-    mask (B, 1, T, S) bool over the S picture tokens of a row, True throughout where a token sees none; sees (B, T, 1)
-    bool: whether there is any.
-    """
-
-    mask: Tensor
-    sees: Tensor
-
-    @classmethod
-    def of(cls, sees: Tensor, tokens_per_image: int) -> View:
-        """From sees (B, T, I) bool, image by image."""
-        any_seen = sees.any(-1, keepdim=True)
-        return cls((sees | ~any_seen).repeat_interleave(tokens_per_image, -1)[:, None], any_seen)
+    def attend(self, block: int, queries: Tensor) -> Tensor:
+        """What the tokens' queries (B, H, T, d) see of their pictures; zero for a token without any."""
+        ...
 
 
 class GatedCrossAttention(nn.Module):
@@ -53,13 +44,12 @@ class GatedCrossAttention(nn.Module):
         self.mlp_norm = norm(join.norm, width, join.norm_eps)
         self.mlp = feed_forward(width, join.mlp_width, join.activation, is_gated=join.is_gated)
 
-    def forward(self, text: Tensor, pictures: Heads | None, view: View) -> Tensor:
+    def forward(self, text: Tensor, block: int, pictures: Looking | None) -> Tensor:
         """The text after both branches, (B, T, D).
 
-        text (B, T, D); pictures: keys and values (B, H, S, d) made by `attention.keys_values`, None where no row has any.
+        text (B, T, D); pictures: see `Looking`, None where no row has any; block: which of the gated blocks this one is.
         """
         if pictures is not None:
-            queries = self.attention.queries(self.attention_norm(text))
-            seen = self.attention.merge(attend(queries, pictures.keys, pictures.values, view.mask))
-            text = text + self.attention_gate.tanh() * torch.where(view.sees, seen, 0.0)
+            seen = pictures.attend(block, self.attention.queries(self.attention_norm(text)))
+            text = text + self.attention_gate.tanh() * self.attention.merge(seen)
         return text + self.mlp_gate.tanh() * self.mlp(self.mlp_norm(text))

@@ -13,69 +13,39 @@ from flamingo_lab.nn.attention import CAUSAL, Causal
 
 
 class Places(NamedTuple):
-    """Where the tokens of a forward pass stand among all tokens so far.
+    """Where the tokens of a forward pass stand.
 
-    positions (B, T) int, of the new tokens; keys (B, S) int, of all; real (B, S) bool, False on padding, None where there
-    is none. A position counts the real tokens before it, so padding changes nothing. prompts (B,) int: positions that each
-    row's prompt takes, however long its answer has become; together (B,) int: positions up to which tokens share their
-    places with experts, each one behind them being a step of its own. Either is all so far where it is None. noise
-    (B, L, P, E): see `RouterNoise`, a table a row, None for none.
+    positions (B, T) int, counted over all tokens of a row so far; real (B, T) bool, False on padding, which stands behind
+    a row's tokens, where none of them looks; None where there is none. prompts (B,) int: positions that each row's prompt
+    takes, however long its answer has become; together (B,) int: positions up to which tokens share their places with
+    experts, each one behind them being a step of its own. Either is all of the pass where it is None. noise (B, L, P, E):
+    see `RouterNoise`, a table a row, None for none.
     """
 
     positions: Tensor
-    keys: Tensor
-    real: Tensor | None
+    real: Tensor | None = None
     prompts: Tensor | None = None
     together: Tensor | None = None
     noise: Tensor | None = None
 
-    @classmethod
-    def of(
-        cls,
-        real: Tensor,
-        new: int,
-        prompts: Tensor | None = None,
-        first: Tensor | None = None,
-        together: Tensor | None = None,
-        noise: Tensor | None = None,
-    ) -> Places:
-        """The last `new` of all tokens. real (B, S) bool, False on padding; first (B,) int: of a row's first token."""
-        keys = (real.cumsum(-1) - 1).clamp(min=0)
-        if first is not None:
-            keys = keys + first[:, None]
-        return cls(keys[:, -new:], keys, None if bool(real.all()) else real, prompts, together, noise)
-
     def are_together(self) -> Tensor:
-        """Which of the new tokens share places with experts, (B, T) bool: the real ones of what was asked."""
+        """Which of the tokens share places with experts, (B, T) bool: the real ones of what was asked."""
         inside = torch.ones_like(self.positions, dtype=torch.bool)
         if self.together is not None:
             inside = self.positions < self.together[:, None]
-        return inside if self.real is None else inside & self.real[:, -inside.shape[1] :]
-
-    def sees(self, window: int | None = None) -> Tensor:
-        """Which of all tokens a new one may attend to, (B or 1, T, S) bool; with a window, those near enough.
-
-        Padding sees itself, so that no row of attention is empty; nothing sees padding.
-        """
-        new, length = self.positions.shape[1], self.keys.shape[1]
-        before = length - new
-        seen = torch.ones(1, new, length, dtype=torch.bool, device=self.keys.device).tril(before)
-        if self.real is not None:
-            own = torch.eye(new, length, dtype=torch.bool, device=self.keys.device).roll(before, -1)
-            seen = (seen & self.real[:, None]) | own
-        if window is not None:
-            seen = seen & (self.positions[..., None] - self.keys[:, None] < window)
-        return seen
+        return inside if self.real is None else inside & self.real
 
     def mask(self, window: int | None = None) -> Tensor | Causal | None:
-        """What `attend` needs to know, as little as possible."""
-        is_far = window is not None and self.keys.shape[1] > window
-        if self.real is not None or is_far:
-            return self.sees(window)[:, None]
-        new, length = self.positions.shape[1], self.keys.shape[1]
-        if new == 1:
-            return None
-        return CAUSAL if new == length else self.sees()[:, None]
+        """What `attend` needs to know of a pass without memory, as little as possible; with a window, what is near enough."""
+        tokens = self.positions.shape[1]
+        if window is not None and tokens > window:
+            return band(tokens, window, self.positions.device)
+        return None if tokens == 1 else CAUSAL
+
+
+def band(tokens: int, window: int, device: torch.device) -> Tensor:
+    """(T, T) bool: each token sees itself and those before it that are near enough."""
+    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril().triu(1 - window)
 
 
 class Rotation(NamedTuple):
@@ -88,7 +58,7 @@ class Rotation(NamedTuple):
 def rotation(places: Places, rotary: Rotary, head_width: int, dtype: torch.dtype) -> Rotation:
     """The rotation of each new token's position; computed in float32, returned in `dtype`."""
     rotated = int(head_width * rotary.fraction)
-    exponents = torch.arange(0, rotated, 2, device=places.keys.device, dtype=torch.float32) / rotated
+    exponents = torch.arange(0, rotated, 2, device=places.positions.device, dtype=torch.float32) / rotated
     base: float | Tensor = rotary.base
     if rotary.ntk_length is not None:
         stretched = rotary.base * ntk_factor(places, rotary.ntk_length) ** (rotated / (rotated - 2))
@@ -104,7 +74,7 @@ def ntk_factor(places: Places, length: int) -> Tensor:
 
     1 up to `length` positions, then 3, 7, 15 ... whenever they have doubled (Qwen, modeling_qwen.py).
     """
-    prompts = places.keys.amax(-1) + 1 if places.prompts is None else places.prompts
+    prompts = places.positions.amax(-1) + 1 if places.prompts is None else places.prompts
     doublings = (prompts.double() / length).log2().ceil().clamp(min=0)
     return 2 * 2**doublings - 1
 
@@ -136,11 +106,10 @@ def slopes(alibi: Alibi, heads: int) -> Tensor:
     return torch.cat((every[1::2], every[::2]))[:heads]
 
 
-def alibi_bias(places: Places, alibi: Alibi, heads: int) -> Tensor:
-    """(B, H, T, S) float32: what is added to the scores, minus infinity where a token does not see.
+def alibi_bias(queries: Tensor, keys: Tensor, slopes: Tensor) -> Tensor:
+    """(B, H, T, S) float32: what is added to the scores of queries at (B, T) and keys at (B, S); slopes (H,).
 
     Falls with distance; whole numbers as large as these would be rounded in bfloat16.
     """
-    distance = (places.keys[:, None] - places.positions[..., None])[:, None].float()
-    bias = slopes(alibi, heads).to(places.keys.device)[None, :, None, None] * distance
-    return bias.masked_fill(~places.sees()[:, None], -torch.inf)
+    distance = (keys[:, None] - queries[..., None])[:, None].float()
+    return slopes.to(keys.device)[None, :, None, None] * distance

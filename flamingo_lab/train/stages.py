@@ -64,7 +64,7 @@ def weighted_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 def causal(length: int) -> Places:
     """Sequences of this length. Padding stands on the right, where no real token looks."""
-    return Places.of(torch.ones(1, length, dtype=torch.bool), length)
+    return Places(torch.arange(length)[None])
 
 
 def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Path, progress: Progress) -> None:
@@ -123,7 +123,7 @@ def train_join(vlm: VLM, pool: Pool, recipe: Recipe, seed: int, folder: Path, pr
             tokens = vlm.connector(pool.features[batch.pictures.flatten()].float())
             held = [list(row) for row in tokens.unflatten(0, batch.pictures.shape)]
             places = causal(batch.ids.shape[1])
-            hidden = vlm(vlm.embed(batch.ids), places, vlm.look_at(held), batch.sees)
+            hidden = vlm(vlm.embed(batch.ids), places, vlm.look_at(held, batch.sees))
             logits = vlm.logits(hidden)
         return weighted_loss(logits, batch)
 

@@ -166,18 +166,18 @@ def test_a_batch_too_large_for_the_memory_is_asked_by_halves(
 
 
 def test_a_request_that_breaks_the_model_fails_alone(model: fl.LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of a generation: answers that were already given are not given again."""
-    forward = type(model.vlm).forward
-    poison = model.tokenizer.encode("zzz")
+    """It comes while others are being answered: answers that were already given are not given again."""
+    embed = type(model.vlm).embed
+    poison = model.tokenizer.encode("zzz")[-3:]
 
     def breaks(vlm: object, ids: torch.Tensor, *rest: object) -> torch.Tensor:
-        if any(poison == row[-len(poison) :] for row in ids.tolist()):
+        if any(poison == row[first : first + 3] for row in ids.tolist() for first in range(len(row))):
             raise RuntimeError("a bug")
-        return forward(vlm, ids, *rest)  # pyright: ignore[reportArgumentType]
+        return embed(vlm, ids, *rest)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(type(model.vlm), "forward", breaks)
+    monkeypatch.setattr(type(model.vlm), "embed", breaks)
     asked = [*requests(fl.Greedy(), {}), fl.Request("poisoned", fl.Prompt.raw("zzz"))]
-    found = list(model.answers(asked))
+    found = list(loop.answers(model, asked, batch_tokens=100))
     assert sorted(answer.id for answer in found) == sorted(request.id for request in asked)
     (failed,) = [answer for answer in found if answer.error]
     assert (failed.id, failed.error and failed.error.kind) == ("poisoned", "RuntimeError")

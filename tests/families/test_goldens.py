@@ -12,6 +12,7 @@ import torch
 import flamingo_lab as fl
 from flamingo_lab.engine import loop, reference
 from flamingo_lab.engine.plan import job
+from tests.batches import left_padded
 from tests.families.goldens import OF_RUNS, Case, Golden, Row, found, params
 from tests.families.stages import compute
 from tests.folders import GOLDENS
@@ -122,7 +123,7 @@ def test_golden_generations_are_equal(golden: Golden, name: str, run: str, engin
 def test_golden_batches_are_padded_on_the_left(golden: Golden, name: str, run: str) -> None:
     case = golden.cases[name]
     jobs = [job(golden.model(case), request(case, row, {"max_new_tokens": 1})) for row in case.rows]
-    ids, real = loop.padded([ready.rendered.ids for ready in jobs], torch.device("cpu"), left=True)
+    ids, real = left_padded([ready.rendered.ids for ready in jobs])
     expected = torch.tensor(case.padded_input_ids)
     assert torch.equal(ids[real], expected[real])  # the id of padding is the authors' affair: nothing looks at it
     assert real.int().tolist() == case.attention_mask

@@ -16,8 +16,8 @@ from PIL import Image as pil
 
 import flamingo_lab as fl
 from flamingo_lab.engine import reference
-from flamingo_lab.engine.loop import Rows, padded, prompts
 from flamingo_lab.engine.plan import Job, job
+from tests.batches import left_padded, logits_together
 from tests.families.tiny_idefics import EXTRA, IMAGE_PX, write_checkpoint
 
 TEXTS = ("a red car", "two dogs on the sofa", "what is it?\n", "x", "an old tree near the river was")
@@ -77,8 +77,8 @@ PROMPTS = st.lists(st.text("it", min_size=1, max_size=5).filter(lambda kinds: "t
 
 def theirs(model: Any, jobs: list[Job], loaded: fl.LoadedModel) -> np.ndarray:
     """transformers' logits of the left-padded batch."""
-    ids, real = padded([ready.ids for ready in jobs], torch.device("cpu"), left=True)
-    sees, _ = padded([ready.sees for ready in jobs], torch.device("cpu"), left=True)
+    ids, real = left_padded([ready.ids for ready in jobs])
+    sees, _ = left_padded([ready.sees for ready in jobs])
     slots = max(1, max(len(ready.rendered.images) for ready in jobs))
     pixels = torch.zeros(len(jobs), slots, 3, IMAGE_PX, IMAGE_PX)
     for row, ready in enumerate(jobs):
@@ -104,12 +104,9 @@ def test_logits_are_equal_on_random_models(
     for row, ready in enumerate(jobs):
         alone = reference.logits(loaded, ready.sequence, reference.picture_tokens(loaded, ready)).numpy()
         np.testing.assert_allclose(alone, expected[row, -len(ready.ids) :], atol=1e-4, rtol=0)
-    with torch.inference_mode():
-        pictures = [reference.picture_tokens(loaded, ready) for ready in jobs]
-        side_by_side = prompts(loaded, jobs, pictures)
-        real = side_by_side.real
-        together = loaded.vlm.logits(Rows(loaded, jobs, pictures).feed(*side_by_side)).numpy()
-    np.testing.assert_allclose(together[real.numpy()], expected[real.numpy()], atol=1e-4, rtol=0)
+    together = logits_together(loaded, jobs).numpy()
+    side_by_side = np.concatenate([row[-len(ready.ids) :] for row, ready in zip(expected, jobs, strict=True)])
+    np.testing.assert_allclose(together, side_by_side, atol=1e-4, rtol=0)
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import flamingo_lab as fl
 from flamingo_lab.engine import reference
-from flamingo_lab.engine.loop import Rows, padded, prompts
 from flamingo_lab.engine.plan import Job, job
 from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD
+from tests.batches import left_padded, logits_together
 from tests.families.tiny_llava import ANYRES, Tiny, edit, picture, write, write_converted
 
 TEXTS = ("a red car", "two dogs on the sofa", "what is it?\n", "x", "an old tree near the river was")
@@ -89,12 +89,9 @@ def check(loaded: fl.LoadedModel, jobs: list[Job], expected: Tensor) -> None:
     for row, ready in enumerate(jobs):
         alone = reference.logits(loaded, ready.sequence, reference.picture_tokens(loaded, ready))
         np.testing.assert_allclose(alone, expected[row, -len(ready.ids) :], atol=1e-4, rtol=0)
-    with torch.inference_mode():
-        pictures = [reference.picture_tokens(loaded, ready) for ready in jobs]
-        side_by_side = prompts(loaded, jobs, pictures)
-        together = loaded.vlm.logits(Rows(loaded, jobs, pictures).feed(*side_by_side))
-    real = side_by_side.real
-    np.testing.assert_allclose(together[real], expected[real], atol=1e-4, rtol=0)
+    together = logits_together(loaded, jobs).numpy()
+    side_by_side = np.concatenate([row[-len(ready.ids) :] for row, ready in zip(expected, jobs, strict=True)])
+    np.testing.assert_allclose(together, side_by_side, atol=1e-4, rtol=0)
 
 
 def positions(real: Tensor) -> Tensor:
@@ -181,9 +178,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> fl.LoadedModel:
 def of_the_model(model: Any, loaded: fl.LoadedModel, jobs: list[Job], **more: Any) -> Tensor:
     """transformers' whole model on the left-padded ids, a picture's mark once for each of its tokens."""
     mark = model.config.image_token_id
-    ids, real = padded(
-        [[mark if token < 0 else token for token in ready.ids] for ready in jobs], torch.device("cpu"), left=True
-    )
+    ids, real = left_padded([[mark if token < 0 else token for token in ready.ids] for ready in jobs])
     if not any(ready.rendered.images for ready in jobs):
         more = {}
     output = model(input_ids=ids, attention_mask=real.long(), position_ids=positions(real), **more)

@@ -18,12 +18,15 @@ from safetensors.torch import load_file, save_file
 import flamingo_lab as fl
 from flamingo_lab import families
 from flamingo_lab.engine import loop, reference
+from flamingo_lab.engine.kv import IntoSlots, Slots
+from flamingo_lab.engine.passes import Layout, Row
 from flamingo_lab.engine.plan import job
 from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt, BadSetting
 from flamingo_lab.family import Folder
 from flamingo_lab.markup.chunks import PLACEHOLDER
 from flamingo_lab.nn.experts import Router, Routing
 from flamingo_lab.templates import USER_SYSTEM
+from tests.batches import passes_of
 from tests.engine.test_equal_to_reference import assert_equal
 from tests.families.test_idefics_against_transformers import parts
 from tests.families.tiny_moe_llava import KINDS, write_checkpoint
@@ -116,25 +119,28 @@ def test_loop_equals_reference_in_any_batch(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_keep_their_prompts_and_their_noise_when_they_change_places(kind: str, folders: dict[str, Path]) -> None:
+def test_slots_keep_their_prompts_and_their_noise_when_they_change_places(kind: str, folders: dict[str, Path]) -> None:
     """Spelt out, since a batch that fails is asked again by halves."""
     model = load(folders[kind], router_noise=2)
     jobs = [job(model, request) for request in requests(fl.Greedy())]
-    pictures = [reference.picture_tokens(model, ready) for ready in jobs]
+    passes = passes_of(model, jobs)
+    rows = [Row.of(ready, 0, len(ready.ids), ()) for ready in jobs]
     order = [4, 1, 1, 5]
+    slots = Slots(len(rows), max(len(ready.ids) for ready in jobs) + 1)
     with torch.inference_mode():
-        rows = loop.Rows(model, jobs, pictures)
-        rows.feed(*loop.prompts(model, jobs, pictures))
-        rows.select(order)
-        ids = torch.tensor([[3], [5], [7], [9]])
-        hidden = rows.feed(model.vlm.embed(ids), torch.full_like(ids, -1), torch.ones_like(ids, dtype=torch.bool))
-        found = model.vlm.logits(hidden)[:, -1]
-    for row, (number, token) in enumerate(zip(order, ids[:, 0].tolist(), strict=True)):
+        passes.prompts(rows, IntoSlots(slots, 0))
+        slots.lengths += [len(ready.ids) for ready in jobs]
+        slots.move(order, range(len(order)))
+        del slots.lengths[len(order) :]
+        layout = Layout.of(passes, [rows[number] for number in order])
+        tokens = [3, 5, 7, 9]
+        found = layout.step(passes, slots, tokens, [len(jobs[number].ids) for number in order])
+    for row, (number, token) in enumerate(zip(order, tokens, strict=True)):
         ready = jobs[number]
         sequence = reference.extended(ready.sequence, (token,))
-        noise = model.noise(ready.request.id)
-        alone = reference.logits(model, sequence, pictures[number], noise)[-1]
-        torch.testing.assert_close(found[row], alone, atol=1e-4, rtol=1e-4)
+        pictures = reference.picture_tokens(model, ready)
+        alone = reference.logits(model, sequence, pictures, model.noise(ready.request.id))[-1]
+        torch.testing.assert_close(found[row], alone.log_softmax(-1), atol=1e-4, rtol=1e-4)
 
 
 @pytest.fixture

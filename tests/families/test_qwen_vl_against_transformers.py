@@ -101,7 +101,7 @@ def test_factors_are_those_of_the_authors_formulas() -> None:
     length = 2048
     counts = torch.tensor([1, 1024, 2048, 2049, 4096, 4097, 8192, 8193])
     keys = torch.arange(8200).expand(len(counts), -1)
-    places = Places(keys, keys, torch.empty(0), counts)
+    places = Places(keys, prompts=counts)
     expected = [max(2 ** math.ceil(math.log(count / length, 2) + 1) - 1, 1) for count in counts.tolist()]
     assert ntk_factor(places, length).tolist() == expected == [1, 1, 1, 3, 3, 7, 7, 15]
     scale = log_n(places, length, torch.float32)[0, 0, :, 0]

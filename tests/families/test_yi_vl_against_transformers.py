@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import flamingo_lab as fl
 from flamingo_lab.engine import reference
-from flamingo_lab.engine.loop import Rows, prompts
 from flamingo_lab.engine.plan import Job, job
 from flamingo_lab.markup.chunks import PLACEHOLDER
+from tests.batches import logits_together
 from tests.families.test_idefics_against_transformers import PROMPTS, parts
 from tests.families.tiny_yi_vl import Theirs, write_checkpoint
 
@@ -75,9 +75,5 @@ def test_logits_are_equal_on_random_models(
     for ready, wanted in zip(jobs, expected, strict=True):
         alone = reference.logits(model, ready.sequence, reference.picture_tokens(model, ready)).numpy()
         np.testing.assert_allclose(alone, wanted, atol=1e-4, rtol=1e-5)
-    with torch.inference_mode():
-        pictures = [reference.picture_tokens(model, ready) for ready in jobs]
-        side_by_side = prompts(model, jobs, pictures)
-        together = model.vlm.logits(Rows(model, jobs, pictures).feed(*side_by_side))
-    for row, wanted in enumerate(expected):
-        np.testing.assert_allclose(together[row][side_by_side.real[row]].numpy(), wanted, atol=1e-4, rtol=1e-5)
+    together = logits_together(model, jobs).numpy()
+    np.testing.assert_allclose(together, np.concatenate(expected), atol=1e-4, rtol=1e-5)

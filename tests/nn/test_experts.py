@@ -56,19 +56,17 @@ def routed(count: int, factor: float, least: int, x: Tensor, places: Places) -> 
     factor=st.sampled_from([0.1, 0.3, 0.4, 0.75, 1.0, 2.0]),
     least=st.sampled_from([0, 1, 4]),
     is_noisy=st.booleans(),
-    left=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_routing_follows_the_rules_row_by_row(
-    lengths: list[int], count: int, factor: float, least: int, is_noisy: bool, left: bool, seed: int
+    lengths: list[int], count: int, factor: float, least: int, is_noisy: bool, seed: int
 ) -> None:
     torch.manual_seed(seed)
     rows, longest = len(lengths), max(lengths)
-    places_of_row = torch.arange(longest)[None]
-    sizes = torch.tensor(lengths)[:, None]
-    real = places_of_row >= longest - sizes if left else places_of_row < sizes
+    positions = torch.arange(longest).expand(rows, -1)
+    real = positions < torch.tensor(lengths)[:, None]
     noise = torch.randn(rows, 1, longest, count) if is_noisy else None
-    routing = routed(count, factor, least, torch.randn(rows, longest, WIDTH), Places.of(real, longest, noise=noise))
+    routing = routed(count, factor, least, torch.randn(rows, longest, WIDTH), Places(positions, real, noise=noise))
     for row, length in enumerate(lengths):
         own = np.zeros((length, count)) if noise is None else noise[row, 0, :length].double().numpy()
         weights, capacity = spelt_out(routing.logits[row][real[row]].double().numpy(), own, factor, least)
@@ -79,12 +77,12 @@ def test_routing_follows_the_rules_row_by_row(
 def test_a_token_behind_the_prompt_is_a_sequence_of_its_own() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 12, WIDTH)
-    real = torch.ones(1, 12, dtype=torch.bool)
-    whole = routed(3, 0.2, 0, x, Places.of(real, 12))
+    positions = torch.arange(12)[None]
+    whole = routed(3, 0.2, 0, x, Places(positions))
     assert (whole.weights.sum(-1) == 0).sum() > 3
     torch.manual_seed(0)
     torch.randn(1, 12, WIDTH)
-    parted = routed(3, 0.2, 0, x, Places.of(real, 12, together=torch.tensor([9])))
+    parted = routed(3, 0.2, 0, x, Places(positions, together=torch.tensor([9])))
     assert torch.equal(parted.logits, whole.logits)
     assert torch.equal((parted.weights[:, 9:] > 0).sum(-1), torch.full((1, 3), 2))
     weights, capacity = spelt_out(whole.logits[0, :9].double().numpy(), np.zeros((9, 3)), 0.2, 0)
@@ -94,8 +92,8 @@ def test_a_token_behind_the_prompt_is_a_sequence_of_its_own() -> None:
 
 def test_noise_moves_second_choices_alone() -> None:
     torch.manual_seed(0)
-    x, real = torch.randn(1, 30, WIDTH), torch.ones(1, 30, dtype=torch.bool)
-    quiet, noisy = (routed_again(x, Places.of(real, 30, noise=noise)) for noise in (None, 9 * torch.randn(1, 1, 30, 4)))
+    x, positions = torch.randn(1, 30, WIDTH), torch.arange(30)[None]
+    quiet, noisy = (routed_again(x, Places(positions, noise=noise)) for noise in (None, 9 * torch.randn(1, 1, 30, 4)))
     assert torch.equal(quiet.first, noisy.first)
     assert not torch.equal(quiet.weights, noisy.weights)
 
@@ -113,7 +111,7 @@ def test_a_token_that_no_expert_takes_adds_nothing() -> None:
     mixture = Mixture(config, Experts((0,), (3,), 0.2, 0), 0)
     for parameter in mixture.parameters():
         torch.nn.init.normal_(parameter)
-    x, places = torch.randn(1, 12, WIDTH), Places.of(torch.ones(1, 12, dtype=torch.bool), 12)
+    x, places = torch.randn(1, 12, WIDTH), Places(torch.arange(12)[None])
     with torch.no_grad():
         weights = mixture.router(x, places).weights
         mixed = mixture(x, places)
@@ -173,7 +171,7 @@ def test_equal_to_mixtral_where_nothing_is_dropped(
         ids = torch.randint(0, 20, (2, length))
         with torch.no_grad():
             expected = theirs(input_ids=ids).logits
-            hidden = ours(ours.embedding(ids), Places.of(torch.ones_like(ids, dtype=torch.bool), length))
+            hidden = ours(ours.embedding(ids), Places(torch.arange(length).expand_as(ids)))
             np.testing.assert_allclose(ours.logits(hidden).numpy(), expected.numpy(), atol=1e-4, rtol=1e-5)
 
 

@@ -16,36 +16,45 @@ HEAD = 8
 
 @pytest.mark.parametrize(("tokens", "alpha"), [(1, 1), (64, 1), (65, 3), (128, 3), (129, 7), (256, 7), (257, 15)])
 def test_the_base_grows_with_each_doubling_of_the_prompt(tokens: int, alpha: int) -> None:
-    places = Places.of(torch.ones(1, tokens, dtype=torch.bool), 1)
+    places = Places(torch.tensor([[tokens - 1]]))
     assert ntk_factor(places, 64).tolist() == [alpha]
 
 
 def test_a_rotation_depends_on_its_rows_prompt_and_not_on_what_is_generated() -> None:
-    real = torch.ones(2, 70, dtype=torch.bool)
-    real[1, :10] = False
-    plain = rotation(Places.of(real, 70), Rotary(), HEAD, torch.float32)
-    scaled = rotation(Places.of(real, 70), Rotary(ntk_length=64), HEAD, torch.float32)
+    positions = torch.arange(70).expand(2, -1)
+    prompts = torch.tensor([70, 64])
+    plain = rotation(Places(positions), Rotary(), HEAD, torch.float32)
+    scaled = rotation(Places(positions, prompts=prompts), Rotary(ntk_length=64), HEAD, torch.float32)
     assert torch.equal(scaled.cos[1], plain.cos[1])
     wide = Rotary(10_000.0 * 3 ** (HEAD / (HEAD - 2)))
-    expected = rotation(Places.of(real, 70), wide, HEAD, torch.float32)
+    expected = rotation(Places(positions), wide, HEAD, torch.float32)
     torch.testing.assert_close(scaled.cos[0], expected.cos[0])
-    answering = Places.of(real, 6, prompts=torch.tensor([64, 54]))
+    answering = Places(positions[:, -6:], prompts=torch.tensor([64, 54]))
     torch.testing.assert_close(
         rotation(answering, Rotary(ntk_length=64), HEAD, torch.float32).sin, plain.sin[:, :, -6:]
     )
 
 
 def test_queries_grow_with_the_logarithm_of_their_place_behind_the_length() -> None:
-    places = Places.of(torch.ones(1, 128, dtype=torch.bool), 128)
+    places = Places(torch.arange(128)[None])
     factors = log_n(places, 64, torch.float32)[0, 0, [0, 63, 64, 127], 0].tolist()
     assert factors == pytest.approx([1, 1, math.log(65, 64), math.log(128, 64)])
 
 
 def test_what_is_asked_together_are_its_real_tokens() -> None:
-    real = torch.tensor([[False, True, True, True], [True, True, True, False]])
-    places = Places.of(real, 3, together=torch.tensor([2, 3]))
+    positions = torch.tensor([[1, 2, 3], [1, 2, 3]])
+    real = torch.tensor([[True, True, True], [True, True, False]])
+    places = Places(positions, real, together=torch.tensor([3, 4]))
     assert places.are_together().tolist() == [[True, True, False], [True, True, False]]
-    assert Places.of(torch.ones(1, 4, dtype=torch.bool), 4).are_together().all()
+    assert Places(torch.arange(4)[None]).are_together().all()
+
+
+def test_a_window_is_looked_through_only_where_it_is_passed() -> None:
+    assert Places(torch.arange(5)[None]).mask(5) == "causal"
+    assert Places(torch.tensor([[9]])).mask(5) is None
+    mask = Places(torch.arange(4)[None]).mask(2)
+    assert isinstance(mask, torch.Tensor)
+    assert mask.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
 
 
 def test_a_decoder_turns_by_the_prompts_base_and_scales_queries_behind_the_length() -> None:
@@ -56,7 +65,7 @@ def test_a_decoder_turns_by_the_prompts_base_and_scales_queries_behind_the_lengt
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter)
     ids = torch.randint(0, 9, (1, 14))
-    places = Places.of(torch.ones(1, 14, dtype=torch.bool), 14, prompts=torch.tensor([11]))
+    places = Places(torch.arange(14)[None], prompts=torch.tensor([11]))
     layer = decoder.layers[0]
     assert isinstance(layer, DecoderLayer)
     with torch.no_grad():

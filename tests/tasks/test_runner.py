@@ -270,7 +270,7 @@ def test_killed_at_twenty_moments_the_run_ends_as_if_nothing_had_been(tmp_path: 
         assert not kept & set(asked), "asked again, although its answer was kept"
         assert kept <= set(journaled(results)), "an answer was lost"
         kept_before_kills.append(len(kept))
-    assert kept_before_kills[-1] > kept_before_kills[1] > 0
+    assert kept_before_kills[-1] > kept_before_kills[5] > 0
     assert double_run(results, tmp_path / "last.log", 0).wait() == 0
     names = journaled(results)
     assert len(names) == len(set(names)) == LIMIT

@@ -19,8 +19,8 @@ def ntk_alpha(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str])
     assert isinstance(place, Rotary)
     assert place.ntk_length is not None
     asked = ready(model, case, row)
-    real = torch.ones(1, len(asked.ids) + len(row.expect["generated_ids"]), dtype=torch.bool)
-    places = Places.of(real, 1, prompts=torch.tensor([asked.sequence.prompt_positions]))
+    last = len(asked.ids) + len(row.expect["generated_ids"]) - 1
+    places = Places(torch.tensor([[last]]), prompts=torch.tensor([asked.sequence.prompt_positions]))
     return float(ntk_factor(places, place.ntk_length))
 
 

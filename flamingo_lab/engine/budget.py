@@ -1,0 +1,144 @@
+"""How much may be held and computed at once, from the memory that there is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from flamingo_lab.config import Cross, Decoder
+from flamingo_lab.errors import BadSetting
+
+if TYPE_CHECKING:
+    from flamingo_lab.engine.plan import Job
+    from flamingo_lab.loaded import LoadedModel
+    from flamingo_lab.vlm import VLM
+
+BATCH_TOKENS = 8192
+"""Tokens of a pass, padding included. Small enough for its activations to stay in a CPU's cache, see `benchmarks/`."""
+
+ROWS = 256
+"""Sequences that go on side by side at most."""
+
+FREE_SHARE = 0.8
+"""Of the memory that is free, what is taken where nothing else is said."""
+
+PICTURES, KEYS, PASS = 0.25, 0.45, 0.3
+"""Shares of the room beside the weights: pictures' tokens, keys and values, and what one pass makes on its way."""
+
+START_BYTES = 500 * 2**20
+"""What Python and torch take before any model."""
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be held and computed at once.
+
+    pass_tokens: tokens of one pass as they are best; most_tokens: as many as fit; kv_tokens: tokens whose keys and values
+    are held; rows: sequences side by side; picture_bytes: of pictures' tokens.
+    """
+
+    pass_tokens: int = BATCH_TOKENS
+    most_tokens: int = 1 << 40
+    kv_tokens: int = 1 << 20
+    rows: int = ROWS
+    picture_bytes: int = GIB
+
+    def halved(self) -> Budget:
+        """Half of everything, after there was too little memory."""
+        return replace(
+            self,
+            pass_tokens=max(1, self.pass_tokens // 2),
+            kv_tokens=max(1, self.kv_tokens // 2),
+            rows=max(1, self.rows // 2),
+            picture_bytes=self.picture_bytes // 2,
+        )
+
+    def check(self, job: Job, memory_bytes: int) -> None:
+        """Refuse a question that does not fit by itself. Raises `BadSetting` with both numbers."""
+        tokens = len(job.ids)
+        held = (tokens + job.request.max_new_tokens) * job.rows
+        short = max(tokens / self.most_tokens, held / self.kv_tokens)
+        if short > 1:
+            raise BadSetting(
+                f"question {job.request.id} takes {tokens} tokens, too many for {memory_bytes / GIB:.2f} GiB of memory: "
+                f"about {short:.1f} times the room beside the weights; give more with --memory, or fewer shots"
+            )
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the engine may take. memory_bytes: of the whole process, on a GPU of its memory; None: most of what is free.
+
+    batch_tokens: tokens of a pass; None: what fits, up to `BATCH_TOKENS`. features: a folder where pictures' tokens stay.
+    """
+
+    memory_bytes: int | None = None
+    batch_tokens: int | None = None
+    features: Path | None = None
+
+    def budget(self, model: LoadedModel) -> Budget:
+        """The budget for this model. Raises `BadSetting` where not even its weights fit."""
+        vlm = model.vlm
+        weights = sum(parameter.nbytes for parameter in vlm.parameters())
+        taken = max(taken_bytes(vlm.device), weights + (START_BYTES if vlm.device.type == "cpu" else 0))
+        bound = self.bytes_for(vlm.device)
+        room = bound - taken
+        if room <= 0:
+            raise BadSetting(
+                f"--memory {bound / GIB:.2f} GiB is less than the {taken / GIB:.2f} GiB that the weights and the program take"
+            )
+        most = int(PASS * room / pass_bytes(vlm))
+        return Budget(
+            pass_tokens=max(1, min(self.batch_tokens or BATCH_TOKENS, most)),
+            most_tokens=max(1, most),
+            rows=ROWS,
+            kv_tokens=max(1, int(KEYS * room / kv_bytes(vlm.architecture.decoder, vlm.dtype))),
+            picture_bytes=int(PICTURES * room),
+        )
+
+    def bytes_for(self, device: torch.device) -> int:
+        """The bound in bytes."""
+        if self.memory_bytes is not None:
+            return self.memory_bytes
+        return taken_bytes(device) + int(FREE_SHARE * free_bytes(device))
+
+
+def kv_bytes(decoder: Decoder, dtype: torch.dtype) -> int:
+    """What a token's keys and values take in all layers."""
+    return 2 * decoder.layers * (decoder.kv_heads or decoder.heads) * decoder.head_width * dtype.itemsize
+
+
+def pass_bytes(vlm: VLM) -> int:
+    """About what a token takes while it passes: a layer's widest tensors, and float32 logits where they are asked for."""
+    decoder, join = vlm.architecture.decoder, vlm.architecture.join
+    widest = 8 * decoder.width + 3 * decoder.mlp_width
+    if isinstance(join, Cross):
+        widest = max(widest, 8 * decoder.width + 3 * join.mlp_width)
+    return widest * vlm.dtype.itemsize + kv_bytes(decoder, vlm.dtype)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def taken_bytes(device: torch.device) -> int:
+    """Memory that this process holds, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
