@@ -39,3 +39,11 @@ class MissingTool(TaskError):
 
 class ToolFailed(TaskError):
     """A program that a metric runs and that did not do its work."""
+
+
+class BadCache(TaskError):
+    """A folder of kept features that cannot be read or written."""
+
+
+class NoAnswer(TaskError):
+    """An answer that is to be graded and does not exist, since the model failed on its question."""

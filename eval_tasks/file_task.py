@@ -38,6 +38,11 @@ class FileTask(Task):
         except MissingData as error:
             raise MissingData(f"{first}; nor is it in {self.name}: {error}") from None
 
+    def version(self, data: Path | None) -> str | None:
+        """The data set and its revision, where it is read from the hub's cache."""
+        found = parquet.folder(self.hub) if data is None and self.hub is not None else None
+        return None if found is None or self.hub is None else f"{self.hub.repository}@{found.name}"
+
     def _read(self, split: str, root: Path) -> list[Sample]:
         if there := self.parquet(split, root):
             return list(self.from_hub(split, parquet.rows(there), root))

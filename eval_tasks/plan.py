@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eval_tasks import postprocess
+from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
-from eval_tasks.metrics import MetricName
+from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
-from eval_tasks.shots import SELECTIONS, pick
+from eval_tasks.shots import Looked, Pool, Shots
 from eval_tasks.task import Sample, Task, check_options
-from eval_tasks.wording import Wording
+from eval_tasks.wording import FAMILYS, Wording
 from flamingo_lab.errors import BadImage, BadPrompt
 from flamingo_lab.model import Decoding, Model, Rank, Request, Sent
 from flamingo_lab.prompt import Prompt
+from leaderboards.records import Run
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a task is asked. None leaves a choice to the task; `options` are the task's own flags.
 
-    `allow_partial` lets a limited run be scored by a metric that is another figure on a part of the questions.
+    `num_fewshot` 0 leaves their number to the selection, which is none for most. `allow_partial` lets a limited run be
+    scored by a metric that is another figure on a part of the questions. `cache` is a folder of pictures' features, `also`
+    are further metrics.
     """
 
     num_fewshot: int = 0
@@ -39,6 +45,8 @@ class Settings:
     decoding: Decoding | None = None
     max_new_tokens: int | None = None
     allow_partial: bool = False
+    cache: Path | None = None
+    also: tuple[MetricName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,23 @@ class Asked:
         return len(self.request.prompt.images)
 
 
+def as_it_is(item: Item) -> Item:
+    """An answer that is read as it stands."""
+    return item
+
+
+def without_the_rest(cut: Callable[[str], str], item: Item) -> Item:
+    """An answer without what a base model went on to write behind it."""
+    return replace(item, prediction=replace(item.prediction, text=cut(item.prediction.text).strip()))
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will ask, and the id that everything which can change an answer or a score gives it."""
+    """Everything a run will ask, and the id that everything which can change an answer or a score gives it.
+
+    `mean_of`: see `Task`; `cut`: what is cut off each answer, see `Wording`. `heard` makes of a question with its answer,
+    stripped, what the metrics read. `graded`: the run whose answers a judge is asked about, in a run of a judge.
+    """
 
     task: Task
     settings: Settings
@@ -70,6 +92,10 @@ class Plan:
     asked: Sequence[Asked]
     run_id: str
     task_digest: str
+    mean_of: Sequence[str] = ()
+    cut: str = ""
+    heard: Callable[[Item], Item] = as_it_is
+    graded: Run | None = None
 
     @property
     def how(self) -> str:
@@ -81,13 +107,16 @@ class Plan:
         return type(self.decoding).__name__.lower() + (f"({inside})" if inside else "")
 
 
-def plan(model: Model, task: Task, settings: Settings) -> Plan:
-    """The plan of a run. Raises `TaskError` kinds for settings that the task or its data cannot satisfy."""
+def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda done, total: None) -> Plan:
+    """The plan of a run. Raises `TaskError` kinds for settings that the task or its data cannot satisfy.
+
+    `looked` hears how many pictures have been looked at where shots are chosen by their pictures.
+    """
     split = settings.split or task.split
     if split not in task.splits:
         raise UnknownTask(f"{task.name} has no split {split!r}; there are {', '.join(task.splits)}")
-    if settings.shot_selection not in SELECTIONS:
-        raise UnknownTask(f"shot selection {settings.shot_selection!r} is none of {', '.join(SELECTIONS)}")
+    selection = selections.get(settings.shot_selection)
+    settings = replace(settings, num_fewshot=settings.num_fewshot or selection.shots)
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     check_options(task, settings.options)
@@ -96,57 +125,38 @@ def plan(model: Model, task: Task, settings: Settings) -> Plan:
         raise UnknownTask(
             f"{task.name}: the wording {wording.name!r} ranks options, so nothing is decoded; choose another"
         )
-    metrics = task.metrics_of(wording, settings.options)
+    metrics = (*task.metrics_of(wording, settings.options), *settings.also)
     check(task, settings.limit, settings.allow_partial, metrics)
     # Altered before the limit, so that a question is the same however many are asked.
     samples = task.altered(task.samples(split, settings.data), settings.seed, settings.options)[: settings.limit]
-    pool = Shots(task, settings)
+    pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.cache, looked)
+    shots = Shots(task, selection, pool, lambda: _pool(task, settings))
     decoding = settings.decoding or task.decoding
     asked = [
-        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, pool) for sample in samples
+        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots) for sample in samples
     ]
-    task_digest = _digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
-    names = [_identity(one) for one in asked]
+    task_digest = digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
+    names = [identity(one) for one in asked]
     if len({one.sample.id for one in asked}) < len(asked):
         raise BadRow(f"{task.name}: two questions of the {split} split have the same id; its files are damaged")
     if not asked:
         raise MissingData(f"{task.name}: the {split} split holds no questions")
-    run_id = _digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
-    return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest)
+    run_id = digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
+    cut = model.about.get("cuts", {}).get(wording.running, "") if wording.cut == FAMILYS else wording.cut
+    heard = partial(without_the_rest, postprocess.get(cut)) if cut else as_it_is
+    return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of, cut, heard)
 
 
-class Shots:
-    """Where a task's shots come from; the pool is read when the first sample asks for one."""
-
-    def __init__(self, task: Task, settings: Settings) -> None:
-        self._task = task
-        self._settings = settings
-        self._pool: Sequence[Sample] | None = None
-
-    def of(self, sample: Sample) -> Sequence[Sample]:
-        """The sample's worked examples."""
-        settings = self._settings
-        if not settings.num_fewshot:
-            return ()
-        own = self._task.shots_for(sample, settings.num_fewshot, settings.seed, settings.data, settings.options)
-        if own is not None:
-            return own
-        if self._pool is None:
-            self._pool = self._read()
-        selection, seed = settings.shot_selection, settings.seed
-        return pick(sample, self._pool, settings.num_fewshot, selection=selection, seed=seed, task=self._task.name)
-
-    def _read(self) -> Sequence[Sample]:
-        reasons: list[str] = []
-        for split in self._task.splits_for_shots:
-            if split in self._task.splits:
-                try:
-                    return self._task.samples(split, self._settings.data)
-                except TaskError as error:
-                    reasons.append(str(error))
-        raise UnknownTask(
-            f"{self._task.name} has no split to take shots from: {'; '.join(reasons) or 'none is listed'}"
-        )
+def _pool(task: Task, settings: Settings) -> Sequence[Sample]:
+    """The samples that shots come from. Raises `UnknownTask` where there are none."""
+    reasons: list[str] = []
+    for split in task.splits_for_shots:
+        if split in task.splits:
+            try:
+                return task.samples(split, settings.data)
+            except TaskError as error:
+                reasons.append(str(error))
+    raise UnknownTask(f"{task.name} has no split to take shots from: {'; '.join(reasons) or 'none is listed'}")
 
 
 def _decoding(wording: Wording, decoding: Decoding, sample: Sample) -> Decoding:
@@ -161,13 +171,13 @@ def _ask(
     wording: Wording,
     decoding: Decoding,
     sample: Sample,
-    pool: Shots,
+    chosen: Shots,
 ) -> Asked:
     limit = settings.max_new_tokens or task.max_new_tokens
     request = Request(sample.id, Prompt.ask(), decoding, limit, stop=task.stop)
     shots: Sequence[Sample] = ()
     try:
-        shots = pool.of(sample)
+        shots = chosen.of(sample, settings.data, settings.options)
         prompt = Prompt.ask(
             *wording.parts(sample),
             shots=[shot.shot(wording) for shot in shots],
@@ -189,7 +199,7 @@ def _ask(
     return Asked(sample, shots, request, sent)
 
 
-def _identity(asked: Asked) -> Mapping[str, Any]:
+def identity(asked: Asked) -> Mapping[str, Any]:
     """All of a request that can change its answer or its score."""
     request, decoding = asked.request, asked.request.decoding
     known = asked.sent is not None
@@ -205,5 +215,6 @@ def _identity(asked: Asked) -> Mapping[str, Any]:
     }
 
 
-def _digest(held: object) -> str:
+def digest(held: object) -> str:
+    """Hex SHA-256 of what JSON can hold."""
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """What authors cut off a generated text before they score it, by the names under which `official_cases` knows it.
 
-No metric does this by itself: it belongs to a way of asking, where a base model goes on writing after its answer.
+No metric does this by itself: it belongs to a way of asking, where a base model goes on writing after its answer. A wording
+names what is cut off its answers, or the model's family does.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ def openflamingo_vqa(text: str) -> str:
 def openflamingo_caption(text: str) -> str:
     """Up to the first `Output`."""
     return text.split("Output", 1)[0]
+
+
+def openflamingo_caption_unquoted(text: str) -> str:
+    """The same without quotation marks, as `evaluate_captioning` keeps it."""
+    return openflamingo_caption(text).replace('"', "")
 
 
 def idefics_vqa(text: str) -> str:
@@ -65,6 +71,7 @@ def qwen_vl_gqa(text: str) -> str:
 VARIANTS: dict[str, Callable[[str], str]] = {
     "openflamingo-vqa": openflamingo_vqa,
     "openflamingo-caption": openflamingo_caption,
+    "openflamingo-caption-unquoted": openflamingo_caption_unquoted,
     "idefics-vqa": idefics_vqa,
     "idefics-caption": idefics_caption,
     "llava-gqa": llava_gqa,

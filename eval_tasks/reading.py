@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,9 @@ from eval_tasks.errors import TaskError
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LONGEST_CELL = 2**27
 """Python's own limit of 131,072 letters is less than models have been seen to write."""
+
+ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes halves of letters beyond the first 65,536; one without its other half is no letter."""
 
 LONGEST_SHOWN = 60
 """Letters of a value in a message."""
@@ -37,7 +41,8 @@ class Content:
                 return _table(text, DELIMITERS[ending])
             if ending == ".txt":
                 return text.removesuffix("\n").split("\n")
-            return _json(text) if ending == ".json" else _lines(text)
+            held = _json(text) if ending == ".json" else _lines(text)
+            return encodable(held) if ESCAPED_SURROGATE.search(text) else held
         except (ValueError, RecursionError, csv.Error) as error:
             raise self.error(f"{self.path}: not readable as {ending or 'JSON lines'} ({error})") from None
 
@@ -65,6 +70,15 @@ class Content:
     def where(self, number: int) -> str:
         """A row in words, counted from 0."""
         return f"{self.path}, row {number}"
+
+
+def encodable(held: Any) -> Any:
+    """A JSON value with `?` for halves of letters, which no tokenizer and no file takes."""
+    if isinstance(held, str):
+        return held.encode("utf-8", "replace").decode()
+    if isinstance(held, list):
+        return [encodable(one) for one in held]
+    return {encodable(key): encodable(value) for key, value in held.items()} if isinstance(held, dict) else held
 
 
 def contents(paths: Sequence[Path], error: type[TaskError]) -> list[Content]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -94,7 +95,7 @@ def _sample(
 def _corners(box: Any, where: str) -> tuple[float, ...]:
     """Left, top, right, bottom from left, top, width, height."""
     held: list[Any] = box if isinstance(box, list) else []
-    if len(held) != 4 or not all(isinstance(one, int | float) for one in held):
+    if len(held) != 4 or not all(isinstance(one, int | float) and math.isfinite(one) for one in held):
         raise BadRow(f"{where}: the field 'bbox' is {box!r}, not four numbers; {NOT_THE_LAYOUT}")
     left, top, width, height = held
     return left, top, left + width, top + height

@@ -11,13 +11,21 @@ from dataclasses import asdict, replace
 from eval_tasks.errors import PromptMismatch
 from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan
+from eval_tasks.reading import encodable
 from eval_tasks.run_record import closed, from_line, opened, to_line
 from eval_tasks.scoring import mark, ungraded
+from eval_tasks.shots import Looked
 from eval_tasks.task import Task
 from flamingo_lab.model import Answer, Counts, Failure, Model
 from leaderboards.journal import Journal
 from leaderboards.records import Run, SampleRecord
 from leaderboards.store import Store
+
+CACHE = "features"
+"""The folder in the results that keeps pictures' features."""
+
+OF_THE_GRADED = ("model", "model_digest", "family", "parameters", "backend", "dtype", "phrasing", "seed", "limit")
+"""What the record of a judge's run takes from the run that it grades."""
 
 Progress = Callable[[int, int, int], None]
 """Called with how many answers there are, of how many, and how many of them are errors."""
@@ -32,6 +40,7 @@ def run(
     command: str = "",
     planned: Callable[[Plan], None] = lambda plan: None,
     progress: Progress = lambda done, total, errors: None,
+    looked: Looked = lambda done, total: None,
 ) -> Run:
     """The record of a finished run: made now, gone on with, or found complete.
 
@@ -40,7 +49,22 @@ def run(
     with by the same call.
     """
     began = time.perf_counter()
-    making = plan(model, task, settings)
+    settings = replace(settings, cache=settings.cache or store.path / CACHE)
+    making = plan(model, task, settings, looked)
+    return carry_out(model, making, store, began, command=command, planned=planned, progress=progress)
+
+
+def carry_out(
+    model: Model,
+    making: Plan,
+    store: Store,
+    began: float,
+    *,
+    command: str = "",
+    planned: Callable[[Plan], None] = lambda plan: None,
+    progress: Progress = lambda done, total, errors: None,
+) -> Run:
+    """The record of a planned run, see `run`; `began` is when its planning did, on the clock `time.perf_counter`."""
     planned(making)
     with store.begin(making.run_id) as folder:
         if (folder.path / "run.json").is_file():
@@ -55,18 +79,20 @@ def run(
         before = _counted(model)
         answers = _answers(model, making, folder.journal, progress)
         answered_at = time.perf_counter()
-        items = [_item(asked, answers[asked.sample.id]) for asked in making.asked]
-        marked = {
-            str(name): mark(name, items, making.task.mean_of, making.task.metric(name)) for name in making.metrics
-        }
+        items = [making.heard(_item(asked, answers[asked.sample.id])) for asked in making.asked]
+        marked = {str(name): mark(name, items, making.mean_of, making.task.metric(name)) for name in making.metrics}
         samples = [
             _sample(
-                record.run_id, asked, answers[asked.sample.id], {key: one.outcomes[n] for key, one in marked.items()}
+                record.run_id,
+                asked,
+                answers[asked.sample.id],
+                item,
+                {key: one.outcomes[n] for key, one in marked.items()},
             )
-            for n, asked in enumerate(making.asked)
+            for n, (asked, item) in enumerate(zip(making.asked, items, strict=True))
         ]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(making.task, items)
-        finished = closed(record, samples, scores, settings.max_error_rate)
+        finished = closed(record, samples, scores, making.settings.max_error_rate)
         counters, of_model = (_since(then, now) for then, now in zip(before, _counted(model), strict=True))
         stages = {"plan": planned_at - began} | {f"answer: {name}": spent for name, spent in of_model.items()}
         stages |= {"answer": answered_at - planned_at, "score": time.perf_counter() - answered_at}
@@ -92,6 +118,8 @@ def _answers(model: Model, making: Plan, journal: Journal, progress: Progress) -
 
     def keep(answer: Answer) -> None:
         nonlocal errors
+        # An endpoint's JSON may hold half a surrogate pair, which no file can.
+        answer = replace(answer, text=encodable(answer.text))
         journal.append(to_line(answer))
         answers[answer.id] = answer
         errors += answer.error is not None
@@ -136,8 +164,10 @@ def _item(asked: Asked, answer: Answer) -> Item:
     )
 
 
-def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Outcome | None]) -> SampleRecord:
-    """The record of one sample: the raw text of the answer is kept beside the stripped one, which was scored."""
+def _sample(
+    run_id: str, asked: Asked, answer: Answer, item: Item, outcomes: Mapping[str, Outcome | None]
+) -> SampleRecord:
+    """The record of one sample: the raw text of the answer is kept beside what was scored."""
     sample = asked.sample
     failed = answer.error is not None
     known = {key: outcome for key, outcome in outcomes.items() if outcome is not None}
@@ -154,7 +184,7 @@ def _sample(run_id: str, asked: Asked, answer: Answer, outcomes: Mapping[str, Ou
         prompt=asked.sent.text if asked.sent else "",
         shot_ids=[shot.id for shot in asked.shots],
         answer_raw=None if failed else answer.text,
-        answer=None if failed else answer.text.strip(),
+        answer=None if failed else item.prediction.text,
         logprob=answer.logprob,
         option_logprobs=answer.option_logprobs,
         scores={key: outcome.score for key, outcome in known.items()},
@@ -187,16 +217,21 @@ def _shares(counters: Mapping[str, float]) -> dict[str, float]:
 
 
 def _opened(model: Model, making: Plan, command: str) -> Run:
-    """The record of a run that is about to ask."""
-    settings = making.settings
+    """The record of a run that is about to ask. A judge's run is one of the model that it grades."""
+    settings, graded = making.settings, making.graded
     held = asdict(settings)
     held |= {
         "options": sorted(settings.options),
         "data": None if settings.data is None else str(settings.data),
+        "cache": str(settings.cache),
+        "also": [str(metric) for metric in settings.also],
         "decoding": making.how,
         "chosen_decoding": None if settings.decoding is None else making.how,
+        "cut": making.cut,
     }
-    return opened(
+    if graded is not None:
+        held |= {"graded": graded.run_id, "judge_digest": model.digest, "judge_about": dict(model.about)}
+    made = opened(
         model,
         run_id=making.run_id,
         command=command,
@@ -211,5 +246,10 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         limit=settings.limit,
         n=len(making.asked),
         settings=held,
-        mean_of=tuple(making.task.mean_of),
+        mean_of=tuple(making.mean_of),
     )
+    if version := making.task.version(settings.data):
+        made = replace(made, versions={**made.versions, "data": version})
+    if graded is None:
+        return made
+    return replace(made, judge=model.name, **{name: getattr(graded, name) for name in OF_THE_GRADED})

@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from eval_tasks import metrics
 from eval_tasks.errors import UnknownTask
@@ -16,6 +16,9 @@ from eval_tasks.metrics import Metric, MetricName
 from eval_tasks.wording import Reads, Wording
 from flamingo_lab.model import Decoding, Greedy
 from flamingo_lab.prompt import Image, Shot
+
+if TYPE_CHECKING:
+    from eval_tasks.rubrics import Rubric
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,11 @@ class Task:
     """A benchmark. A subclass states its facts and turns its source's rows into samples.
 
     `mean_of` names the slices whose unweighted mean is the task's overall score; without any it is the mean over all
-    samples. `splits_for_shots` are tried in order. `options` are the task's own flags, with what each one does. `hub` names
-    the data set on the hub, `sizes` the published number of questions of each split, `example` a question in the true form.
-    `stop` are texts that end an answer beside the model's own.
+    samples. `splits_for_shots` are tried in order. `asks_once`: a text is asked of one picture only, so that another
+    question with the same text would give the answer away. `options` are the task's own flags, with what each one does.
+    `hub` names the data set on the hub, `sizes` the published number of questions of each split, `example` a question in
+    the true form. `stop` are texts that end an answer beside the model's own. `rubric`: how a judge grades the answers,
+    where no metric reads them as they are.
     """
 
     name: ClassVar[str]
@@ -62,6 +67,7 @@ class Task:
     split: ClassVar[str] = "test"
     splits: ClassVar[tuple[str, ...]] = ("test",)
     splits_for_shots: ClassVar[tuple[str, ...]] = ("train", "val")
+    asks_once: ClassVar[bool] = False
     sizes: ClassVar[tuple[int, ...]] = ()
     hub: ClassVar[Hub | None] = None
     example: ClassVar[Sample | None] = None
@@ -73,10 +79,15 @@ class Task:
     decoding: ClassVar[Decoding] = Greedy()
     stop: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, str]] = {}
+    rubric: ClassVar[Rubric | None] = None
 
     def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
         """The split's samples, in the benchmark's own order. `data` is the benchmark's root folder."""
         raise NotImplementedError
+
+    def version(self, data: Path | None) -> str | None:
+        """Which version of the data is read, where its files are kept by version."""
+        return None
 
     def altered(self, samples: Sequence[Sample], seed: int, options: frozenset[str]) -> Sequence[Sample]:
         """The samples as the task's own flags change what is asked of them; shots are never changed here."""
@@ -94,6 +105,10 @@ class Task:
             return wording.metrics
         fitting = [name for name in self.metrics if self.metric(name).needs_options == bool(wording.rank)]
         return tuple(fitting) or self.metrics
+
+    def readable(self, reads: Reads | None) -> list[Wording]:
+        """The wordings for models that read shots as this one does; all, where it does not say."""
+        return [wording for wording in self.wordings if reads is None or wording.reads in (None, reads)]
 
     def metric(self, name: MetricName) -> Metric:
         """What one of the task's metrics is."""

@@ -24,6 +24,9 @@ Reads = Literal["running text", "turns"]
 SLOT = re.compile(r"\{(\w+)\}")
 LETTERS = string.ascii_uppercase
 
+FAMILYS = "family"
+"""As the cut of a wording: what the authors of the model's family cut off answers in their own form."""
+
 
 @dataclass(frozen=True)
 class Wording:
@@ -37,7 +40,8 @@ class Wording:
     `answer`: how a shot's answer is shown, `shown`: which one of several. `says_option`: whether an option is told by its
     letter or its text. `rank`: options are ranked by the sum or the mean of their tokens' log-probabilities instead of
     being written; `ends`: with the stop token. `box`: the notation of boxes, a variant of the metric `iou`. `metrics`: what
-    reads its answers, None for the task's own metrics.
+    reads its answers, None for the task's own metrics. `cut`: what its authors cut off an answer before it is scored, one
+    of `postprocess.VARIANTS`, or `FAMILYS` in the wordings that are each family's own form.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Wording:
     ends: bool = False
     box: str = ""
     metrics: tuple[MetricName, ...] | None = None
+    cut: str = ""
 
     def ask(self, sample: Sample) -> str:
         """The question as put to the model. What the sample brings is never read as a slot."""

@@ -26,7 +26,7 @@ class Tower:
     it; -2 the output of the one before. `drops_first` leaves out the first token of what is read, in CLIP the class token.
     `stored_positions`: the tokens of the published table of positions, where it is interpolated to the picture's.
     `has_post_norm`: whether the norm behind the last layer is published; nothing that is read passes it. `projection`: the
-    width that pictures share with texts, where the matrix into it is published; nothing that is read passes it either.
+    width that pictures share with texts, where the matrix into it is published; only `VisionTower.pooled` passes the two.
     """
 
     image_px: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,14 @@ from flamingo_lab.engine.work import Work
 from flamingo_lab.markup import Finish
 from flamingo_lab.model import Answer, BeamCounts, Limits, Request, Sent
 from flamingo_lab.pixels import Pipeline
+from flamingo_lab.prompt import Image
 from flamingo_lab.render import Renderer
 from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.vlm import VLM
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -79,3 +82,15 @@ class LoadedModel(Asking):
         from flamingo_lab.engine import loop
 
         return loop.answers(self, requests)
+
+    def embeds_digest(self) -> str:
+        """See `Embeds`."""
+        from flamingo_lab.engine import embedding
+
+        return embedding.digest(self)
+
+    def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """See `Embeds`."""
+        from flamingo_lab.engine import embedding
+
+        return embedding.embed(self, images)

@@ -218,6 +218,7 @@ def prepare(
             "weights": str(folder.path),
             "wording": chosen,
             "reads": "running text" if isinstance(said, Running) else "turns",
+            "cuts": dict(said.cuts) if isinstance(said, Running) else {},
         },
     )
     return Prepared(unread, found.sources, kind, place)

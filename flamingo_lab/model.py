@@ -5,11 +5,15 @@ Needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from flamingo_lab.prompt import Prompt
+from flamingo_lab.prompt import Image, Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,19 @@ class Model(Protocol):
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """One answer a request, in any order, each as soon as it is known; a failed request is an answer with `error`."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """What a model can do besides answering: say in numbers what a picture looks like, so that similar ones are found."""
+
+    def embeds_digest(self) -> str:
+        """Names all that can change a vector besides the picture: the tower's weights, the pre-processing, the dtype."""
+        ...
+
+    def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """One vector of length 1 a picture, (images, width). Raises `BadImage`; `BadSetting` where there is no tower."""
         ...
 
 

@@ -22,6 +22,8 @@ class Running:
 
     `says`: this family's form where its authors had another one than the paper's. `gap` stands between the prompt and the
     answer. `stop` texts and `stop_tokens` end an answer; `shown` special tokens stay in its text. `cuts_end`: see `Chat`.
+    `cuts`: what the authors' evaluation cuts off answers to a running text before it scores them, by its name in
+    `eval_tasks/postprocess.py`; the answers themselves are whole.
     """
 
     separator: str = "\n"
@@ -33,6 +35,7 @@ class Running:
     strips: bool = False
     cuts_end: bool = False
     shown: tuple[str, ...] = ()
+    cuts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def say(self, prompt: Prompt, picture: tuple[str, str]) -> Iterator[Part]:
         """Questions and answers as running text, each question's leading pictures before its first word."""

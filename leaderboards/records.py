@@ -53,6 +53,7 @@ class Run:
 
     `mean_of`: the slices whose unweighted mean the whole's scores are; empty for the mean over all questions. `rescored`:
     when the stored answers were last marked anew.
+    `judge`: the model that graded the answers, where one did; a score belongs to it too.
     """
 
     run_id: str
@@ -79,6 +80,7 @@ class Run:
     scores: Sequence[Score] = ()
     finished: str | None = None
     quantisation: str | None = None
+    judge: str | None = None
     replicas: int = 1
     n_errors: int = 0
     seconds: float = 0.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from leaderboards import forms
 from leaderboards.forms import BAD, Cell, Sheet
 from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.repeats import Spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,6 +42,10 @@ class Row:
     questions_per_second: float | None
     status: str
     created: str
+    shot_selection: str
+    phrasing: str
+    seed: int
+    judge: str | None
 
 
 def rows(runs: Sequence[Run], *, every_slice: bool = False, slice: str = ALL) -> list[Row]:
@@ -71,6 +76,10 @@ def _row(run: Run, score: Score) -> Row:
         questions_per_second=run.questions_per_second,
         status=run.status,
         created=run.created,
+        shot_selection=run.shot_selection,
+        phrasing=run.phrasing,
+        seed=run.seed,
+        judge=run.judge,
         **asdict(score),
     )
 
@@ -97,8 +106,14 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)}:{int(seconds % 60):02}" if seconds >= 60 else f"{seconds:.1f} s"
 
 
+PLAIN_SHOTS = "random"
+"""The selection of shots that is not told beside their number."""
+
 COLUMNS = ("model", "task", "slice", "shots", "metric", "score [95 %]", "n", "errors", "time", "q/s", "run")
 RIGHT = frozenset(("shots", "score [95 %]", "n", "errors", "time", "q/s"))
+TOLD = {"phrasing": "wording", "seed": "seed"}
+"""What is told of a run, and the column's name, where runs in a table differ in it."""
+
 FOLDED = frozenset(("metric", "slice"))
 """Columns that break over lines where a terminal is narrow."""
 
@@ -110,8 +125,8 @@ def cells(row: Row) -> tuple[str, ...]:
         row.model,
         row.task,
         row.slice,
-        str(row.num_fewshot),
-        f"{row.metric} {row.variant}",
+        _shots(row),
+        f"{row.metric} {row.variant}" + (f", judge {row.judge}" if row.judge else ""),
         shown(row),
         f"{row.n:,}",
         str(row.n_errors),
@@ -121,21 +136,52 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def sheet(table: Sequence[Row]) -> Sheet:
-    """The rows as texts; errors are marked."""
+def spread_cells(spread: Spread) -> tuple[str, ...]:
+    """A spread as text, in the order of `COLUMNS`: mean ± standard deviation, from the least to the largest value."""
+    factor = 100 if spread.unit == SHARE else 1
+    mean, low, high = (f"{factor * value:.1f}" for value in (spread.mean, spread.low, spread.high))
+    std = "" if spread.std is None else f" ± {factor * spread.std:.1f}"
+    return (
+        spread.model,
+        spread.task,
+        spread.slice,
+        _shots(spread),
+        f"{spread.metric} {spread.variant}",
+        f"{mean}{std} ({low} to {high})",
+        f"{len(spread.members)} {spread.over}s",
+        *[""] * 4,
+    )
+
+
+def _shots(row: Row | Spread) -> str:
+    """How many, and how they were selected where that is worth a word."""
+    is_plain = not row.num_fewshot or row.shot_selection == PLAIN_SHOTS
+    return str(row.num_fewshot) if is_plain else f"{row.num_fewshot} {row.shot_selection}"
+
+
+def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
+    """The rows as texts, errors marked, then the spreads over some of them.
+
+    With spreads the runs' seeds and wordings are shown, as far as they differ.
+    """
+    differing = [name for name in TOLD if spreads and len({getattr(row, name) for row in table}) > 1]
     lines = [
         [
-            Cell(text, BAD if row.n_errors and column == "errors" else "")
-            for column, text in zip(COLUMNS, cells(row), strict=True)
+            *(
+                Cell(text, BAD if row.n_errors and column == "errors" else "")
+                for column, text in zip(COLUMNS, cells(row), strict=True)
+            ),
+            *(Cell(str(getattr(row, name))) for name in differing),
         ]
         for row in table
     ]
-    return Sheet(COLUMNS, lines, RIGHT, FOLDED)
+    lines += [[*map(Cell, spread_cells(spread)), *[Cell("")] * len(differing)] for spread in spreads]
+    return Sheet((*COLUMNS, *(TOLD[name] for name in differing)), lines, RIGHT, FOLDED)
 
 
-def rich_table(table: Sequence[Row]) -> Table:
-    """For a terminal. Text of models and tasks is shown, never read as markup."""
-    return forms.rich_table(sheet(table))
+def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Table:
+    """For a terminal: the runs, then the spreads. Text of models and tasks is shown, never read as markup."""
+    return forms.rich_table(sheet(table, spreads))
 
 
 def text(table: Sequence[Row], form: str) -> str:

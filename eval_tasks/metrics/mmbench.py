@@ -2,7 +2,7 @@
 
 The authors' evaluator is VLMEvalKit (`matching_util.py`, `multiple_choice.py`); what its rules cannot read goes to a judge
 model there and is a miss here, as under its `exact_matching`. Rotations of a question share a document; the fact `rotation`
-is 0 for its first form.
+is 0 for its first form, and `rotations` says how many of them the set holds, where that is known.
 """
 
 from __future__ import annotations
@@ -79,10 +79,19 @@ def _by_text(text: str, choices: Sequence[str]) -> str | None:
 
 
 def of_questions(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
-    """The share of questions with all rotations right, then of first forms, then of all rows."""
-    right: dict[str, float] = {}
+    """The share of questions with all rotations right, then of first forms, then of all rows.
+
+    A question that lacks the answer to a rotation is wrong where another of them is, and otherwise not decided: it takes no
+    part, like an answer that is missing.
+    """
+    asked: dict[str, list[tuple[Item, Outcome]]] = {}
     for item, outcome in zip(items, outcomes, strict=True):
-        right[item.document] = min(right.get(item.document, 1.0), outcome.score)
+        asked.setdefault(item.document, []).append((item, outcome))
+    right = {
+        document: min(outcome.score for _, outcome in held)
+        for document, held in asked.items()
+        if len(held) >= held[0][0].targets.facts.get("rotations", 1) or any(not outcome.score for _, outcome in held)
+    }
     whole = mean_figure(list(right.values()), list(right))
     return {HEADLINE: whole, "vanilla": _first_forms(items, outcomes), "all_rows": mean(items, outcomes)[HEADLINE]}
 

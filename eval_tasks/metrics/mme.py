@@ -29,22 +29,27 @@ def official(prediction: Prediction, targets: Targets) -> Outcome:
 def figures(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
     """The points, then the shares of questions and of pictures that are right.
 
-    A picture's part of the points is what it adds to them times the number of pictures, so that their mean is the sum.
+    A picture's part of the points is what it adds to them times the number of pictures, so that their mean is the sum. A
+    picture that lacks the answer to one of its `questions` counts in acc+ only where the other answer is wrong.
     """
     right: dict[tuple[str, str], list[float]] = {}
+    asked: dict[tuple[str, str], int] = {}
     for item, outcome in zip(items, outcomes, strict=True):
-        right.setdefault((item.slices.get("category", ""), item.document), []).append(outcome.score)
-    pictures = Counter(category for category, _ in right)
+        key = item.slices.get("category", ""), item.document
+        right.setdefault(key, []).append(outcome.score)
+        asked[key] = item.targets.facts.get("questions", 1)
+    whole = {key: float(all(of)) for key, of in right.items() if len(of) >= asked[key] or not all(of)}
+    pictures = Counter(category for category, _ in whole)
     questions = Counter(item.slices.get("category", "") for item in items)
     parts = [
-        FULL * len(right) * (sum(scores) / questions[category] + all(scores) / pictures[category])
-        for (category, _), scores in right.items()
+        FULL * len(right) * (sum(of) / questions[key[0]] + (whole[key] / pictures[key[0]] if key in whole else 0.0))
+        for key, of in right.items()
     ]
     documents = [document for _, document in right]
     return {
         HEADLINE: mean_figure(parts, documents, POINTS),
         "accuracy": mean_figure([outcome.score for outcome in outcomes], [item.document for item in items]),
-        "accuracy_plus": mean_figure([float(all(scores)) for scores in right.values()], documents),
+        "accuracy_plus": mean_figure(list(whole.values()), [document for _, document in whole]),
     }
 
 

@@ -83,7 +83,7 @@ def _probability(prediction: Prediction, targets: Targets) -> float | None:
         return None if math.isnan(value) else value
     means = [sum(tokens) / len(tokens) if tokens else -math.inf for tokens in prediction.option_logprobs]
     highest = max(means)
-    if not math.isfinite(highest):
+    if any(map(math.isnan, means)) or not math.isfinite(highest):
         return None
     weights = [math.exp(value - highest) for value in means]
     return weights[targets.fact("positive")] / sum(weights)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eval_tasks.wording import Wording
+from eval_tasks.wording import FAMILYS, Wording
 
 LLAVA = "haotian-liu/LLaVA docs/Evaluation.md, llava/eval/model_vqa_loader.py"
 LMMS_EVAL = "EvolvingLMMs-Lab/lmms-eval lmms_eval/tasks"
@@ -24,6 +24,7 @@ PLAIN = Wording(
     "plain",
     "the question as it stands; base models: Flamingo, arXiv 2204.14198, appendix C, or their family's own form",
     reads="running text",
+    cut=FAMILYS,
 )
 
 SHORT_ANSWER = Wording("short-answer", f"LLaVA 1.5, arXiv 2310.03744, table 1; {LLAVA}", f"{{question}}\n{ONE_WORD}")
@@ -45,6 +46,7 @@ OPEN_FLAMINGO_VQA = Wording(
     running="Question:{text} Short answer:{answer}",
     reads="running text",
     shown="first",
+    cut="openflamingo-vqa",
 )
 
 IDEFICS_VQA = Wording(
@@ -55,6 +57,7 @@ IDEFICS_VQA = Wording(
     system="Instruction: provide an answer to the question. Use the image to answer.",
     before="Image:",
     reads="running text",
+    cut="idefics-vqa",
 )
 
 QWEN_VL_VQA = Wording(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eval_tasks.phrasing import IDEFICS, LMMS_EVAL, OPEN_FLAMINGO, QWEN_VL, VLMEVALKIT
-from eval_tasks.wording import Wording
+from eval_tasks.wording import FAMILYS, Wording
 from flamingo_lab.prompt import CAPTION
 
 CAPTION_PLAIN = Wording(
@@ -14,6 +14,7 @@ CAPTION_PLAIN = Wording(
     "",
     running=CAPTION,
     reads="running text",
+    cut=FAMILYS,
 )
 
 ONE_SENTENCE = Wording(
@@ -34,6 +35,7 @@ OPEN_FLAMINGO_CAPTION = Wording(
     running="Output:{answer}",
     reads="running text",
     shown="first",
+    cut="openflamingo-caption-unquoted",
 )
 
 IDEFICS_CAPTION = Wording(
@@ -44,6 +46,7 @@ IDEFICS_CAPTION = Wording(
     before="Image:",
     reads="running text",
     shown="drawn",
+    cut="idefics-caption",
 )
 
 QWEN_VL_CAPTION = Wording(

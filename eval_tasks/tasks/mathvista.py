@@ -40,6 +40,7 @@ class MathVista(FileTask):
     split = "testmini"
     splits = ("testmini",)
     splits_for_shots = ()
+    asks_once = True
     sizes = (1_000,)
     metrics = (MetricName("mathvista", "rules"), MetricName("mathvista", "extraction"))
     wordings = (MATHVISTA_AUTHORS, MATHVISTA_FILE)

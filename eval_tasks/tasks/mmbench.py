@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import string
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +35,18 @@ def options_of(row: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(option for letter in "ABCDEFGH" if (option := cell(row, letter)))
 
 
+def rotated(sample: Sample, rotation: int) -> Sample:
+    """The question with its options moved on by so many places, the last ones first, as in the authors' files."""
+    choices, place = sample.choices, string.ascii_uppercase.index(sample.targets[0])
+    return replace(
+        sample,
+        id=str(int(sample.id) + rotation * ROTATION),
+        choices=(*choices[-rotation:], *choices[:-rotation]),
+        targets=(string.ascii_uppercase[(place + rotation) % len(choices)],),
+        facts={"rotation": rotation},
+    )
+
+
 class MMBench(FileTask):
     """The figure of papers is circular: a question counts where the model is right about all rotations of it."""
 
@@ -51,6 +65,17 @@ class MMBench(FileTask):
     wordings = (LETTER, RANKED_LETTERS, SELECT, LETTER_IN_CHINESE)
     max_new_tokens = 16
     example = Sample("", (), "What is it?", ("A",), "", ("a cat", "a dog"), context={"hint": ""})
+
+    def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
+        """The rows in their order, each told how many forms of its question there are.
+
+        Some files hold the first forms alone; the others are made then, behind them, so that every rotation is asked.
+        """
+        found = list(super().samples(split, data))
+        if not any(sample.facts["rotation"] for sample in found):
+            found += [rotated(sample, rotation) for sample in found for rotation in range(1, len(sample.choices))]
+        forms = Counter(sample.document for sample in found)
+        return [replace(one, facts={**one.facts, "rotations": forms[one.document]}) for one in found]
 
     def parquet(self, split: str, root: Path) -> list[Path]:
         """The two languages are two configurations."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eval_tasks import parquet
@@ -30,6 +31,9 @@ COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation
 PARTS = dict.fromkeys(PERCEPTION, "perception") | dict.fromkeys(COGNITION, "cognition")
 """The categories, and which of the two figures each counts for."""
 
+QUESTIONS = 2
+"""Of each picture: one whose answer is yes, one whose answer is no."""
+
 
 class MME(FileTask):
     """The figures are the slices `part=perception`, at most 2000 points, and `part=cognition`, at most 800."""
@@ -47,6 +51,15 @@ class MME(FileTask):
     wordings = (PLAIN,)
     max_new_tokens = 8
     example = Sample("", (), "Is there a dog in this image? Please answer yes or no.", ("Yes",), "")
+
+    def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
+        """As they stand, checked: without both questions of a picture there is no acc+."""
+        found = super().samples(split, data)
+        counts = Counter(sample.document for sample in found)
+        for document, count in counts.items():
+            if count != QUESTIONS:
+                raise BadRow(f"{self.name}: {document} has {count} questions, not {QUESTIONS}; its files are damaged")
+        return found
 
     def from_files(self, split: str, root: Path) -> Iterator[Sample]:
         """Lines of picture, question, right answer; what follows is somebody's answer. The question says how to answer."""
@@ -81,6 +94,7 @@ def _sample(document: str, category: str, question: str, right: str, image: Imag
         targets=(right,),
         document=document,
         slices={"part": PARTS[category], "category": category},
+        facts={"questions": QUESTIONS},
     )
 
 

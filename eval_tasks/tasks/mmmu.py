@@ -76,6 +76,7 @@ class MMMU(FileTask):
     split = "validation"
     splits = ("dev", "validation")
     splits_for_shots = ("dev",)
+    asks_once = True
     sizes = (150, 900)
     metrics = (MetricName("mmmu", "official"), MetricName("mmmu", "idefics-m4"))
     wordings = (MMMU_LLAVA,)

@@ -11,6 +11,7 @@ from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing import FREE
+from eval_tasks.rubrics import MMVET
 from eval_tasks.sources import Row, json_object, need, picture, tags, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
@@ -26,7 +27,10 @@ def slices_of(row: Any, where: str) -> dict[str, str]:
 
 
 class MMVet(FileTask):
-    """A run keeps the answers and has no score; `flab score` gathers a judge's grades. The judge belongs to the score."""
+    """A run keeps the answers and has no score; `flab grade` asks a judge, and `flab score` reads grades made elsewhere.
+
+    The judge belongs to the score.
+    """
 
     name = "mmvet"
     title = "Free answers that need several abilities"
@@ -39,6 +43,7 @@ class MMVet(FileTask):
     sizes = (218,)
     metrics = (MetricName("grades", "mean"),)
     wordings = (FREE,)
+    rubric = MMVET
     max_new_tokens = 1024
     example = Sample("", (), "What is x in the equation?", ("-1<AND>-5",), "")
 

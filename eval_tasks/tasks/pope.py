@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eval_tasks import coco
-from eval_tasks.errors import BadRow
+from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.parquet import picture as picture_in
@@ -49,11 +49,17 @@ class POPE(FileTask):
                 yield _sample(where, row, photograph, category, row["image"], "text", "label")
 
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
-        """All categories in one table, with other names of the fields."""
+        """All categories in one table, with other names of the fields. One that is missing would change the mean."""
+        missing = set(CATEGORIES)
         for place, row in enumerate(rows):
             where = f"{root}, row {place}"
             category, photograph = text(row, "category", where), picture_in(row, "image", where)
+            missing.discard(category)
             yield _sample(where, row, photograph, category, text(row, "image_source", where), "question", "answer")
+        if missing:
+            raise MissingData(
+                f"{root}: no questions of {' and '.join(sorted(missing))}, and the score is the mean of all three categories"
+            )
 
 
 def _sample(where: str, row: Row, photograph: Image, category: str, name: str, question: str, answer: str) -> Sample:

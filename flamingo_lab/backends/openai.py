@@ -27,6 +27,9 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 LIMITS = ("max_tokens", "max_completion_tokens")
 """What endpoints call the largest number of new tokens: the usual name, and that of models that think first."""
 
+REFUSE_PICTURES = (400, 404, 415, 422)
+"""How endpoints of models that read words alone answer a request with a picture."""
+
 
 @dataclass(frozen=True)
 class EndpointModel(Asking):
@@ -63,6 +66,11 @@ class EndpointModel(Asking):
         from flamingo_lab.endpoint import messages
 
         messages.check(request)
+        if request.prompt.images and self.limits.images == 0:
+            raise BadSetting(
+                f"{self.name} at {self.endpoint.base_url} takes no pictures; it can judge words (flab grade), not answer "
+                "questions about pictures"
+            )
         if isinstance(request.decoding, Rank) and not self._gives_logprobs:
             raise BadSetting(
                 f"{self.name} at {self.endpoint.base_url} tells no log-probabilities, so it cannot rank options; "
@@ -118,7 +126,10 @@ class EndpointModel(Asking):
             raise BadEndpoint(self._advice(error)) from None
 
     def tried(self) -> EndpointModel:
-        """The model, after one request with a picture has been answered. Raises `BadEndpoint` with what to do."""
+        """The model, after one request has been answered: with a picture, else without one, so that words can be judged.
+
+        Raises `BadEndpoint` with what to do.
+        """
         from flamingo_lab.endpoint import messages
         from flamingo_lab.endpoint.client import Failed
 
@@ -128,8 +139,21 @@ class EndpointModel(Asking):
         except Failed as error:
             if self.limit == LIMITS[0] and error.status == 400 and LIMITS[1] in str(error):
                 return replace(self, limit=LIMITS[1]).tried()
+            if error.status in REFUSE_PICTURES and self._answers_words():
+                return replace(self, limits=Limits(images=0))
             raise BadEndpoint(self._advice(error)) from None
         return self
+
+    def _answers_words(self) -> bool:
+        from flamingo_lab.endpoint import messages
+        from flamingo_lab.endpoint.client import Failed
+
+        trial = messages.trial(has_picture=False)
+        try:
+            self._try(messages.body(self.served, trial, self.limit), lambda reply: messages.answer(trial, reply, 0))
+        except Failed:
+            return False
+        return True
 
     def _try(self, body: Mapping[str, Any], read: Any) -> Any:
         from flamingo_lab.endpoint.client import Client

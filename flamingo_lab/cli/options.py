@@ -14,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from eval_tasks.metrics import MetricName
+    from eval_tasks.task import Task
     from flamingo_lab.asking import Askable
     from flamingo_lab.loaded import LoadedModel
     from flamingo_lab.search.vstar import VStar
@@ -22,6 +24,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Results = Annotated[Path, typer.Option(help="Folder of the results.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
+
+Spice = Annotated[bool, typer.Option("--spice", help="Score captions by SPICE too; says which files it needs.")]
 
 RESULTS = Path("results")
 
@@ -41,6 +45,14 @@ def console() -> Console:
 
 FILES = "A listed name (flab list models) or a folder in a published layout."
 MODEL = f"{FILES[:-1]}; hf:REPO or hf:FOLDER for transformers, openai:NAME for an endpoint."
+
+
+def spice(task: Task, wanted: bool) -> tuple[MetricName, ...]:
+    """SPICE, where it is wanted and the task is about captions."""
+    from eval_tasks.metrics import MetricName
+
+    is_caption = any(name.metric == "captions" for name in task.metrics)
+    return (MetricName("spice", "official"),) if wanted and is_caption else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +135,21 @@ ENDPOINT = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "ti
 ENGINE = ("memory", "batch_tokens", "features")
 
 
-def with_model(verb: Callable[..., int | None], *, is_argument: bool = False) -> Callable[..., int | None]:
+def with_model(
+    verb: Callable[..., int | None], *, is_argument: bool = False, flag: str = "--model", about: str = MODEL
+) -> Callable[..., int | None]:
     """The verb with the options of `Chosen` where it has the parameter `chosen`.
 
     The model is an argument of a verb that looks at its files alone, which neither asks an endpoint nor computes.
+    Otherwise `flag` names it, and its help says what it is `about`.
     """
     own = inspect.signature(verb, eval_str=True).parameters
     of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
     if is_argument:
         of_model = {name: one for name, one in of_model.items() if name not in (*ENDPOINT, *ENGINE)}
         of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=FILES)])
+    else:
+        of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Option(flag, help=about)])
     parameters = [*of_model.values(), *(one for name, one in own.items() if name != "chosen")]
     ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
 

@@ -62,13 +62,16 @@ def score(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score what is there where predictions are missing.")
     ] = False,
+    spice: options.Spice = False,
     json: options.Json = False,
 ) -> None:
     """Score predictions made elsewhere. Answers are taken as they stand: nothing is stripped."""
+    from eval_tasks import metrics
     from eval_tasks import task as tasks
     from eval_tasks.errors import UnknownTask
     from eval_tasks.scoring import score_file
     from eval_tasks.task import MetricName
+    from flamingo_lab.errors import BadSetting
     from leaderboards import table
 
     found = tasks.get(task)
@@ -78,11 +81,20 @@ def score(
         if not slash:
             raise UnknownTask(f"--metric {metric}: METRIC/VARIANT is expected, {found.metrics[0]} for example")
         name = MetricName(wanted, variant)
-    marked = score_file(found, name, predictions, annotations or (), data, allow_missing=allow_missing)
+    also = options.spice(found, spice)
+    if spice and not also:
+        raise BadSetting(f"--spice scores captions, and {task} asks for none; leave it away")
+    for one in also:
+        metrics.get(one.metric, one.variant).check()
+    scores = [
+        score
+        for wanted in (name, *also)
+        for score in score_file(found, wanted, predictions, annotations or (), data, allow_missing=allow_missing).scores
+    ]
     if json:
-        sys.stdout.writelines(jsons.dumps({"task": task} | asdict(one)) + "\n" for one in marked.scores)
+        sys.stdout.writelines(jsons.dumps({"task": task} | asdict(one)) + "\n" for one in scores)
         return
-    for one in marked.scores:
+    for one in scores:
         label = f"{one.metric}/{one.variant}"
         counts = {"n": one.n, "unparsed": one.n_unparsed, "missing": one.n_errors}
         told = "  ".join(f"{what} {count:,}" for what, count in counts.items() if count or what == "n")

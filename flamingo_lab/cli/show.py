@@ -26,6 +26,9 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(help="As listed by flab list.")]
 
+LONGEST_SHOWN = 300
+"""Signs of a question or an answer; all of them are in the records."""
+
 WRONG_SHOWN = 5
 """Wrong answers that `flab show run` prints."""
 
@@ -182,8 +185,14 @@ def run(name: Name, results: options.Results = options.RESULTS, json: options.Js
     official = f"{found.scores[0].metric}/{found.scores[0].variant}"
     wrong = store.wrong(found.run_id, official, WRONG_SHOWN)
     for sample in wrong:
-        said = f"error: {sample.error}" if sample.error else f"answered {sample.answer!r}"
-        print(f"{sample.sample_id}: {sample.question!r} {said}, right is {' or '.join(map(repr, sample.targets))}")
+        said = f"error: {sample.error}" if sample.error else f"answered {_quoted(sample.answer or '')}"
+        right = " or ".join(map(_quoted, dict.fromkeys(sample.targets)))
+        print(f"{sample.sample_id}: {_quoted(sample.question)} {said}, right is {right}")
+
+
+def _quoted(text: str) -> str:
+    """A text on one line, without control characters, and not all of one that never ends."""
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}... ({len(text):,} signs)")
 
 
 def print_facts(facts: Mapping[str, object], as_json: bool) -> None:

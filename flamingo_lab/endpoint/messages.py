@@ -189,8 +189,9 @@ def _ranked(held: Answer, decoding: Rank, choice: Any) -> Answer:
     )
 
 
-def trial() -> Request:
-    """A request with a picture, by which an endpoint is tried before anything is asked of it."""
+def trial(*, has_picture: bool = True) -> Request:
+    """A request, with a picture or without, by which an endpoint is tried before anything is asked of it."""
     from PIL import Image as pil
 
-    return Request("trial", Prompt.ask(Image(pil.new("RGB", (64, 64), "white")), "Which colour?"), Greedy(), 16)
+    pictures = [Image(pil.new("RGB", (64, 64), "white"))] if has_picture else []
+    return Request("trial", Prompt.ask(*pictures, "Which colour?"), Greedy(), 16)

@@ -236,8 +236,9 @@ BASE = Running(
         CAPTION: f"Output:{{answer}}{CHUNK_END}",
     },
     stop_tokens=(CHUNK_END,),
+    cuts={QUESTION_ANSWER: "openflamingo-vqa", CAPTION: "openflamingo-caption-unquoted"},
 )
-"""The authors' prompts of question answering and captioning (open_flamingo/eval/models)."""
+"""The authors' prompts of question answering and captioning, and what `eval/evaluate.py` cuts off the answers."""
 
 CLIP_HUB = "openai/clip-vit-large-patch14"
 MPT_1B_HUB = "anas-awadalla/mpt-1b-redpajama-200b"

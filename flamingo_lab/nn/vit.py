@@ -31,7 +31,7 @@ class VisionTower(nn.Module):
     """Pixels (N, 3, px, px) -> tokens (N, tokens, D), the class token first where there is one and it is read.
 
     Layers behind the one that is read, the norm behind the last one and the projection are published with the weights;
-    nothing passes them.
+    only `pooled` passes them.
     """
 
     def __init__(self, config: Tower) -> None:
@@ -46,13 +46,31 @@ class VisionTower(nn.Module):
         self.projection = nn.Linear(config.width, config.projection, bias=False) if config.projection else None
 
     def forward(self, pixels: Tensor) -> Tensor:
+        x = self._after(pixels, len(self.layers) + 1 + self.config.reads_layer)
+        return x[:, 1:] if self.config.drops_first else x
+
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """What each picture looks like, one vector: (N, 3, px, px) -> (N, D).
+
+        The class token behind the last layer and its norm, projected to the width that pictures share with texts (CLIP,
+        arXiv 2103.00020, section 2.4; what OpenFlamingo's `rices.py` compares), as far as norm and projection are
+        published with the tower. Towers without a class token: the mean over the patches in its place.
+        """
+        x = self._after(pixels, len(self.layers))
+        x = x[:, 0] if self.class_token is not None else x.mean(1)
+        for step in (self.post_norm, self.projection):
+            x = x if step is None else step(x)
+        return x
+
+    def _after(self, pixels: Tensor, layers: int) -> Tensor:
+        """All tokens after so many layers."""
         x = self.patches(pixels).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             x = torch.cat((self.class_token.expand(len(x), 1, -1), x), 1)
         x = self.pre_norm(x + interpolated(self.positions, self.config.positions))
-        for layer in self.layers[: len(self.layers) + 1 + self.config.reads_layer]:
+        for layer in self.layers[:layers]:
             x = layer(x)
-        return x[:, 1:] if self.config.drops_first else x
+        return x
 
 
 def interpolated(positions: Tensor, count: int) -> Tensor:

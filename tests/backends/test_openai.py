@@ -502,6 +502,17 @@ def test_an_endpoint_that_cannot_be_used_is_one_line_before_anything_is_asked(
         assert f"takes no {setting[0]}; it takes --base-url, --api-key-env" in against(echo, *setting)
 
 
+def test_a_model_that_reads_words_alone_can_still_judge(serve: Serve, pictures: list[fl.Image]) -> None:
+    def words_alone(body: Any, tries: int) -> Reply:
+        return Reply("no image input", 400) if "image_url" in str(body) else echo(body, tries)
+
+    loaded = impatient(serve(words_alone)).tried()
+    assert loaded.limits.images == 0
+    assert loaded.sent(fl.Request("w", fl.Prompt.ask("grade this"))).images == 0
+    with pytest.raises(BadSetting, match="takes no pictures; it can judge words"):
+        loaded.sent(fl.Request("p", fl.Prompt.ask(pictures[0], "what is it?")))
+
+
 def test_trials_are_patient_with_what_passes(serve: Serve) -> None:
     server = serve(lambda body, tries: Reply("", 503) if tries < 3 else echo(body, tries))
     assert impatient(server).tried().limit == "max_tokens"

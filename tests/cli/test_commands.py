@@ -176,3 +176,51 @@ def test_help_ends_with_a_command_to_paste(verb: str, capsys: pytest.CaptureFixt
     assert run([*verb.split(), "--help"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert "flab " in lines[-1]
+
+
+def rows_of(out: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs' scores and the spreads of `flab eval --json`."""
+    rows = [json.loads(line) for line in out.splitlines()]
+    return [row for row in rows if "over" not in row], [row for row in rows if "over" in row]
+
+
+def test_several_seeds_are_as_many_runs_and_their_mean(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(checkpoint, data, "--num-fewshot", "1", "--seeds", "0,1,2", "--json") == 0
+    rows, spread = rows_of(capsys.readouterr().out)
+    assert {row["seed"] for row in rows} == {0, 1, 2} and len({row["run_id"] for row in rows}) == 3
+    first = next(one for one in spread if (one["metric"], one["slice"]) == ("relaxed_accuracy", "all"))
+    values = [row["value"] for row in rows if (row["metric"], row["variant"], row["slice"]) == _of(first)]
+    assert (first["over"], first["members"], first["values"]) == ("seed", ["0", "1", "2"], values)
+    assert first["mean"] == pytest.approx(sum(values) / 3)
+    assert evaluate(checkpoint, data, "--num-fewshot", "1", "--seeds", "0,1,2") == 0
+    assert "3 seeds" in capsys.readouterr().out
+    assert len(Store(Path("results")).runs()) == 3
+
+
+def _of(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["metric"], row["variant"], row["slice"]
+
+
+def test_seeds_that_change_nothing_are_one_run(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(checkpoint, data, "--seeds", "0,1", "--limit", "2", "--json") == 0
+    out, err = capsys.readouterr()
+    rows, spread = rows_of(out)
+    assert len({row["run_id"] for row in rows}) == 1 and not spread
+    assert "nothing is drawn" in err
+    assert evaluate(checkpoint, data, "--seeds", "0,one") == 2
+    assert "whole numbers with commas between" in capsys.readouterr().err
+
+
+def test_all_wordings_are_those_that_the_model_reads(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(checkpoint, data, "--phrasing", "all", "--limit", "3", "--json") == 0
+    rows, spread = rows_of(capsys.readouterr().out)
+    assert {row["phrasing"] for row in rows} == {"short-answer", "single-word", "very-brief"}  # it reads turns
+    first = next(one for one in spread if one["metric"] == "relaxed_accuracy")
+    assert (first["over"], first["members"]) == ("phrasing", ["short-answer", "single-word", "very-brief"])
+    assert first["low"] <= first["mean"] <= first["high"]

@@ -1,18 +1,33 @@
-"""Worked examples: seeded, complete, and never from the question's own picture or document."""
+"""Worked examples: seeded, complete, and never from the question's own picture or document, whatever selects them."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as checks
 from hypothesis import strategies as st
 from PIL import Image
 
 import flamingo_lab as fl
-from eval_tasks.errors import TooFewShots
-from eval_tasks.shots import pick
+from eval_tasks import plan as plans
+from eval_tasks import runner, shots, task
+from eval_tasks.errors import MissingTool, TooFewShots, UnknownTask
+from eval_tasks.plan import Settings
+from eval_tasks.shots import Pool, picked, without_pictures
 from eval_tasks.task import Sample
+from flamingo_lab.errors import BadSetting
+from flamingo_lab.model import Embeds
+from leaderboards.store import Store
+from tests.doubles import Scripted
+from tests.tasks import charts
+from tests.tasks.seeing import Seeing
 
 
 def picture(colour: int) -> fl.Image:
@@ -21,11 +36,17 @@ def picture(colour: int) -> fl.Image:
     return fl.Image(stream.getvalue(), name=f"{colour}.png")
 
 
-PICTURES = [picture(colour) for colour in range(6)]
+PICTURES = [picture(40 * colour) for colour in range(6)]
 
 
-def sample(number: int, shows: int, document: int) -> Sample:
-    return Sample(f"s{number}", (PICTURES[shows],), "what?", ("this",), f"d{document}")
+def sample(number: int, shows: int, document: int, answer: str = "this") -> Sample:
+    return Sample(f"s{number}", (PICTURES[shows],), "what?", (answer,), f"d{document}")
+
+
+def pick(asked: Sample, pool: list[Sample], count: int, *, selection: str, seed: int) -> list[Sample]:
+    chosen = shots.get(selection)
+    from_pool = Pool(pool, "t", count, seed, Seeing(), (asked,))
+    return picked(chosen, chosen.order(from_pool), from_pool, asked)
 
 
 POOLS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=25).map(
@@ -33,8 +54,9 @@ POOLS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, ma
 )
 
 
-@given(POOLS, st.integers(0, 4), st.integers(0, 9), st.sampled_from(["random", "fixed"]))
-def test_shots_never_leak_and_are_the_same_again(pool: list[Sample], shots: int, seed: int, selection: str) -> None:
+@checks(deadline=None)
+@given(POOLS, st.integers(1, 4), st.integers(0, 9), st.sampled_from(shots.names()))
+def test_shots_never_leak_and_are_the_same_again(pool: list[Sample], count: int, seed: int, selection: str) -> None:
     asked = pool[0]
     usable = [
         other
@@ -43,14 +65,14 @@ def test_shots_never_leak_and_are_the_same_again(pool: list[Sample], shots: int,
         and other.document != asked.document
         and other.images[0].digest != asked.images[0].digest
     ]
-    if len(usable) < shots:
-        with pytest.raises(TooFewShots, match=f"{shots} shots asked for, but only {len(usable)} of the {len(pool)}"):
-            pick(asked, pool, shots, selection=selection, seed=seed, task="t")
+    if len(usable) < count:
+        with pytest.raises(TooFewShots, match=f"{count} shots asked for, but only {len(usable)} of the {len(pool)}"):
+            pick(asked, pool, count, selection=selection, seed=seed)
         return
-    chosen = pick(asked, pool, shots, selection=selection, seed=seed, task="t")
-    assert len({shot.id for shot in chosen}) == len(chosen) == shots
+    chosen = pick(asked, pool, count, selection=selection, seed=seed)
+    assert len({shot.id for shot in chosen}) == len(chosen) == count
     assert {shot.id for shot in chosen} <= {shot.id for shot in usable}
-    assert chosen == pick(asked, pool, shots, selection=selection, seed=seed, task="t")
+    assert chosen == pick(asked, pool, count, selection=selection, seed=seed)
 
 
 def test_fixed_shots_are_shared_and_random_ones_are_not() -> None:
@@ -58,10 +80,7 @@ def test_fixed_shots_are_shared_and_random_ones_are_not() -> None:
     questions = [sample(1000 + number, 5, 1000 + number) for number in range(8)]
 
     def chosen(selection: str, seed: int = 0) -> set[tuple[str, ...]]:
-        return {
-            tuple(shot.id for shot in pick(asked, pool, 4, selection=selection, seed=seed, task="t"))
-            for asked in questions
-        }
+        return {tuple(shot.id for shot in pick(asked, pool, 4, selection=selection, seed=seed)) for asked in questions}
 
     assert len(chosen("fixed")) == 1
     assert len(chosen("random")) == len(questions)
@@ -69,8 +88,179 @@ def test_fixed_shots_are_shared_and_random_ones_are_not() -> None:
     assert not chosen("random") & chosen("random", seed=1)
 
 
-def test_more_shots_begin_with_the_fewer_ones() -> None:
-    pool = [sample(number, number % 5, number) for number in range(30)]
+@pytest.mark.parametrize("selection", ["random", "fixed", "balanced", "text-only"])
+def test_more_shots_begin_with_the_fewer_ones(selection: str) -> None:
+    pool = [sample(number, number % 5, number, "yes" if number % 3 else "no") for number in range(30)]
     asked = sample(99, 5, 99)
-    four, eight = (pick(asked, pool, shots, selection="random", seed=3, task="t") for shots in (4, 8))
+    four, eight = (pick(asked, pool, count, selection=selection, seed=3) for count in (4, 8))
     assert eight[:4] == four
+
+
+def test_a_selection_that_is_none_is_told_with_the_nearest() -> None:
+    with pytest.raises(
+        UnknownTask, match=r"is none of balanced, fixed, random, rices, text-only; did you mean rices\?"
+    ):
+        shots.get("rice")
+
+
+def test_a_text_that_is_asked_once_gives_its_answer_away() -> None:
+    pool = [sample(number, 1, number) for number in range(3)]
+    from_pool = Pool(pool, "t", 1, 0, Scripted())
+    chosen = shots.get("random")
+    assert picked(chosen, chosen.order(from_pool), from_pool, sample(9, 5, 9))
+    with pytest.raises(TooFewShots, match="only 0 of the 3"):
+        picked(chosen, chosen.order(from_pool), from_pool, sample(9, 5, 9), asks_once=True)
+    assert {name for name in task.names() if task.get(name).asks_once} == {"mmmu", "mathvista"}
+
+
+# balanced
+
+
+def test_balanced_shots_are_as_many_of_each_answer() -> None:
+    pool = [sample(number, number % 5, number, "yes" if number % 7 else "no") for number in range(60)]
+    orders: set[tuple[str, ...]] = set()
+    for number in range(8):
+        chosen = pick(sample(100 + number, 5, 100 + number), pool, 6, selection="balanced", seed=0)
+        assert Counter(shot.targets[0] for shot in chosen) == {"yes": 3, "no": 3}
+        orders.add(tuple(shot.targets[0] for shot in chosen))
+    assert len(orders) > 1, "the order of the answers gives nothing away"
+
+
+def test_shots_that_cannot_be_balanced_are_refused() -> None:
+    pool = [sample(number, 1, number, answer) for number, answer in enumerate(["a", "b", "c"])]
+    with pytest.raises(
+        TooFewShots, match=r"4 shots cannot be balanced between 3 right answers; ask for a multiple of 3"
+    ):
+        pick(sample(9, 5, 9), pool, 4, selection="balanced", seed=0)
+
+
+def test_balanced_shots_skip_those_that_leak_within_their_answer() -> None:
+    pool = [sample(number, 1, number, "no") for number in range(3)] + [sample(7, 5, 7, "yes"), sample(8, 2, 8, "yes")]
+    for number in range(8):
+        chosen = pick(sample(100 + number, 5, 100), pool, 2, selection="balanced", seed=0)
+        assert {"s8"} == {shot.id for shot in chosen if shot.targets == ("yes",)}
+
+
+# text-only: Flamingo's zero shots
+
+
+def test_text_only_shots_are_two_examples_without_pictures(tmp_path: Path) -> None:
+    settings = Settings(data=charts.write(tmp_path / "data"), shot_selection="text-only")
+    model = Scripted()
+    made = plans.plan(model, task.get("chartqa"), settings)
+    for asked in made.asked:
+        assert len(asked.shots) == asked.request.prompt.shots == 2
+        assert asked.request.prompt.images == asked.sample.images
+        assert asked.sent is not None and (asked.sent.shots, asked.sent.images) == (2, 1)
+        assert all(shot.document != asked.sample.document for shot in asked.shots)
+    run = runner.run(model, task.get("chartqa"), settings, Store(tmp_path / "results"))
+    assert (run.num_fewshot, run.shot_selection, run.status) == (2, "text-only", "complete")
+    four = plans.plan(model, task.get("chartqa"), Settings(4, "text-only", data=settings.data))
+    assert {asked.request.prompt.shots for asked in four.asked} == {4}
+
+
+def test_text_only_shots_reach_flamingo_without_a_picture(tmp_path: Path) -> None:
+    settings = Settings(shot_selection="text-only", limit=2)
+    made = plans.plan(fl.load("flamingo-tiny"), task.get("easy-vqa"), settings)
+    for asked in made.asked:
+        assert asked.sent is not None
+        assert asked.sent.text.count("<image") == 1
+        assert asked.sent.text.index("<image") > asked.sent.text.rindex(asked.shots[-1].targets[0])
+
+
+def test_marks_of_pictures_leave_the_words_with_them() -> None:
+    marked = Sample("s", (PICTURES[0],), "is <image 1> red?", ("A",), "d", ("<image 1>", "no"), marks=("<image 1>",))
+    bare = without_pictures(marked)
+    assert (bare.images, bare.marks, bare.question, bare.choices) == ((), (), "is  red?", ("", "no"))
+
+
+# rices: the most similar pictures
+
+
+def test_the_most_similar_pictures_are_shown_and_the_most_similar_one_last() -> None:
+    pool = [sample(number, number, number) for number in (4, 0, 3, 1)]
+    chosen = pick(sample(9, 2, 9), pool, 4, selection="rices", seed=0)
+    similar = {number: float(Seeing.of(40 * number) @ Seeing.of(80)) for number in (0, 1, 3, 4)}
+    assert [shot.id for shot in chosen] == [f"s{number}" for number in sorted(similar, key=lambda one: similar[one])]
+    assert [shot.id for shot in pick(sample(9, 2, 9), pool, 2, selection="rices", seed=0)] == [
+        shot.id for shot in chosen[-2:]
+    ]
+
+
+def test_equally_similar_pictures_come_in_the_pools_order() -> None:
+    pool = [sample(number, 1, number) for number in range(40)]
+    chosen = pick(sample(99, 2, 99), pool, 3, selection="rices", seed=0)
+    assert [shot.id for shot in chosen] == ["s2", "s1", "s0"]
+
+
+def test_an_example_whose_picture_cannot_be_read_is_never_similar() -> None:
+    broken = Sample("broken", (fl.Image(b"no picture"),), "what?", ("this",), "d0")
+    pool = [broken, *(sample(number, number, number) for number in (1, 3))]
+    assert {shot.id for shot in pick(sample(9, 2, 9), pool, 2, selection="rices", seed=0)} == {"s1", "s3"}
+
+
+def test_a_question_without_a_picture_gets_random_examples() -> None:
+    pool = [sample(number, 1, number) for number in range(40)]
+    words = Sample("w", (), "what?", ("this",), "w")
+    assert pick(words, pool, 3, selection="rices", seed=1) == pick(words, pool, 3, selection="random", seed=1)[::-1]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_similar_shots_do_not_depend_on_what_else_is_asked(order: int, tmp_path: Path) -> None:
+    data = charts.write(tmp_path / "data")
+
+    def chosen(limit: int | None) -> dict[str, list[str]]:
+        settings = Settings(2, "rices", limit=limit, data=data)
+        made = plans.plan(Seeing(), task.get("chartqa"), settings)
+        return {asked.sample.id: [shot.id for shot in asked.shots] for asked in made.asked[::order]}
+
+    assert chosen(3).items() <= chosen(None).items()
+
+
+def test_a_run_with_similar_shots_looks_at_every_picture_once(tmp_path: Path) -> None:
+    settings = Settings(2, "rices", data=charts.write(tmp_path / "data"))
+    model, heard = Seeing(), list[tuple[int, int]]()
+    run = runner.run(
+        model, task.get("chartqa"), settings, Store(tmp_path / "r"), looked=lambda *count: heard.append(count)
+    )
+    assert (run.status, run.num_fewshot, run.shot_selection) == ("complete", 2, "rices")
+    assert heard[-1][0] == heard[-1][1] > 0
+    assert len(model.embedded) == len(set(model.embedded)) == 9
+    again = Seeing()
+    assert plans.plan(again, task.get("chartqa"), Settings(**_with_cache(settings, tmp_path))).run_id == run.run_id
+    assert not again.embedded, "kept from the first run"
+    other = Seeing(tower="retrained")
+    plans.plan(other, task.get("chartqa"), Settings(**_with_cache(settings, tmp_path)))
+    assert len(other.embedded) == 9, "another tower shares nothing"
+
+
+def _with_cache(settings: Settings, root: Path) -> dict[str, Any]:
+    return {**settings.__dict__, "cache": root / "r" / runner.CACHE}
+
+
+def test_a_model_that_shows_no_features_is_told_so(tmp_path: Path) -> None:
+    settings = Settings(2, "rices", data=charts.write(tmp_path))
+    with pytest.raises(BadSetting, match="double does not show what its vision tower makes of a picture"):
+        plans.plan(Scripted(), task.get("chartqa"), settings)
+
+
+def test_faiss_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "faiss" else found(name))
+    with pytest.raises(MissingTool, match=r"pip install flamingo-lab\[faiss\]"):
+        shots.get("rices").check()
+
+
+@pytest.mark.parametrize("selection", ["rices", "balanced"])
+def test_examples_that_a_benchmark_brings_are_not_chosen_anew(selection: str) -> None:
+    with pytest.raises(UnknownTask, match="brings its own examples"):
+        plans.plan(Seeing(), task.get("shapes-binding"), Settings(2, selection, limit=1))
+
+
+def test_a_loaded_model_shows_vectors_of_length_one() -> None:
+    model = fl.load("flamingo-tiny")
+    assert isinstance(model, Embeds)
+    vectors = model.embed([PICTURES[0], PICTURES[5], PICTURES[0]])
+    assert vectors.shape == (3, 96) and vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert (vectors[0] == vectors[2]).all() and not np.allclose(vectors[0], vectors[1])

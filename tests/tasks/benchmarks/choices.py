@@ -113,6 +113,8 @@ def mmmu(root: Path) -> Tiny:
             row = mmmu_row(f"{split}_{subject}_1", image_1=stored(first), image_2=stored(first + 1))
             if subject == "Math":
                 row |= {"question_type": "open", "options": "[]", "answer": answer, "image_2": None}
+            if split == "dev":  # a text is asked once in MMMU
+                row["question"] = f"And {subject}: {row['question']}"
             parquet(root / subject / f"{split}-00000-of-00001.parquet", [row])
     return Tiny(
         "validation",
@@ -151,7 +153,7 @@ def mmbench(root: Path) -> Tiny:
 def mmbench_hub(root: Path) -> Tiny:
     row = {"index": 9, **MMBENCH, "image": stored(1), "L2-category": "finegrained_perception"}
     parquet(root / "en" / "dev-00000-of-00001.parquet", [row])
-    return Tiny("dev", ["9"], "9", {"ability": "finegrained_perception"})
+    return Tiny("dev", ["9", "1000009"], "9", {"ability": "finegrained_perception"})
 
 
 PHOTOGRAPH = "COCO_val2014_000000000009.jpg"
@@ -177,8 +179,9 @@ def pope(root: Path) -> Tiny:
 def pope_hub(root: Path) -> Tiny:
     row = {"id": "0", "question_id": "1", "question": "Is there a cup in the image?", "answer": "yes"}
     row |= {"image_source": "COCO_val2014_000000000009", "category": "random"}
-    parquet(root / "data" / "test-00000-of-00001.parquet", [row | {"image": stored(1)}])
-    return Tiny("test", ["random-1"], "COCO_val2014_000000000009", {"category": "random"})
+    rows = [row | {"category": category, "image": stored(1)} for category in ("random", "popular", "adversarial")]
+    parquet(root / "data" / "test-00000-of-00001.parquet", rows)
+    return Tiny("test", ["random-1", "popular-1", "adversarial-1"], "COCO_val2014_000000000009", {"category": "random"})
 
 
 SEED = {

@@ -1,0 +1,186 @@
+"""What a model's tower makes of pictures, kept on disk, and the pictures nearest to one of them.
+
+CACHE/EMBEDS_DIGEST/vectors.sqlite holds one vector a picture under the picture's digest, so that a changed weight, another
+pre-processing or a changed pixel is another key. Vectors have length 1: their inner product is the cosine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sqlite3
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval_tasks.errors import BadCache
+from flamingo_lab.errors import BadImage
+from flamingo_lab.model import Embeds
+from flamingo_lab.prompt import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TOGETHER = 256
+"""Pictures that are embedded and kept at once: what a kill loses."""
+
+THREADS = 2
+"""Threads that decode pictures; Pillow lets go of the interpreter while it does."""
+
+WAIT_SECONDS = 60
+"""How long another process may write to the same file."""
+
+EXACT_UP_TO = 1_000_000
+"""Entries up to which every one is compared; above, those of the nearest cells (`IndexIVFFlat`)."""
+
+CELLS_SEARCHED = 64
+TRAINED_PER_CELL = 64
+FIRST_NEAREST = 32
+"""How many entries are looked up at first; leaking ones among them are left out, and then more are asked for."""
+
+
+class Vectors:
+    """The vectors of one model's tower by the digest of the picture. Without a folder they last as long as this object."""
+
+    def __init__(self, model: Embeds, cache: Path | None) -> None:
+        self._model = model
+        self.folder = None if cache is None else cache / model.embeds_digest()[:16]
+        self._file = Path(":memory:")
+        if self.folder is not None:
+            self._file = self.folder / "vectors.sqlite"
+            with _told(self._file):
+                self.folder.mkdir(parents=True, exist_ok=True)
+        with _told(self._file):
+            self._held = sqlite3.connect(self._file, timeout=WAIT_SECONDS)
+            with self._held:
+                self._held.execute("create table if not exists vectors (digest text primary key, vector blob not null)")
+
+    def add(self, images: Iterable[Image], looked: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Embed those that are not held yet, and keep them as they come. A picture that cannot be read is passed over."""
+        found = list({id(image): image for image in images}.values())
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(found), TOGETHER):
+                some = found[start : start + TOGETHER]
+                digests = pool.map(_digest, some)
+                read = {digest: image for digest, image in zip(digests, some, strict=True) if digest is not None}
+                new = {digest: image for digest, image in read.items() if not self._has(digest)}
+                if new:
+                    vectors = self._model.embed(list(new.values())).astype("<f4")
+                    rows = [(digest, vector.tobytes()) for digest, vector in zip(new, vectors, strict=True)]
+                    with _told(self._file), self._held:
+                        self._held.executemany("insert or ignore into vectors values (?, ?)", rows)
+                looked(start + len(some), len(found))
+
+    def __contains__(self, image: Image) -> bool:
+        digest = _digest(image)
+        return digest is not None and self._has(digest)
+
+    def mean(self, digests: Sequence[str]) -> NDArray[np.float32]:
+        """The direction of several pictures together, (width,), of length 1."""
+        total: NDArray[np.float32] = np.stack([self._one(digest) for digest in digests]).sum(0)
+        length = float(np.linalg.norm(total))
+        return total / length if length else total
+
+    def _one(self, digest: str) -> NDArray[np.float32]:
+        with _told(self._file):
+            (held,) = self._held.execute("select vector from vectors where digest = ?", (digest,)).fetchone()
+        return np.frombuffer(held, "<f4")
+
+    def _has(self, digest: str) -> bool:
+        with _told(self._file):
+            return self._held.execute("select 1 from vectors where digest = ?", (digest,)).fetchone() is not None
+
+
+class Index:
+    """Entries of one or more pictures each, found by similarity; through faiss, on disk where it takes long to build."""
+
+    def __init__(self, vectors: Vectors, entries: Sequence[tuple[str, ...]]) -> None:
+        self._vectors = vectors
+        self._entries = entries
+        self.is_exact = len(entries) <= EXACT_UP_TO
+        self._index: Any = None
+        if entries:
+            self._index = self._exact() if self.is_exact else self._approximate()
+
+    def nearest(self, vector: NDArray[np.float32]) -> Iterator[int]:
+        """All entries by their number, the most similar first; of equal ones the first first.
+
+        Asked one at a time, so that a question's examples do not depend on what else is asked.
+        """
+        given: set[int] = set()
+        count = FIRST_NEAREST
+        while len(given) < len(self._entries):
+            count = min(count, len(self._entries))
+            scores, numbers = (found[0] for found in self._search(vector, count))
+            ranked = sorted(zip(-scores, numbers.tolist(), strict=True))
+            fresh = [number for _, number in ranked if number >= 0 and number not in given]
+            given.update(fresh)
+            yield from fresh
+            if count == len(self._entries):
+                return
+            count *= 4
+
+    def _search(self, vector: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if not self.is_exact:
+            self._index.nprobe = self._index.nlist if count > FIRST_NEAREST else CELLS_SEARCHED
+        return self._index.search(vector[None], count)
+
+    def _rows(self, numbers: Iterable[int]) -> NDArray[np.float32]:
+        return np.stack([self._vectors.mean(self._entries[number]) for number in numbers])
+
+    def _chunks(self) -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(self._entries), 2**16):
+            yield self._rows(range(start, min(start + 2**16, len(self._entries))))
+
+    def _exact(self) -> Any:
+        import faiss
+
+        index = faiss.IndexFlatIP(len(self._rows([0])[0]))
+        for rows in self._chunks():
+            index.add(rows)
+        return index
+
+    def _approximate(self) -> Any:
+        """Cells around the centres of a part of the entries; on disk, and read from there without copying, with a cache."""
+        import faiss
+
+        key = hashlib.sha256("\n".join(map(" ".join, self._entries)).encode()).hexdigest()[:16]
+        file = None if self._vectors.folder is None else self._vectors.folder / f"index-{key}.faiss"
+        if file is None or not file.exists():
+            cells = int(4 * math.sqrt(len(self._entries)))
+            some = np.random.default_rng(0).permutation(len(self._entries))[: cells * TRAINED_PER_CELL]
+            index: Any = faiss.index_factory(len(self._rows([0])[0]), f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
+            index.train(self._rows(sorted(some.tolist())))
+            for rows in self._chunks():
+                index.add(rows)
+            if file is None:
+                return index
+            written = file.with_suffix(".tmp")
+            with _told(file):
+                faiss.write_index(index, str(written))
+                written.replace(file)
+        with _told(file):
+            return faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+
+
+def _digest(image: Image) -> str | None:
+    try:
+        return image.digest
+    except BadImage:
+        return None
+
+
+@contextmanager
+def _told(file: Path) -> Generator[None]:
+    """Turn what goes wrong with a file into one clear line about it."""
+    try:
+        yield
+    except (sqlite3.Error, OSError, RuntimeError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadCache(
+            f"{file}: not usable as a cache of features ({said}); move it away, or name another --cache"
+        ) from None

@@ -1,0 +1,21 @@
+"""Runs a scripted model on a Parquet data set of VQAv2's form and prints the peak of its memory in MiB: FOLDER RESULTS."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+from eval_tasks import runner, task
+from eval_tasks.plan import Settings
+from leaderboards.store import Store
+from tests.doubles import Scripted
+
+
+def main(folder: str, results: str) -> None:
+    made = runner.run(Scripted(), task.get("vqav2"), Settings(data=Path(folder)), Store(Path(results)))
+    print(made.n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

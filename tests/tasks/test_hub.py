@@ -1,0 +1,135 @@
+"""Data sets of the hub: large ones in flat memory, at a pinned revision, without a network."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image as Pillow
+
+from eval_tasks import parquet, runner, task
+from eval_tasks.errors import MissingData
+from eval_tasks.plan import Settings
+from eval_tasks.task import Hub
+from leaderboards.store import Store
+from tests.doubles import Scripted
+from tests.folders import ROOT
+from tests.tasks.benchmarks import BUILDERS, HUB, questions
+from tests.tasks.benchmarks.questions import people
+
+assert questions  # it registers its builders
+
+ROWS = 3_000
+GROUP = 100
+SIDE_PX = 130
+"""A picture of noise is some 50 kB, so a data set of that many rows has 150 MB of pictures."""
+
+
+def large(folder: Path, rows: int) -> int:
+    """A validation split of VQAv2's form, in groups of rows; the bytes of its pictures."""
+    noise = np.random.default_rng(0)
+    (folder / "data").mkdir(parents=True)
+    size = 0
+    writer: pq.ParquetWriter | None = None
+    for start in range(0, rows, GROUP):
+        group: list[dict[str, Any]] = []
+        for number in range(start, start + GROUP):
+            stream = io.BytesIO()
+            Pillow.fromarray(noise.integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)).save(stream, "PNG")
+            size += len(stream.getvalue())
+            group.append(
+                {
+                    "question_id": number,
+                    "image_id": number,
+                    "question": f"how much is {number}?",
+                    "question_type": "what",
+                    "answer_type": "other",
+                    "answers": people(str(number)),
+                    "image": {"bytes": stream.getvalue(), "path": f"{number}.png"},
+                }
+            )
+        table = pa.Table.from_pylist(group)
+        writer = writer or pq.ParquetWriter(folder / "data" / "validation-00000-of-00001.parquet", table.schema)
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+    return size
+
+
+def peak(folder: Path, results: Path) -> tuple[int, float]:
+    command = [sys.executable, "-m", "tests.tasks.plan_of_parquet", str(folder), str(results)]
+    n, mebibytes = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split()
+    return int(n), float(mebibytes)
+
+
+def test_memory_stays_flat_however_many_pictures_there_are(tmp_path: Path) -> None:
+    few, many = tmp_path / "few", tmp_path / "many"
+    more_bytes = large(many, ROWS) - large(few, ROWS // 10)
+    n, least = peak(few, tmp_path / "r1")
+    assert n == ROWS // 10
+    n, most = peak(many, tmp_path / "r2")
+    assert n == ROWS
+    assert more_bytes > 100 * 2**20
+    assert (most - least) * 2**20 < more_bytes / 3, "questions and answers, and the pictures of two groups of rows"
+
+
+def test_a_group_of_rows_is_read_once_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    large(tmp_path, 3 * GROUP)
+    parquet._group.cache_clear()
+    for sample in task.get("vqav2").samples("val", tmp_path):
+        assert sample.images[0].digest
+    assert parquet._group.cache_info().misses == 3
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache with two revisions of a data set, `main` being the newer one."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "datasets--lmms-lab--DocVQA"
+    for revision in ("a" * 40, "b" * 40):
+        BUILDERS["docvqa", HUB](cached / "snapshots" / revision)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("b" * 40)
+    return cached
+
+
+def test_a_pinned_revision_is_read_and_no_other(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = task.get("docvqa")
+    for revision, name in ((None, "b" * 40), ("a" * 40, "a" * 40)):
+        monkeypatch.setattr(type(found), "hub", Hub("lmms-lab/DocVQA", "DocVQA", {"val": "validation"}, revision))
+        assert parquet.folder(found.hub or Hub("")) == cache / "snapshots" / name
+        assert found.version(None) == f"lmms-lab/DocVQA@{name}"
+        assert found.samples("val", None)
+    monkeypatch.setattr(type(found), "hub", Hub("lmms-lab/DocVQA", "DocVQA", {"val": "validation"}, "c" * 40))
+    with pytest.raises(MissingData, match=f"hf download --repo-type dataset lmms-lab/DocVQA --revision {'c' * 40}"):
+        found.samples("val", None)
+
+
+def test_a_run_records_the_revision_that_it_read(cache: Path, tmp_path: Path) -> None:
+    made = runner.run(Scripted(), task.get("docvqa"), Settings(), Store(tmp_path / "results"))
+    assert made.versions["data"] == f"lmms-lab/DocVQA@{'b' * 40}"
+    made = runner.run(
+        Scripted(), task.get("docvqa"), Settings(data=cache / "snapshots" / ("a" * 40), limit=1), Store(tmp_path / "r")
+    )
+    assert "data" not in made.versions, "a folder has no revision"
+
+
+def test_nothing_is_asked_of_a_network(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert task.get("docvqa").samples("val", None)
+    with pytest.raises(MissingData, match="no data; point --data"):
+        task.get("vqav2").samples("val", None)

@@ -1,0 +1,129 @@
+"""Features of pictures are kept on disk under all that can change them, and the nearest ones are found among many."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+import flamingo_lab as fl
+from eval_tasks import vectors as module
+from eval_tasks.errors import BadCache
+from eval_tasks.vectors import Index, Vectors
+from tests.tasks.seeing import Seeing
+
+WIDTH = 16
+COUNT = 3_000
+
+
+class Many(Seeing):
+    """Random directions, which the picture's digest decides."""
+
+    def embed(self, images: Sequence[fl.Image]) -> NDArray[np.float32]:
+        self.embedded += [image.digest for image in images]
+        return np.stack([self.direction(image.digest) for image in images])
+
+    @staticmethod
+    def direction(digest: str) -> NDArray[np.float32]:
+        drawn = np.random.default_rng(int(hashlib.sha256(digest.encode()).hexdigest()[:12], 16))
+        vector = drawn.standard_normal(WIDTH).astype(np.float32)
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def pictures(count: int) -> list[fl.Image]:
+    return [fl.Image(Pillow.new("RGB", (2, 2), (n % 256, n // 256, 7))) for n in range(count)]
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> tuple[Vectors, list[tuple[str, ...]]]:
+    vectors, found = Vectors(Many(), tmp_path), pictures(COUNT)
+    vectors.add(found)
+    return vectors, [(image.digest,) for image in found]
+
+
+def exact(entries: Sequence[tuple[str, ...]], query: NDArray[np.float32]) -> list[int]:
+    scores = np.stack([Many.direction(digest) for (digest,) in entries]) @ query
+    return np.argsort(-scores, kind="stable").tolist()
+
+
+def test_the_nearest_are_all_there_in_order(held: tuple[Vectors, list[tuple[str, ...]]]) -> None:
+    vectors, entries = held
+    index = Index(vectors, entries)
+    for query in (Many.direction("a"), Many.direction("b")):
+        assert list(index.nearest(query)) == exact(entries, query)
+
+
+def test_an_approximate_index_is_built_once_and_finds_nearly_all(
+    held: tuple[Vectors, list[tuple[str, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, entries = held
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1_000)
+    index = Index(vectors, entries)
+    assert not index.is_exact and vectors.folder is not None
+    (file,) = vectors.folder.glob("index-*.faiss")
+    written = file.stat().st_mtime_ns
+    hits = 0
+    for number in range(20):
+        query = Many.direction(str(number))
+        found = Index(vectors, entries).nearest(query)
+        first = [next(found) for _ in range(8)]
+        hits += len(set(first) & set(exact(entries, query)[:8]))
+        assert sorted([*first, *found]) == list(range(COUNT)), "in the end every one is given, each once"
+    assert hits >= 0.9 * 160
+    assert file.stat().st_mtime_ns == written
+    assert next(Index(vectors, entries[:2_000]).nearest(Many.direction("a"))) < 2_000
+    assert len(list(vectors.folder.glob("index-*.faiss"))) == 2
+
+
+def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
+    first, found = Many(), pictures(600)
+    Vectors(first, tmp_path).add(found[:300])
+    Vectors(first, tmp_path).add([*found, fl.Image(b"no picture")])
+    assert len(first.embedded) == len(set(first.embedded)) == 600
+    again = Many()
+    kept = Vectors(again, tmp_path)
+    kept.add(pictures(600))
+    assert not again.embedded
+    np.testing.assert_array_equal(kept.mean([found[5].digest]), Many.direction(found[5].digest))
+    Vectors(Many(tower="other"), tmp_path).add(found[:1])
+    assert len(list(tmp_path.glob("*/vectors.sqlite"))) == 2
+
+
+def test_what_was_embedded_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    class Stops(Many):
+        def embed(self, images: Sequence[fl.Image]) -> NDArray[np.float32]:
+            if self.embedded:
+                raise KeyboardInterrupt
+            return super().embed(images)
+
+    found, stopped, model = pictures(600), Stops(), Many()
+    with pytest.raises(KeyboardInterrupt):
+        Vectors(stopped, tmp_path).add(found)
+    Vectors(model, tmp_path).add(found)
+    assert len(stopped.embedded) == module.TOGETHER
+    assert set(model.embedded).isdisjoint(stopped.embedded) and len(model.embedded) == 600 - module.TOGETHER
+
+
+def test_several_pictures_are_one_direction(tmp_path: Path) -> None:
+    model, found = Seeing(), [fl.Image(Pillow.new("RGB", (2, 2), (red, 0, 0))) for red in (0, 100)]
+    vectors = Vectors(model, tmp_path)
+    vectors.add(found)
+    np.testing.assert_allclose(vectors.mean([image.digest for image in found]), Seeing.of(50), atol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["a file in its place", "not a database"])
+def test_a_cache_that_cannot_be_used_is_one_line(damage: str, tmp_path: Path) -> None:
+    model = Many()
+    if damage == "a file in its place":
+        (tmp_path / model.tower).write_text("here")
+    else:
+        (tmp_path / model.tower).mkdir()
+        (tmp_path / model.tower / "vectors.sqlite").write_bytes(b"no database" * 200)
+    with pytest.raises(BadCache, match="not usable as a cache of features") as caught:
+        Vectors(model, tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
