@@ -7,6 +7,7 @@ INSTALL := $(RUN) -m pip install --constraint constraints.txt
 
 # Stamps: what is installed already. A newer pyproject.toml or constraints.txt installs again.
 PACKAGE := $(VENV)/.package-installed
+PAGES := $(VENV)/.pages-installed
 TOOLS := $(VENV)/.tools-installed
 
 BENCHMARKS := $(filter-out benchmarks/machine.py,$(wildcard benchmarks/*.py))
@@ -14,13 +15,16 @@ BENCHMARKS := $(filter-out benchmarks/machine.py,$(wildcard benchmarks/*.py))
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format-check lint types docs docs-check wheel format bench clean
+.PHONY: help demo dashboard test check format-check lint types docs docs-check wheel format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(PACKAGE) ## ask the bundled model two benchmarks, four examples before each question (minutes)
 	$(VENV)/bin/flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --num-fewshot 4
+
+dashboard: $(PAGES) ## open the dashboard on the results that come with the repository
+	$(VENV)/bin/flab dashboard --demo
 
 test: $(TOOLS) ## the whole test suite
 	$(RUN) -m pytest
@@ -64,6 +68,10 @@ $(RUN):
 $(PACKAGE): pyproject.toml constraints.txt | $(RUN)
 	$(INSTALL) --editable .
 	@touch $@
+
+$(PAGES): pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) --editable '.[dashboard]'
+	@touch $@ $(PACKAGE)
 
 $(TOOLS): pyproject.toml constraints.txt | $(RUN)
 	$(INSTALL) --editable '.[dev]'

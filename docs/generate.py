@@ -4,8 +4,9 @@
     python docs/generate.py --check    fails where something written is stale
 
 Facts come from `flab ... --json`, so that these pages say what the command line says. In any page, what stands between
-`<!-- begin: WHAT -->` and `<!-- end -->` is written here. WHAT is `models` or `tasks`, for a short list, or
-`report NAME`, for the first table of `benchmarks/reports/NAME.md`.
+`<!-- begin: WHAT -->` and `<!-- end -->` is written here. WHAT is `models` or `tasks`, for a short list, `metrics` for all
+of them, `disagreements` or `chartqa` for the cases of a JSON file beside this one, scored here, or `report NAME`, for the
+first table of `benchmarks/reports/NAME.md`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from eval_tasks import metrics
+from eval_tasks.metrics import Prediction, Targets
 from flamingo_lab.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +36,10 @@ HELP_WIDTH = 100
 HEAD = "<!-- Written by docs/generate.py. -->\n"
 
 PART = re.compile(r"(<!-- begin: (\w+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+EDGES = re.compile(r"^ +| +$")
+"""Blanks that a page would not show."""
 
 
 def said(*arguments: str) -> str:
@@ -149,9 +156,88 @@ def part(what: str, name: str | None, page: Path) -> str:
         )
     if what == "tasks":
         return "".join(f"- {code(one['name'])}: {inline(one['title'])}\n" for one in facts("list", "tasks"))
+    if what in CASES:
+        return CASES[what]()
     if what == "report" and name:
         return report(name, page)
     raise SystemExit(f"{page}: {what} {name or ''} is nothing that can be written here")
+
+
+def metrics_listed() -> str:
+    """Every metric with its variants, the official one first."""
+    sections: list[str] = []
+    for name, held in itertools.groupby(facts("list", "metrics"), lambda one: one["metric"]):
+        variants = list(held)
+        rows = [
+            {
+                "variant": code(one["variant"]),
+                "what it does, and whose it is": one["about"],
+                "set": one["whole"] or "any part",
+            }
+            for one in variants
+        ]
+        sections.append(f"### {name}\n\n{inline(variants[0]['definition'])}\n\n{table(rows)}")
+    return "\n" + "\n".join(sections)
+
+
+def disagreements() -> str:
+    """Answers that get different scores, as scored by every variant now."""
+    sections: list[str] = []
+    for name, held in itertools.groupby(cases("disagreements"), lambda one: one["metric"]):
+        variants = metrics.variants(name)
+        rows: list[dict[str, str]] = []
+        for one in held:
+            shown = one.get("variants") or list(variants)
+            scored = {variant: score(name, variant, one) for variant in shown}
+            rows.append(
+                {
+                    "right answers": counted(one["targets"], one.get("choices", ())),
+                    "answer": code(EDGES.sub(lambda blanks: "␣" * len(blanks[0]), one["prediction"])),
+                    **{f"`{variant}`": scored[variant] for variant in shown},
+                    "elsewhere": one.get("elsewhere", ""),
+                }
+            )
+        sections.append(f"### {name}: ours is `{next(iter(variants))}`\n\n{table(rows)}")
+    return "\n" + "\n".join(sections)
+
+
+def chartqa() -> str:
+    """Answers to ChartQA under lm-eval's own metrics, which a test works out again, and under ours."""
+    rows = [
+        {
+            "right answer": code(one["target"]),
+            "answer": code(one["prediction"]),
+            **{f"lm-eval `{metric}`": f"{value:g}" for metric, value in one["lm_eval"].items()},
+            "`relaxed_accuracy/pix2struct`": score(
+                "relaxed_accuracy", "pix2struct", {**one, "targets": {one["target"]: 1}}
+            ),
+            "why": one["why"],
+        }
+        for one in cases("lm_eval_chartqa")
+    ]
+    return "\n" + table(rows)
+
+
+CASES = {"metrics": metrics_listed, "disagreements": disagreements, "chartqa": chartqa}
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    """The cases of a JSON file beside this one."""
+    return json.loads((ROOT / "docs" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def score(metric: str, variant: str, case: Mapping[str, Any]) -> str:
+    """What a case gets, and why nothing could be read in it."""
+    targets = tuple(itertools.chain.from_iterable([text] * count for text, count in case["targets"].items()))
+    given = Targets(targets, tuple(case.get("choices", ())))
+    found = metrics.get(metric, variant).outcome(Prediction(case["prediction"]), given)
+    return f"{found.score:.3g}" + (f" ({found.problem})" if found.problem else "")
+
+
+def counted(targets: Mapping[str, int], choices: Sequence[str]) -> str:
+    """Right answers with how many people gave each; for multiple choice the options too."""
+    said = ", ".join(code(text) + (f" x {count}" if count > 1 else "") for text, count in targets.items())
+    return said + (f" of {', '.join(map(code, choices))}" if choices else "")
 
 
 def report(name: str, page: Path) -> str:

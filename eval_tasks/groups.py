@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from eval_tasks import task
 from eval_tasks.errors import UnknownTask
+from eval_tasks.lm_eval import PREFIX
 from eval_tasks.task import Task
 
 GROUPS = {
@@ -35,16 +36,23 @@ class Wanted(NamedTuple):
     split: str | None
 
 
-def expand(names: str) -> list[Wanted]:
-    """The tasks that names with commas between stand for, each once. Raises `UnknownTask` with the nearest names."""
+def expand(names: str, *, download: bool = False) -> list[Wanted]:
+    """The tasks that names with commas between stand for, each once. Raises `UnknownTask` with the nearest names.
+
+    `download`: the data sets of lm-eval's tasks may be fetched.
+    """
     found: dict[str, None] = {}
     for name in map(str.strip, names.split(",")):
         members = task.names() if name == EVERY else GROUPS.get(name, (name,))
         found.update(dict.fromkeys(members))
-    return [_wanted(name) for name in found]
+    return [one for name in found for one in _wanted(name, download=download)]
 
 
-def _wanted(named: str) -> Wanted:
+def _wanted(named: str, *, download: bool) -> list[Wanted]:
+    if named.startswith(PREFIX):
+        from eval_tasks.lm_eval.task import named as bridged
+
+        return [Wanted(one, None) for one in bridged(named, download=download)]
     name, colon, split = named.partition(":")
     known = [*task.names(), *GROUPS, EVERY]
     if name not in known:
@@ -53,4 +61,4 @@ def _wanted(named: str) -> Wanted:
     found = task.get(name)
     if colon and split not in found.splits:
         raise UnknownTask(f"{name} has no split {split!r}; there are {', '.join(found.splits)}")
-    return Wanted(found, split or None)
+    return [Wanted(found, split or None)]

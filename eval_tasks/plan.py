@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def _ask(
     pool: Shots,
 ) -> Asked:
     limit = settings.max_new_tokens or task.max_new_tokens
-    request = Request(sample.id, Prompt.ask(), decoding, limit)
+    request = Request(sample.id, Prompt.ask(), decoding, limit, stop=task.stop)
     shots: Sequence[Sample] = ()
     try:
         shots = pool.of(sample)
@@ -174,7 +174,7 @@ def _ask(
             system=wording.system,
             running=wording.running,
         )
-        request = Request(sample.id, prompt, decoding, limit)
+        request = replace(request, prompt=prompt)
         sent = model.sent(request)
         for image in prompt.images:
             _ = image.digest  # a picture that cannot be read is known here, before anything is asked

@@ -9,7 +9,7 @@ from typing import Any
 
 from eval_tasks.errors import BadPredictions
 from eval_tasks.metrics import Item, Prediction, Targets
-from eval_tasks.reading import Content
+from eval_tasks.reading import Content, shortened
 from eval_tasks.task import Task
 
 NOTHING = Prediction("")
@@ -100,14 +100,15 @@ def question(
     facts: Mapping[str, Any] | None = None,
 ) -> Item:
     """A question that waits for its answer; by itself it is its own document."""
-    name = _named(key).strip("'")
+    parts = reversed(key) if isinstance(key, tuple) else (key,)
+    name = " of ".join(map(str, parts))
     return Item(NOTHING, Targets(tuple(targets), tuple(choices), facts or {}), name, document or name, slices or {})
 
 
 def as_text(where: str, answer: object) -> str:
     """An answer, which has to be text: a number may have been written in more than one way. Raises `BadPredictions`."""
     if not isinstance(answer, str):
-        raise BadPredictions(f"{where}: the prediction is {_short(answer)}, not text")
+        raise BadPredictions(f"{where}: the prediction is {shortened(answer)}, not text")
     return answer
 
 
@@ -115,8 +116,8 @@ def texts(where: str, held: object) -> tuple[str, ...]:
     """Right answers: one, or a list, whose members may be objects with the field `answer`. Raises `BadPredictions`."""
     listed: list[Any] = held if isinstance(held, list) else [held]
     found = [one.get("answer") if isinstance(one, dict) else one for one in listed]
-    if not found or not all(isinstance(one, str | int | float) for one in found):
-        raise BadPredictions(f"{where}: the right answer is {_short(held)}, not text or a list of texts")
+    if not found or not all(isinstance(one, str | int | float) and one == one for one in found):  # NaN is not itself
+        raise BadPredictions(f"{where}: the right answer is {shortened(held)}, not text or a list of texts")
     return tuple(map(str, found))
 
 
@@ -175,9 +176,5 @@ def _unanswered(item: Item) -> Item:
 
 
 def _named(key: Hashable) -> str:
-    return " of ".join(repr(part) for part in reversed(key)) if isinstance(key, tuple) else repr(key)
-
-
-def _short(held: object) -> str:
-    said = repr(held)
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    """A question in a message."""
+    return " of ".join(shortened(part) for part in reversed(key)) if isinstance(key, tuple) else shortened(key)

@@ -17,6 +17,9 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LONGEST_CELL = 2**27
 """Python's own limit of 131,072 letters is less than models have been seen to write."""
 
+LONGEST_SHOWN = 60
+"""Letters of a value in a message."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -108,7 +111,7 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     held: dict[str, Any] = {}
     for key, value in pairs:
         if key in held:
-            raise ValueError(f"the key {key!r} occurs twice in an object")
+            raise ValueError(f"the key {shortened(key)} occurs twice in an object")
         held[key] = value
     return held
 
@@ -116,11 +119,22 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def _table(text: str, delimiter: str) -> list[dict[str, Any]]:
     before = csv.field_size_limit(LONGEST_CELL)
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         rows = list(reader)
     finally:
         csv.field_size_limit(before)
+    columns = list(reader.fieldnames or ())
+    if twice := [name for place, name in enumerate(columns) if name in columns[:place]]:
+        raise ValueError(f"the column {shortened(twice[0])} occurs twice")
     for number, row in enumerate(rows):
-        if None in row:
-            raise ValueError(f"row {number} has more cells than the {len(reader.fieldnames or ())} columns")
+        if None in row or None in row.values():
+            raise ValueError(
+                f"row {number} has {'more' if None in row else 'fewer'} cells than the {len(columns)} columns"
+            )
     return rows
+
+
+def shortened(held: object) -> str:
+    """What a message shows of a value, which may be a megabyte."""
+    said = repr(held)
+    return said if len(said) <= LONGEST_SHOWN else f"{said[: LONGEST_SHOWN - 3]}..."

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
-import resource
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from typing import Any
 
 from eval_tasks.errors import PromptMismatch
 from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan
+from eval_tasks.run_record import closed, from_line, opened, to_line
 from eval_tasks.scoring import mark, ungraded
 from eval_tasks.task import Task
 from flamingo_lab.model import Answer, Counts, Failure, Model
 from leaderboards.journal import Journal
-from leaderboards.records import Run, SampleRecord, Score
+from leaderboards.records import Run, SampleRecord
 from leaderboards.store import Store
 
 Progress = Callable[[int, int, int], None]
@@ -61,7 +56,9 @@ def run(
         answers = _answers(model, making, folder.journal, progress)
         answered_at = time.perf_counter()
         items = [_item(asked, answers[asked.sample.id]) for asked in making.asked]
-        marked = {str(name): mark(name, items, making.task.mean_of) for name in making.metrics}
+        marked = {
+            str(name): mark(name, items, making.task.mean_of, making.task.metric(name)) for name in making.metrics
+        }
         samples = [
             _sample(
                 record.run_id, asked, answers[asked.sample.id], {key: one.outcomes[n] for key, one in marked.items()}
@@ -69,7 +66,7 @@ def run(
             for n, asked in enumerate(making.asked)
         ]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(making.task, items)
-        finished = _closed(record, making, samples, answers, scores)
+        finished = closed(record, samples, scores, settings.max_error_rate)
         counters, of_model = (_since(then, now) for then, now in zip(before, _counted(model), strict=True))
         stages = {"plan": planned_at - began} | {f"answer: {name}": spent for name, spent in of_model.items()}
         stages |= {"answer": answered_at - planned_at, "score": time.perf_counter() - answered_at}
@@ -89,13 +86,13 @@ def run(
 def _answers(model: Model, making: Plan, journal: Journal, progress: Progress) -> Mapping[str, Answer]:
     """Every answer by sample id: those of the journal, then those asked now, each journaled as it comes."""
     asked = {one.sample.id: one for one in making.asked}
-    answers = {held["id"]: _from_line(held) for held in journal.held}
+    answers = {held["id"]: from_line(held) for held in journal.held}
     errors = sum(answer.error is not None for answer in answers.values())
     progress(len(answers), len(asked), errors)
 
     def keep(answer: Answer) -> None:
         nonlocal errors
-        journal.append(_to_line(answer))
+        journal.append(to_line(answer))
         answers[answer.id] = answer
         errors += answer.error is not None
         progress(len(answers), len(asked), errors)
@@ -122,25 +119,15 @@ def _stream(model: Model, asked: Sequence[Asked]) -> Generator[Answer]:
     yield from model.answers([one.request for one in asked])
 
 
-def _to_line(answer: Answer) -> dict[str, Any]:
-    return asdict(answer)
-
-
-def _from_line(held: Mapping[str, Any]) -> Answer:
-    error, options = held["error"], held["option_logprobs"]
-    fields: dict[str, Any] = dict(held) | {
-        "token_ids": tuple(held["token_ids"]),
-        "option_logprobs": None if options is None else tuple(options),
-        "error": None if error is None else Failure(**error),
-    }
-    return Answer(**fields)
-
-
 def _item(asked: Asked, answer: Answer) -> Item:
     """A question with its answer, which is stripped once, here."""
     sample, scores = asked.sample, answer.option_logprobs
     return Item(
-        prediction=Prediction(answer.text.strip(), None if scores is None else tuple((score,) for score in scores)),
+        prediction=Prediction(
+            answer.text.strip(),
+            None if scores is None else tuple((score,) for score in scores),
+            option_is_greedy=answer.option_is_greedy,
+        ),
         targets=Targets(sample.targets, sample.choices, sample.facts),
         id=sample.id,
         document=sample.document,
@@ -202,24 +189,17 @@ def _shares(counters: Mapping[str, float]) -> dict[str, float]:
 def _opened(model: Model, making: Plan, command: str) -> Run:
     """The record of a run that is about to ask."""
     settings = making.settings
-    about = model.about
     held = asdict(settings)
     held |= {
         "options": sorted(settings.options),
         "data": None if settings.data is None else str(settings.data),
         "decoding": making.how,
+        "chosen_decoding": None if settings.decoding is None else making.how,
     }
-    return Run(
+    return opened(
+        model,
         run_id=making.run_id,
-        status="running",
-        created=_now(),
         command=command,
-        model=model.name,
-        model_digest=model.digest,
-        family=about.get("family", ""),
-        parameters=about.get("parameters"),
-        backend=about.get("backend", ""),
-        dtype=about.get("dtype", ""),
         task=making.task.name,
         task_digest=making.task_digest,
         split=making.split,
@@ -231,48 +211,5 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         limit=settings.limit,
         n=len(making.asked),
         settings=held,
-        hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
-        versions=_versions(),
+        mean_of=tuple(making.task.mean_of),
     )
-
-
-def _closed(
-    record: Run,
-    making: Plan,
-    samples: Sequence[SampleRecord],
-    answers: Mapping[str, Answer],
-    scores: tuple[Score, ...],
-) -> Run:
-    """The record with its scores and counts."""
-    errors = sum(sample.error_kind is not None for sample in samples)
-    is_over = errors > making.settings.max_error_rate * len(samples)
-    found = [answers[sample.sample_id] for sample in samples]
-    return replace(
-        record,
-        status="too many errors" if is_over else "complete",
-        finished=_now(),
-        scores=scores,
-        n_errors=errors,
-        prompt_tokens=sum(answer.prompt_tokens for answer in found),
-        generated_tokens=sum(answer.new_tokens for answer in found),
-        counters={
-            "prompt_tokens_asked": sum(answer.prompt_tokens for answer in found),
-            "images_referenced": sum(answer.images for answer in found),
-        },
-        # Linux counts in KiB.
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    )
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {"python": platform.python_version()}
-    for name in ("flamingo-lab", "torch", "tokenizers", "safetensors", "pillow", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

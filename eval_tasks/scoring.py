@@ -38,7 +38,7 @@ def check(task: Task, limit: int | None, allow_partial: bool, names: Sequence[Me
     whose value on a part of a benchmark is another figure.
     """
     for name in task.metrics if names is None else names:
-        metric = metrics.get(name.metric, name.variant)
+        metric = task.metric(name)
         metric.check()
         if metric.needs_all and limit is not None and not allow_partial:
             raise PartialSet(
@@ -47,9 +47,14 @@ def check(task: Task, limit: int | None, allow_partial: bool, names: Sequence[Me
             )
 
 
-def mark(name: MetricName, items: Sequence[Item], mean_of_slices: Sequence[str] = ()) -> Marked:
-    """One metric on the whole, then on every slice. With `mean_of_slices`, all present, the whole is their mean."""
-    metric = metrics.get(name.metric, name.variant)
+def mark(
+    name: MetricName, items: Sequence[Item], mean_of_slices: Sequence[str] = (), metric: Metric | None = None
+) -> Marked:
+    """One metric on the whole, then on every slice. With `mean_of_slices`, all present, the whole is their mean.
+
+    `metric`: what is meant by the name, by default the registry's.
+    """
+    metric = metric or metrics.get(name.metric, name.variant)
     answered = [item for item in items if item.has_answer]
     given = iter(metric.outcomes(answered))
     outcomes = [next(given) if item.has_answer else None for item in items]
@@ -94,6 +99,10 @@ def score_file(
             f"{files[0]}: {name} reads the scores of options (option_logprobs), and there are none in it"
         )
     metric.check()
+    for item in found.items:
+        scores, choices = item.prediction.option_logprobs, item.targets.choices
+        if scores and choices and len(scores) != len(choices):
+            raise BadPredictions(f"{files[0]}: {item.id!r} has {len(scores)} scores for {len(choices)} options")
     return mark(name, found.items, found.mean_of)
 
 

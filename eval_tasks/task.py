@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from eval_tasks import metrics
 from eval_tasks.errors import UnknownTask
-from eval_tasks.metrics import MetricName
+from eval_tasks.metrics import Metric, MetricName
 from eval_tasks.wording import Reads, Wording
 from flamingo_lab.model import Decoding, Greedy
 from flamingo_lab.prompt import Image, Shot
@@ -51,6 +51,7 @@ class Task:
     `mean_of` names the slices whose unweighted mean is the task's overall score; without any it is the mean over all
     samples. `splits_for_shots` are tried in order. `options` are the task's own flags, with what each one does. `hub` names
     the data set on the hub, `sizes` the published number of questions of each split, `example` a question in the true form.
+    `stop` are texts that end an answer beside the model's own.
     """
 
     name: ClassVar[str]
@@ -70,6 +71,7 @@ class Task:
     mean_of: ClassVar[tuple[str, ...]] = ()
     max_new_tokens: ClassVar[int] = 16
     decoding: ClassVar[Decoding] = Greedy()
+    stop: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, str]] = {}
 
     def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
@@ -90,10 +92,12 @@ class Task:
         """What reads the answers to this wording: its own metrics, else the task's for written or for ranked answers."""
         if wording.metrics is not None:
             return wording.metrics
-        fitting = [
-            name for name in self.metrics if metrics.get(name.metric, name.variant).needs_options == bool(wording.rank)
-        ]
+        fitting = [name for name in self.metrics if self.metric(name).needs_options == bool(wording.rank)]
         return tuple(fitting) or self.metrics
+
+    def metric(self, name: MetricName) -> Metric:
+        """What one of the task's metrics is."""
+        return metrics.get(name.metric, name.variant)
 
     def wording(self, name: str | None, reads: Reads | None = None) -> Wording:
         """The wording of this name; by default the first one written for models that read shots as this one does."""

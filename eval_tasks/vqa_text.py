@@ -39,7 +39,7 @@ def _tables() -> dict[str, Any]:
 
 NUMBER_WORDS: dict[str, str] = _tables()["number_words"]
 ARTICLES = frozenset(_tables()["articles"])
-PUNCTUATION: list[str] = _tables()["punctuation_in_order"]
+MARKS = frozenset(_tables()["punctuation_in_order"])
 CONTRACTIONS: dict[str, str] = _tables()["contractions"]
 
 PERIOD = re.compile(_tables()["period_regex"])
@@ -53,18 +53,23 @@ def _plain(text: str) -> str:
 
 
 def _without_punctuation(text: str) -> str:
+    # Tests are made on the text as it stands, so that the order of the marks does not matter.
+    found = MARKS.intersection(text)
+    has_comma = "," in found and COMMA_IN_NUMBER.search(text) is not None
     made = text
-    has_comma = COMMA_IN_NUMBER.search(text) is not None
-    for mark in PUNCTUATION:
-        if mark in text:
-            made = made.replace(mark, "" if has_comma or f"{mark} " in text or f" {mark}" in text else " ")
-    return PERIOD.sub("", made, count=PERIODS_REMOVED)
+    for mark in found:
+        made = made.replace(mark, "" if has_comma or f"{mark} " in text or f" {mark}" in text else " ")
+    return PERIOD.sub("", made, count=PERIODS_REMOVED) if "." in made else made
 
 
 def with_digits(text: str, contractions: dict[str, str] = CONTRACTIONS) -> str:
     """Lower case, number words up to ten as digits, no articles, apostrophes in contractions."""
-    words = (NUMBER_WORDS.get(word, word) for word in text.lower().split())
-    return " ".join(contractions.get(word, word) for word in words if word not in ARTICLES)
+    kept: list[str] = []
+    for word in text.lower().split():
+        digits = NUMBER_WORDS.get(word, word)
+        if digits not in ARTICLES:
+            kept.append(contractions.get(digits, digits))
+    return " ".join(kept)
 
 
 def _normalised(text: str) -> str:

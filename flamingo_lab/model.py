@@ -100,8 +100,9 @@ class Answer:
     """What came back. `token_ids` are the new tokens, the stop token included if one was produced.
 
     `logprob`: sum over the new tokens, the beam's score under `Beam`, the chosen option's score under `Rank`.
-    `prompt_tokens` and `images` count what reached the model; `counted_tokens` are the new tokens of a model that tells
-    no ids. With `error` set, `text` is empty and means nothing.
+    `option_is_greedy`: for each ranked option, whether greedy decoding would have begun with its tokens; None where the
+    model does not tell. `prompt_tokens` and `images` count what reached the model; `counted_tokens` are the new tokens of
+    a model that tells no ids. With `error` set, `text` is empty and means nothing.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Answer:
     token_ids: tuple[int, ...] = ()
     logprob: float | None = None
     option_logprobs: tuple[float, ...] | None = None
+    option_is_greedy: tuple[bool, ...] | None = None
     prompt_tokens: int = 0
     counted_tokens: int = 0
     images: int = 0

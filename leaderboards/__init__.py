@@ -11,8 +11,13 @@ if TYPE_CHECKING:
     from leaderboards.records import SampleRecord as SampleRecord
     from leaderboards.records import Score as Score
     from leaderboards.store import Store as Store
+    from leaderboards.store import open as open
 
-_HOMES = {"ResultsError": "errors", "Store": "store", **dict.fromkeys(("Run", "SampleRecord", "Score"), "records")}
+_HOMES = {
+    "ResultsError": "errors",
+    **dict.fromkeys(("Store", "open"), "store"),
+    **dict.fromkeys(("Run", "SampleRecord", "Score"), "records"),
+}
 """Where each public name lives, read on first use."""
 
 __all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll] - the names come from __getattr__

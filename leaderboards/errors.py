@@ -19,3 +19,11 @@ class UnknownRun(ResultsError):
 
 class RunLocked(ResultsError):
     """A run that another process is writing."""
+
+
+class NotComparable(ResultsError):
+    """Runs that cannot be set against each other: other questions, another metric."""
+
+
+class Conflict(ResultsError):
+    """Two runs with the same id and other content."""

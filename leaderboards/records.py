@@ -1,4 +1,4 @@
-"""A run and its samples as records, schema version 1. Values are 0..1 where a score is a share."""
+"""A run and its samples as records, schema version 2. Values are 0..1 where a score is a share."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from leaderboards.errors import BadSchema, BadStore
+from leaderboards.migrations import migrated
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["running", "complete", "too many errors"]
 
@@ -48,7 +49,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Run:
-    """One model's answers to one task under fixed settings, and what they scored."""
+    """One model's answers to one task under fixed settings, and what they scored.
+
+    `mean_of`: the slices whose unweighted mean the whole's scores are; empty for the mean over all questions. `rescored`:
+    when the stored answers were last marked anew.
+    """
 
     run_id: str
     status: Status
@@ -85,6 +90,8 @@ class Run:
     stages: Mapping[str, float] = field(default_factory=dict[str, float])
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    mean_of: Sequence[str] = ()
+    rescored: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -97,6 +104,8 @@ class Run:
         try:
             held = json.loads(text)
             version = held["schema_version"]
+            if not isinstance(version, int) or version < 1:
+                raise ValueError
         except (ValueError, KeyError, TypeError):
             raise BadStore(f"{where}: not a run's record; move it away or restore it") from None
         if version > SCHEMA_VERSION:
@@ -105,9 +114,11 @@ class Run:
             )
         known = {one.name for one in fields(cls)}
         try:
+            held = migrated(held, version)
+            held["mean_of"] = tuple(held["mean_of"])
             scores = tuple(Score(**score) for score in held.pop("scores"))
             return cls(**{key: value for key, value in held.items() if key in known}, scores=scores)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise BadStore(f"{where}: not a whole record ({error})") from None
 
 

@@ -15,6 +15,7 @@ Z = 1.959963984540054
 
 RESAMPLES = 2_000
 BOOTSTRAP_SEED = 0
+DRAWN_AT_ONCE = 500_000
 KINDS_ARE_FEW = 10
 """Clusters for each kind of them, from which on drawing by kind is faster."""
 
@@ -80,13 +81,15 @@ def bootstrap(values: NDArray[np.float64], groups: NDArray[np.int64]) -> Interva
     are_few = KINDS_ARE_FEW * len(held) < count
     random = np.random.default_rng(BOOTSTRAP_SEED)
     means = np.empty(RESAMPLES)
-    for number in range(RESAMPLES):
+    at_once = max(1, DRAWN_AT_ONCE // (len(held) if are_few else count))
+    for first in range(0, RESAMPLES, at_once):
+        part = means[first : first + at_once]
         if are_few:
-            drawn = random.multinomial(count, held / count)
-            means[number] = drawn @ kinds[0] / (drawn @ kinds[1])
+            drawn = random.multinomial(count, held / count, size=len(part))
+            part[:] = (drawn @ kinds[0]) / (drawn @ kinds[1])
         else:
-            drawn = random.integers(count, size=count)
-            means[number] = totals[drawn].sum() / sizes[drawn].sum()
+            drawn = random.integers(count, size=(len(part), count))
+            part[:] = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(values.mean()), float(low), float(high), float(means.std(ddof=1)))
 

@@ -1,25 +1,25 @@
 """The results folder: one folder a run, read all at once.
 
 RESULTS/runs/RUN_ID/{run.json, journal.jsonl, samples.parquet, lock}. A run is complete exactly when its `run.json` says
-so; it is written last, after the samples.
+so; it is written last, after the samples. A file that is damaged or from a newer version is left out and named; the rest
+stays readable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
-from leaderboards.errors import BadStore, UnknownRun
+from leaderboards.errors import BadStore, ResultsError, UnknownRun
 from leaderboards.files import told, write_whole
 from leaderboards.journal import Journal
 from leaderboards.lock import locked
-from leaderboards.records import Run, SampleRecord, samples_table
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyRelation
+from leaderboards.places import RECORD, SAMPLES, LocalPlace, Place, Stamp
+from leaderboards.records import Run, SampleRecord, sample_schema, samples_table
+from leaderboards.samples import Samples, unreadable
 
 QUERIES = Path(__file__).parent / "queries"
 
@@ -39,7 +39,7 @@ class RunFolder:
 
     def state(self, run: Run) -> None:
         """Write `run.json`."""
-        write_whole(self.path / "run.json", lambda stream: stream.write(run.to_json().encode()))
+        write_whole(self.path / RECORD, lambda stream: stream.write(run.to_json().encode()))
 
     def finish(self, run: Run, samples: Sequence[SampleRecord]) -> None:
         """Write the samples, then the record that makes the run complete."""
@@ -47,18 +47,32 @@ class RunFolder:
 
         self.journal.sync()
         table = samples_table(samples)
-        write_whole(self.path / "samples.parquet", lambda stream: pq.write_table(table, stream, compression="zstd"))
+        write_whole(self.path / SAMPLES, lambda stream: pq.write_table(table, stream, compression="zstd"))
         self.state(run)
 
 
-class Store:
-    """A folder of results. It need not exist before the first run is written."""
+class _Read(NamedTuple):
+    """What a record was when it had its stamp: a run, or why it is none."""
 
-    def __init__(self, path: Path) -> None:
-        for folder in (path, path / "runs"):
-            if folder.exists() and not folder.is_dir():
-                raise BadStore(f"{folder}: a file stands where a folder should be; choose another --results folder")
-        self.path = path
+    stamp: Stamp
+    run: Run | None
+    problem: ResultsError | None
+
+
+class Store:
+    """Results at a place: a folder, which need not exist before the first run is written, or object storage."""
+
+    def __init__(self, path: Path | Place) -> None:
+        self.place: Place = LocalPlace(path) if isinstance(path, Path) else path
+        self._read: dict[str, _Read] = {}
+        self.kept: dict[Any, Any] = {}  # what was worked out of samples, by what it came from (`answered`)
+
+    @property
+    def path(self) -> Path:
+        """The folder. Raises `BadStore` for a place that is none."""
+        if isinstance(self.place, LocalPlace):
+            return self.place.path
+        raise BadStore(f"{self.place.name}: only a folder can be changed; flab results merge publishes a folder's runs")
 
     @contextmanager
     def begin(self, run_id: str) -> Generator[RunFolder]:
@@ -70,41 +84,116 @@ class Store:
             yield RunFolder(folder, journal)
 
     def runs(self) -> list[Run]:
-        """Every run, the newest first."""
-        found = [self._read(path) for path in sorted(self.path.glob("runs/*/run.json"))]
+        """Every run that can be read, the newest first; `problems` names the others."""
+        found = [one.run for one in self._all().values() if one.run is not None]
         return sorted(found, key=lambda run: run.created, reverse=True)
 
-    def run(self, prefix: str) -> Run:
-        """The run whose id begins with `prefix`."""
-        matching = [path for path in self.path.glob("runs/*/run.json") if path.parent.name.startswith(prefix)]
-        if len(matching) == 1:
-            return self._read(matching[0])
-        if not matching:
-            raise UnknownRun(f"no run {prefix!r} in {self.path}; flab list runs shows what is there")
-        names = ", ".join(path.parent.name for path in matching)
-        raise UnknownRun(f"{prefix!r} begins {len(matching)} runs: {names}")
+    def problems(self) -> list[str]:
+        """What is left out, a line each: records that cannot be read, and finished runs whose samples are cut or gone."""
+        held = self._all()
+        found = [str(one.problem) for one in held.values() if one.problem is not None]
+        for run_id, one in held.items():
+            if one.run is not None and one.run.status != "running":
+                try:
+                    self.file_of(run_id)
+                except ResultsError as error:
+                    found.append(str(error))
+        return found
 
-    def samples(self, run_id: str) -> DuckDBPyRelation:
-        """The samples of a run, in the order in which they were asked for."""
+    def run(self, prefix: str) -> Run:
+        """The run whose id begins with `prefix`. Raises what is wrong with its record."""
+        records = self.place.records()
+        matching = [run_id for run_id in records if run_id.startswith(prefix)]
+        if len(matching) == 1:
+            found = self._one(matching[0], records[matching[0]])
+            if found.run is None:
+                raise found.problem or BadStore(f"{self.place.name}: run {matching[0]} is not readable")
+            return found.run
+        if not matching:
+            raise UnknownRun(f"no run {prefix!r} in {self.place.name}; flab list runs shows what is there")
+        raise UnknownRun(f"{prefix!r} begins {len(matching)} runs: {', '.join(matching)}")
+
+    def samples(self, run_id: str | None = None) -> Samples:
+        """The samples of a run in the order in which they were asked for, or those of all finished runs, run by run."""
+        if run_id is not None:
+            return self.ask("samples", [self.file_of(run_id)])
+        files = self.files()
+        if files:
+            return self.ask("samples", [*files.values()])
+        connection = self.place.connect()
+        return Samples(connection.from_arrow(sample_schema().empty_table()), connection)
+
+    def files(self) -> Mapping[str, str]:
+        """The samples' files of all finished runs by run, without those that are cut or gone."""
+        found: dict[str, str] = {}
+        for run in self.runs():
+            if run.status != "running":
+                try:
+                    found[run.run_id] = self.file_of(run.run_id)
+                except ResultsError:
+                    continue
+        return found
+
+    def file_of(self, run_id: str) -> str:
+        """Where a finished run's samples are. Raises `UnknownRun` for one that has none, `BadStore` for a cut file."""
+        try:
+            return self.place.samples(run_id)
+        except FileNotFoundError:
+            raise UnknownRun(f"run {run_id} has no samples yet; the same flab eval command goes on with it") from None
+        except OSError as error:
+            raise BadStore(f"{self.place.name}: samples of run {run_id} not readable ({error.strerror})") from None
+
+    def ask(self, name: str, files: Sequence[str], **params: Any) -> Samples:
+        """What a query of `queries/` gives on files of samples, its parameter `files`."""
         import duckdb
 
-        file = self.path / "runs" / run_id / "samples.parquet"
-        if not file.is_file():
-            raise UnknownRun(f"run {run_id} has no samples yet; the same flab eval command goes on with it")
+        def blame() -> str:
+            found = unreadable(self.place.connect, query("samples"), files)
+            for file in found:
+                self.place.condemn(file)
+            return ", ".join(found)
+
+        connection = self.place.connect()
         try:
-            found = duckdb.sql(query("samples"), params={"files": [str(file)]})
-            assert found is not None  # a select always gives a relation
-            return found
+            found = connection.sql(query(name), params={"files": list(files), **params})
         except duckdb.Error as error:
-            raise BadStore(f"{file}: not readable as Parquet ({str(error).splitlines()[0]})") from None
+            where = blame()
+            if not where:
+                raise
+            raise BadStore(f"{where}: not readable as Parquet ({str(error).splitlines()[0]})") from None
+        return Samples(found, connection, blame)
 
     def wrong(self, run_id: str, metric: str, most: int) -> list[SampleRecord]:
         """The first samples that have no answer or did not get the full score of the metric, `METRIC/VARIANT`."""
-        found = self.samples(run_id).filter(f"error_kind is not null or scores['{metric}'] < 1").limit(most)
+        quoted = metric.replace("'", "''")
+        found = self.samples(run_id).filter(f"error_kind is not null or scores['{quoted}'] < 1").limit(most)
         return [SampleRecord(**dict(zip(found.columns, row, strict=True))) for row in found.fetchall()]
 
-    def _read(self, path: Path) -> Run:
-        try:
-            return Run.from_json(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadStore(f"{path}: not readable ({error})") from None
+    def _all(self) -> Mapping[str, _Read]:
+        return {run_id: self._one(run_id, stamp) for run_id, stamp in self.place.records().items()}
+
+    def _one(self, run_id: str, stamp: Stamp) -> _Read:
+        """A record, read again only when its file has changed."""
+        held = self._read.get(run_id)
+        if held is None or held.stamp != stamp or stamp[1] == 0:
+            where = f"{self.place.name}/runs/{run_id}/{RECORD}"
+            try:
+                run = Run.from_json(self.place.text(run_id), where)
+                if run.run_id != run_id:  # paths are made of ids: one that is not the folder's could lead anywhere
+                    raise BadStore(f"{where}: the record of another run, {run.run_id!r}; give the folder its name")
+                held = _Read(stamp, run, None)
+            except ResultsError as error:
+                held = _Read(stamp, None, error)
+            except (OSError, UnicodeDecodeError) as error:
+                held = _Read(stamp, None, BadStore(f"{where}: not readable ({error})"))
+            self._read[run_id] = held
+        return held
+
+
+def open(path: Path | str) -> Store:
+    """The results in a folder or at a URL: `leaderboards.open("results").samples().to_pandas()`."""
+    if "://" not in str(path):
+        return Store(Path(path))
+    from leaderboards.remote import RemotePlace
+
+    return Store(RemotePlace(str(path)))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from leaderboards.records import SHARE, Run, Score
+from leaderboards import forms
+from leaderboards.forms import BAD, Cell, Sheet
+from leaderboards.records import ALL, SHARE, Run, Score
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FORMATS = ("rich", "md", "csv", "json")
+WRITTEN: Mapping[str, Callable[[Sheet], str]] = {"md": forms.markdown, "latex": forms.latex, "html": forms.html}
+FORMATS = ("rich", "csv", "json", *WRITTEN)
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,22 @@ class Row:
     created: str
 
 
-def rows(runs: Sequence[Run], *, every_slice: bool = False) -> list[Row]:
-    """A row for each run, with the official metric on the whole task; with `every_slice` a row for each score."""
-    return [_row(run, score) for run in runs for score in (run.scores if every_slice else run.scores[:1])]
+def rows(runs: Sequence[Run], *, every_slice: bool = False, slice: str = ALL) -> list[Row]:
+    """A row for each run, with the official metric on the whole task or on a slice; with `every_slice` a row for each score."""
+    return [_row(run, score) for run in runs for score in (run.scores if every_slice else _official(run, slice))]
+
+
+def _official(run: Run, slice: str) -> list[Score]:
+    """The first score where the whole is asked for, else that of the same metric on the slice."""
+    head = run.scores[:1]
+    if slice == ALL:
+        return list(head)
+    return [
+        one
+        for first in head
+        for one in run.scores
+        if (one.metric, one.variant, one.slice) == (first.metric, first.variant, slice)
+    ]
 
 
 def _row(run: Run, score: Score) -> Row:
@@ -84,8 +98,8 @@ def duration(seconds: float) -> str:
 
 
 COLUMNS = ("model", "task", "slice", "shots", "metric", "score [95 %]", "n", "errors", "time", "q/s", "run")
-RIGHT = {"shots", "score [95 %]", "n", "errors", "time", "q/s"}
-FOLDED = {"metric", "slice"}
+RIGHT = frozenset(("shots", "score [95 %]", "n", "errors", "time", "q/s"))
+FOLDED = frozenset(("metric", "slice"))
 """Columns that break over lines where a terminal is narrow."""
 
 
@@ -107,38 +121,27 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def rich_table(table: Sequence[Row]) -> Table:
-    """For a terminal. Text of models and tasks is shown, never read as markup."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(padding=(0, 0, 0, 1))
-    for column in COLUMNS:
-        drawn.add_column(column, justify="right" if column in RIGHT else "left", no_wrap=column not in FOLDED)
-    for row in table:
-        style = "bold red" if row.n_errors else ""
-        texts = [
-            Text(text, style=style if column == "errors" else "")
+def sheet(table: Sequence[Row]) -> Sheet:
+    """The rows as texts; errors are marked."""
+    lines = [
+        [
+            Cell(text, BAD if row.n_errors and column == "errors" else "")
             for column, text in zip(COLUMNS, cells(row), strict=True)
         ]
-        drawn.add_row(*texts)
-    return drawn
+        for row in table
+    ]
+    return Sheet(COLUMNS, lines, RIGHT, FOLDED)
+
+
+def rich_table(table: Sequence[Row]) -> Table:
+    """For a terminal. Text of models and tasks is shown, never read as markup."""
+    return forms.rich_table(sheet(table))
 
 
 def text(table: Sequence[Row], form: str) -> str:
-    """The table as Markdown, CSV, or one JSON object a line."""
+    """The table as Markdown, LaTeX, HTML, CSV, or one JSON object a line."""
     if form == "json":
         return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in table)
-    if form == "md":
-        lines = [COLUMNS, tuple("---:" if column in RIGHT else "---" for column in COLUMNS), *map(cells, table)]
-        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*Row.__dataclass_fields__])
-    writer.writerows([_harmless(value) for value in asdict(row).values()] for row in table)
-    return stream.getvalue()
-
-
-def _harmless(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    if form == "csv":
+        return forms.comma_separated([*Row.__dataclass_fields__], [[*asdict(row).values()] for row in table])
+    return WRITTEN[form](sheet(table))

@@ -53,7 +53,7 @@ def read(
 def find(given: Given) -> tuple[str, Layout]:
     """The name of the files' layout, and the layout."""
     for content in given.predictions:
-        if not content.held:
+        if not content.text.strip() or not content.held:
             raise BadPredictions(f"{content.path}: no predictions in it")
     layouts, first = all_layouts(), given.predictions[0].path
     for is_general in (False, True):

@@ -5,6 +5,7 @@ The right answers are the rows' own, those of files in the same form, or those o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -93,9 +94,13 @@ def _scores(where: str, held: Any) -> tuple[tuple[float, ...], ...]:
     """One score an option, or the scores of its tokens."""
     listed: list[Any] = held if isinstance(held, list) else []
     options: list[list[Any]] = [one if isinstance(one, list) else [one] for one in listed]
-    if not options or not all(isinstance(score, int | float) for option in options for score in option):
+    if not options or not all(_is_score(score) for option in options for score in option):
         raise BadPredictions(f"{where}: {SCORES!r} is no list of numbers, one an option")
     return tuple(tuple(map(float, option)) for option in options)
+
+
+def _is_score(held: Any) -> bool:
+    return isinstance(held, int | float) and not isinstance(held, bool) and not math.isnan(held)
 
 
 def _annotated(given: Given) -> Iterator[tuple[str, str, Item]]:

@@ -31,13 +31,15 @@ class MetricName:
 class Prediction:
     """What a model answered. A type of its own, so that it cannot change places with the targets.
 
-    `option_logprobs` holds, for ranked options, the log-probabilities of each one's tokens, or its one score. `tags` are
-    the answer's words with their parts of speech, where somebody has tagged it already.
+    `option_logprobs` holds, for ranked options, the log-probabilities of each one's tokens, or its one score;
+    `option_is_greedy` whether greedy decoding says it, where the model tells. `tags` are the answer's words with their parts
+    of speech, where somebody has tagged it already.
     """
 
     text: str
     option_logprobs: tuple[tuple[float, ...], ...] | None = None
     tags: tuple[tuple[str, str], ...] | None = None
+    option_is_greedy: tuple[bool, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,11 @@ def about(rule: Callable[..., Any]) -> str:
 def names() -> list[str]:
     """The names of all metrics."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def definition(metric: str) -> str:
+    """What a metric measures: the first paragraph of its file's docstring."""
+    return (importlib.import_module(f"{__name__}.{metric}").__doc__ or "").split("\n\n")[0].strip()
 
 
 def variants(metric: str) -> Mapping[str, Metric]:

@@ -12,7 +12,7 @@ import sys
 import typer
 
 from eval_tasks.errors import TaskError
-from flamingo_lab.cli import ask, check, evaluate, listing, options, results, score, show, train
+from flamingo_lab.cli import ask, check, dashboard, evaluate, listing, lm_eval, options, results, score, show, train
 from flamingo_lab.errors import LabError
 from leaderboards.errors import ResultsError
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (evaluate, ask, check, score, train):
+for module in (evaluate, ask, check, score, lm_eval, dashboard, train):
     module.register(app)
 app.add_typer(listing.app, name="list")
 app.add_typer(show.app, name="show")

@@ -38,7 +38,8 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            help="Tasks (flab list tasks), NAME:SPLIT, or groups: flamingo, documents, grounding, all; commas between."
+            help="Tasks (flab list tasks), NAME:SPLIT, lm-eval:NAME, or groups: flamingo, documents, grounding, all; "
+            "commas between."
         ),
     ],
     num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,
@@ -69,7 +70,7 @@ def evaluate(
     from leaderboards import table
     from leaderboards.store import Store
 
-    wanted = groups.expand(tasks)
+    wanted = groups.expand(tasks, download=chosen.download)
     store = Store(results)
     settings = Settings(
         num_fewshot=num_fewshot,

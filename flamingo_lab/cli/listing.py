@@ -1,4 +1,4 @@
-"""`flab list`: the models, tasks, layouts and runs that there are."""
+"""`flab list`: the models, tasks, metrics, layouts and runs that there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from flamingo_lab.cli import options
 
 app = typer.Typer(
-    help="List models, tasks, layouts or runs.",
+    help="List models, tasks, metrics, layouts or runs.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog=options.example("flab list models"),
@@ -59,6 +59,20 @@ def tasks(json: options.Json = False) -> None:
     print_rows(rows, json)
 
 
+@app.command(epilog=options.example("flab list metrics"))
+def metrics(json: options.Json = False) -> None:
+    """The metrics with their variants, the official one first."""
+    from eval_tasks import metrics
+
+    rows = [
+        {"metric": name, "variant": variant, "about": one.about, "whole": "whole set" if one.needs_all else ""}
+        | ({"definition": metrics.definition(name)} if json else {})
+        for name in metrics.names()
+        for variant, one in metrics.variants(name).items()
+    ]
+    print_rows(rows, json)
+
+
 @app.command(epilog=options.example("flab list layouts"))
 def layouts(json: options.Json = False) -> None:
     """The layouts of prediction files that flab score reads."""
@@ -70,7 +84,7 @@ def layouts(json: options.Json = False) -> None:
 @app.command(epilog=options.example("flab list runs --results results"))
 def runs(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
     """The runs in a results folder, the newest first."""
-    from leaderboards.store import Store
+    from flamingo_lab.cli.results.choice import opened
 
     rows = [
         {
@@ -82,7 +96,7 @@ def runs(results: options.Results = options.RESULTS, json: options.Json = False)
             "n": run.n,
             "created": run.created,
         }
-        for run in Store(results).runs()
+        for run in opened(str(results)).runs()
     ]
     if not rows:
         print(f"no runs in {results} yet", file=sys.stderr)

@@ -295,9 +295,13 @@ class Engine:
 
     def _rank(self, leaves: Sequence[Leaf], ends: dict[Leaf, tuple[Node, Tensor]]) -> list[Answer]:
         """Each option's log-probability behind the prompt; its last token is predicted, and so never fed."""
-        sums: dict[Leaf, list[float]] = {
-            leaf: [float(ends[leaf][1][option.ids[0]]) for option in leaf.job.options] for leaf in leaves
-        }
+        sums: dict[Leaf, list[float]] = {}
+        greedy: dict[Leaf, list[bool]] = {}
+        for leaf in leaves:
+            behind, firsts = ends[leaf][1], [option.ids[0] for option in leaf.job.options]
+            likeliest = int(behind.argmax())
+            sums[leaf] = behind[firsts].tolist()
+            greedy[leaf] = [first == likeliest for first in firsts]
         owners: list[tuple[Leaf, int]] = []
         rows: list[Row] = []
         for leaf in leaves:
@@ -314,10 +318,15 @@ class Engine:
             for row, (leaf, number) in enumerate(held):
                 rest = leaf.job.options[number].ids[1:]
                 wanted[row, : len(rest)] = torch.tensor(rest)
-            found = self._passes.logprobs(hidden).gather(-1, wanted[..., None].to(hidden.device))[..., 0]
+            wanted = wanted.to(hidden.device)
+            logprobs = self._passes.logprobs(hidden)
+            found = logprobs.gather(-1, wanted[..., None])[..., 0]
+            are_likeliest = logprobs.argmax(-1) == wanted
             for row, (leaf, number) in enumerate(held):
-                sums[leaf][number] += float(found[row, : len(leaf.job.options[number].ids) - 1].sum())
-        return [ranked(leaf.job, sums[leaf]) for leaf in leaves]
+                rest = len(leaf.job.options[number].ids) - 1
+                sums[leaf][number] += float(found[row, :rest].sum())
+                greedy[leaf][number] &= bool(are_likeliest[row, :rest].all())
+        return [ranked(leaf.job, sums[leaf], greedy[leaf]) for leaf in leaves]
 
     # How they go on.
 

@@ -82,17 +82,20 @@ def _generate(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Ans
 
 def _rank(model: LoadedModel, ready: Job, pictures: Sequence[Tensor]) -> Answer:
     scores: list[float] = []
+    is_greedy: list[bool] = []
     noise = model.noise(ready.request.id)
     for option in ready.options:
         sequence = extended(ready.sequence, option.ids, option.sees)
         whole = logits(model, sequence, pictures, noise).log_softmax(-1)
         predicting = whole[len(ready.ids) - 1 : -1]
-        scores.append(float(predicting.gather(-1, torch.tensor(option.ids, device=whole.device)[:, None]).sum()))
-    return ranked(ready, scores)
+        ids = torch.tensor(option.ids, device=whole.device)
+        scores.append(float(predicting.gather(-1, ids[:, None]).sum()))
+        is_greedy.append(bool((predicting.argmax(-1) == ids).all()))
+    return ranked(ready, scores, is_greedy)
 
 
-def ranked(ready: Job, sums: Sequence[float]) -> Answer:
-    """The answer of a `Rank` request from the options' summed log-probabilities."""
+def ranked(ready: Job, sums: Sequence[float], is_greedy: Sequence[bool]) -> Answer:
+    """The answer of a `Rank` request from the options' summed log-probabilities, and which of them greedy would say."""
     decoding = ready.request.decoding
     assert isinstance(decoding, Rank)
     is_mean = decoding.normalise == "mean"
@@ -103,5 +106,6 @@ def ranked(ready: Job, sums: Sequence[float]) -> Answer:
         token_ids=ready.options[best].ids,
         logprob=scores[best],
         option_logprobs=tuple(scores),
+        option_is_greedy=tuple(is_greedy),
         stopped_by="rank",
     )

@@ -148,10 +148,11 @@ def _beam(ready: Job, prompt_tokens: int, new: list[int], score: float) -> Answe
 
 
 class Scored(NamedTuple):
-    """An option's tokens, the sum of their log-probabilities, and how many tokens the prompt before them has."""
+    """An option's tokens, their summed log-probability, if greedy says them, and the length of the prompt before them."""
 
     ids: tuple[int, ...]
     total: float
+    is_greedy: bool
     prompt_tokens: int
 
 
@@ -176,7 +177,8 @@ def _rank(model: PretrainedModel, jobs: Sequence[Job]) -> list[Answer]:
     for row, (option, place) in enumerate(zip(options, places, strict=True)):
         predicting = logits[row, place - 1 - offset].float().log_softmax(-1)
         total = float(predicting.gather(-1, ids[row, place][:, None]).sum())
-        scored.append(Scored(option.ids, total, batch.lengths[row] - len(option.ids)))
+        is_greedy = bool((predicting.argmax(-1) == ids[row, place]).all())
+        scored.append(Scored(option.ids, total, is_greedy, batch.lengths[row] - len(option.ids)))
     rest = iter(scored)
     return [_ranked(job, list(itertools.islice(rest, len(job.options)))) for job in jobs]
 
@@ -195,6 +197,7 @@ def _ranked(job: Job, options: Sequence[Scored]) -> Answer:
         token_ids=options[best].ids,
         logprob=scores[best],
         option_logprobs=tuple(scores),
+        option_is_greedy=tuple(option.is_greedy for option in options),
         stopped_by="rank",
     )
 

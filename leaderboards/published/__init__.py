@@ -16,8 +16,8 @@ class Published:
     """One published score.
 
     `model`: our name of the model, empty where it is not listed; `printed_as` and `benchmark` as the source prints them;
-    `task`: ours, empty where there is none. `shots` is a number or what stands in its place. `is_checked`: whether the
-    figure was read in its source; otherwise it is told from memory.
+    `task`: ours, empty where there is none; `paper`: the file's name. `shots` is a number or what stands in its place.
+    `is_checked`: whether the figure was read in its source; otherwise it is told from memory.
     """
 
     model: str
@@ -31,6 +31,7 @@ class Published:
     protocol: str
     source: str
     is_checked: bool
+    paper: str
 
 
 @cache
@@ -41,7 +42,7 @@ def scores() -> Sequence[Published]:
         with file.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 score, is_checked = float(row.pop("score")), row.pop("is_checked") == "yes"
-                found.append(Published(**row, score=score, is_checked=is_checked))
+                found.append(Published(**row, score=score, is_checked=is_checked, paper=file.stem))
     return tuple(found)
 
 

@@ -170,6 +170,21 @@ def test_options_are_ranked_by_their_tokens(model: PretrainedModel, pictures: Pi
             assert answer.prompt_tokens == inputs["input_ids"].shape[1]
 
 
+def test_what_greedy_decoding_says_is_told(model: PretrainedModel, pictures: Pictures) -> None:
+    tokenizer = model.processor.tokenizer
+    told: set[bool] = set()
+    for prompt in prompts(pictures):
+        words = map(tokenizer.decode, range(len(tokenizer)))
+        options = [" a tower", *(word for word in dict.fromkeys(words) if word.isalpha())]
+        encoded = [tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
+        (said, _) = plain(model, prompt, max_new_tokens=max(map(len, encoded)))
+        (answer,) = model.answers([fl.Request("q", prompt, fl.Rank(tuple(options)))])
+        assert answer.error is None and answer.option_is_greedy is not None
+        assert list(answer.option_is_greedy) == [ids == said[: len(ids)] for ids in encoded]
+        told.update(answer.option_is_greedy)
+    assert told == {True, False}
+
+
 def test_one_beam_goes_where_greedy_goes(model: PretrainedModel, pictures: Pictures) -> None:
     prompt = prompts(pictures)[1]
     greedy, beam = (

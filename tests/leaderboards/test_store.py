@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
+import leaderboards
+from leaderboards import migrations
 from leaderboards.errors import BadSchema, BadStore, UnknownRun
 from leaderboards.files import write_whole
 from leaderboards.records import SCHEMA_VERSION, Run, SampleRecord, Score
@@ -133,27 +135,41 @@ def edited(tmp_path: Path, **changes: Any) -> Store:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     store = edited(tmp_path, schema_version=SCHEMA_VERSION + 1)
     with pytest.raises(BadSchema, match=f"schema version {SCHEMA_VERSION + 1}; this version reads up to"):
-        store.runs()
+        store.run("0")
+    assert store.runs() == []
+    assert f"run.json: schema version {SCHEMA_VERSION + 1}" in store.problems()[0]
 
 
 def test_a_field_that_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:
     assert edited(tmp_path, colour="red").run("0").run_id == RUN.run_id
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "{not json", '{"schema_version": 1, "scores": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        "{not json",
+        '{"schema_version": 1, "scores": []}',
+        '{"schema_version": "1"}',
+        '{"schema_version": 0}',
+        '{"schema_version": 2, "scores": 3, "mean_of": null, "settings": 1}',
+    ],
+)
 def test_a_damaged_record_is_told(content: str, tmp_path: Path) -> None:
     store = Store(tmp_path)
     finish(store)
     (tmp_path / "runs" / RUN.run_id / "run.json").write_text(content)
     with pytest.raises(BadStore, match=r"run\.json: not a"):
-        store.runs()
+        store.run("0")
 
 
 def test_a_damaged_parquet_file_is_told(tmp_path: Path) -> None:
     store = Store(tmp_path)
     finish(store)
     (tmp_path / "runs" / RUN.run_id / "samples.parquet").write_bytes(b"PAR1 cut")
-    with pytest.raises(BadStore, match="not readable as Parquet"):
+    with pytest.raises(BadStore, match=r"samples\.parquet: cut or damaged"):
         store.samples(RUN.run_id).fetchall()
 
 
@@ -169,3 +185,34 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
         write_whole(file, fail)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     assert file.read_bytes() == b"old"
+
+
+def test_samples_of_all_runs_are_a_frame_of_pandas(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    finish(store)
+    finish(store, replace(RUN, run_id="ffff"))
+    frame = leaderboards.open(str(tmp_path)).samples().to_pandas()
+    assert len(frame) == 4 and frame.equals(leaderboards.open(tmp_path).samples().df())
+    assert list(frame.columns) == list(SampleRecord.__dataclass_fields__)
+    assert frame.scores[0] == {"exact_match/strip-lower": 1.0}
+    assert leaderboards.open(tmp_path).samples("0123456789abcdef").filter("sample_id = 's1'").fetchall()
+
+
+def test_samples_of_no_run_are_an_empty_frame(tmp_path: Path) -> None:
+    frame = leaderboards.open(tmp_path).samples().to_pandas()
+    assert frame.empty and list(frame.columns) == list(SampleRecord.__dataclass_fields__)
+
+
+def test_a_record_of_version_1_is_read(tmp_path: Path) -> None:
+    store = edited(tmp_path, schema_version=1)
+    file = tmp_path / "runs" / RUN.run_id / "run.json"
+    held = json.loads(file.read_text())
+    del held["mean_of"], held["rescored"]
+    file.write_text(json.dumps(held))
+    found = store.run("0")
+    assert (found.schema_version, found.mean_of, found.rescored) == (SCHEMA_VERSION, (), None)
+    assert found.settings == {"chosen_decoding": None}
+
+
+def test_every_older_version_has_a_step_to_the_next() -> None:
+    assert list(migrations.STEPS) == list(range(1, SCHEMA_VERSION))

@@ -220,7 +220,7 @@ DAMAGED = {
     "{}": "no predictions in it",
     "{": "not readable as .json",
     '[{"id": 1, "id": 2}]': "occurs twice",
-    "": "not readable as .json",
+    "": "no predictions in it",
     '{"a": {"b": 1}}': "in none of the known layouts",
     "[" * 100_000: "not readable as .json",
 }

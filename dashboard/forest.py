@@ -1,0 +1,141 @@
+"""The forest plot of a comparison: a line a task, then its slices, on one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from dashboard import address
+from dashboard.models import Model
+from dashboard.numbers import scored
+from dashboard.tree import Element, Node, element, link
+from leaderboards.compare import Comparison, Difference
+from leaderboards.entrants import Entrant
+from leaderboards.records import ALL, SHARE
+
+Task = tuple[str, str]
+"""A task and its split."""
+
+
+class Line(NamedTuple):
+    """A line of the forest plot."""
+
+    task: Task
+    other: Entrant
+    found: Difference
+
+
+def forest(
+    lines: Sequence[Line],
+    compared: Mapping[Task, Mapping[Entrant, Comparison]],
+    names: Mapping[Entrant, str],
+    colour: Mapping[Model, str],
+) -> Element:
+    """A line a task, then its slices: the difference with its interval, on one axis, and what could be seen at all."""
+    shares = [line.found for line in lines if line.found.unit == SHARE]
+    ends = [abs(end) for one in shares for end in (one.low, one.high, one.detectable) if end is not None]
+    reach = 1.08 * max(ends, default=1.0) or 1.0
+    several = len({line.other for line in lines}) > 1
+    rows: list[Element] = []
+    for line in lines:
+        one = line.found
+        is_whole = one.slice == ALL
+        title = f"{line.task[0]}" if is_whole else one.slice.replace("=", ": ", 1)
+        at = address.here("compare", task=line.task[0], slice=None if is_whole else one.slice, skip=None)
+        cells: list[Element | None] = [
+            element(
+                "td",
+                link(at, title, title="the questions on which they differ"),
+                kind=f"first {'whole-task' if is_whole else 'part'}",
+            ),
+            element("td", names[line.other], kind="thin", data_label="compared") if several else None,
+            element("td", scored(one.a, one.unit), kind="number", data_label="base"),
+            element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
+            element(
+                "td",
+                _plot(one, reach, colour[Model(line.other.model, line.other.digest)]),
+                kind="plot",
+                data_label="−, 0, +",
+            ),
+            element("td", _points(one), kind="nowrap", data_label="difference"),
+            element(
+                "td", f"{one.wins:,} / {one.losses:,} / {one.ties:,}", kind="nowrap", data_label="won / lost / equal"
+            ),
+            element("td", _sure(one), kind="thin", data_label="sure?"),
+        ]
+        rows.append(element("tr", *cells, kind="slice" if not is_whole else None))
+    notes = dict.fromkeys(note for held in compared.values() for one in held.values() for note in _notes(one))
+    legend = (
+        "Dot and line: difference with its 95 % interval (paired, questions on one picture taken together). Grey band: "
+        "differences that so many questions would mostly not show (80 % power). Sure: after Holm's correction."
+    )
+    table = element("table", element("thead", _heads(several, reach)), element("tbody", rows), kind="cards forest")
+    return element(
+        "div",
+        element("div", table, kind="scroll"),
+        element("p", legend, kind="grey small wide"),
+        element("p", "Not alike beside the model: " + "; ".join(notes), kind="small") if notes else None,
+    )
+
+
+def _heads(several: bool, reach: float) -> Element:
+    """Column heads; that of the plot is its axis."""
+    ticks = [element("span", f"{100 * end:+.0f}".replace("-", "−").replace("+0", "0")) for end in (-reach, 0.0, reach)]
+    heads = [element("th", "task", scope="col"), element("th", "model", scope="col") if several else None]
+    heads += [element("th", name, scope="col", kind="number") for name in ("base", "compared")]
+    heads += [element("th", element("div", ticks, kind="ticks"), scope="col", aria_label="difference, on an axis")]
+    heads += [element("th", name, scope="col") for name in ("points [95 %]", "won / lost / equal", "sure?")]
+    return element("tr", [one for one in heads if one is not None])
+
+
+def _notes(one: Comparison) -> list[str]:
+    said = [*one.notes]
+    if one.n_only_a or one.n_only_b:
+        said.append(f"{one.a.task}: {one.n_only_a + one.n_only_b:,} questions stand in one run only and are left out")
+    if one.n_unanswered:
+        said.append(f"{one.a.task}: {one.n_unanswered:,} questions lack an answer and are left out")
+    if one.n_changed:
+        said.append(f"{one.a.task}: {one.n_changed:,} questions have other targets")
+    return said
+
+
+def _plot(one: Difference, reach: float, colour: str) -> Element:
+    """The difference on an axis from minus to plus `reach`."""
+    if one.difference is None or one.low is None or one.high is None or one.unit != SHARE:
+        return element("span", one.reason or "", kind="thin")
+
+    def at(value: float) -> str:
+        return f"{min(1.0, max(0.0, 0.5 + value / (2 * reach))):.4f}"
+
+    seen_from = one.detectable or 0.0
+    return element(
+        "span",
+        element("span", kind="band", __low=at(-seen_from), __high=at(seen_from)),
+        element("span", kind="zero", __at="0.5"),
+        element("span", kind="interval", __low=at(one.low), __high=at(one.high)),
+        element("span", kind="dot" if one.is_sure else "dot open", __at=at(one.difference)),
+        kind="axis long",
+        __colour=colour,
+        aria_hidden="true",
+    )
+
+
+def _points(one: Difference) -> list[Node]:
+    if one.difference is None:
+        return ["–"]
+    said: list[Node] = [element("b", _signed(one.difference, one.unit))]
+    if one.low is not None and one.high is not None:
+        said.append(f" [{_signed(one.low, one.unit)}, {_signed(one.high, one.unit)}]")
+    return said
+
+
+def _signed(value: float, unit: str) -> str:
+    shown = 100 * value if unit == SHARE else value
+    return f"{shown:+.1f}".replace("-", "−")
+
+
+def _sure(one: Difference) -> str:
+    if one.p_adjusted is None:
+        return one.reason.partition(":")[0] or "no test"
+    p = f"p {one.p_adjusted:.3f}" if one.p_adjusted >= 0.001 else "p < 0.001"
+    return f"{'yes' if one.is_sure else 'no'}, {p} ({one.test})"

@@ -1,0 +1,144 @@
+"""The leaderboard and its rows as the pages use them: worked out once for a state of the results, in the background."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+
+import streamlit as st
+
+from dashboard.results import Changed, Results
+from leaderboards.entrants import Column, Entrant, entrant
+from leaderboards.ranking import Cell, Matrix, Row, matrix
+from leaderboards.records import Run
+from leaderboards.store import Store
+
+PATIENCE_SECONDS = 0.4
+"""How long a page waits for tests before it shows the scores without them."""
+
+MOST_KEPT = 50
+"""Leaderboards that are kept worked out."""
+
+Asked = tuple[str, Changed, tuple[str, ...]]
+
+
+class Workshop:
+    """Works leaderboards out in the background, one at a time, and keeps the last ones."""
+
+    def __init__(self) -> None:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranks")
+        self._kept: OrderedDict[Asked, Future[Matrix]] = OrderedDict()
+        self._lock = Lock()
+
+    def ask(self, asked: Asked, store: Store, runs: Sequence[Run]) -> Future[Matrix]:
+        """The leaderboard of these runs, now or later."""
+        with self._lock:
+            if asked not in self._kept:
+                self._kept[asked] = self._worker.submit(matrix, store, [*runs])
+            self._kept.move_to_end(asked)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)[1].cancel()
+            return self._kept[asked]
+
+
+@st.cache_resource
+def _workshop() -> Workshop:
+    return Workshop()
+
+
+def ranked(results: Results, runs: Sequence[Run]) -> Matrix | None:
+    """The leaderboard of these runs; None while its tests are being worked out, which many runs take seconds for."""
+    asked = results.name, results.changed, tuple(run.run_id for run in runs)
+    try:
+        return _workshop().ask(asked, results.store, runs).result(PATIENCE_SECONDS)
+    except TimeoutError:
+        return None
+
+
+def untested(runs: Sequence[Run]) -> Matrix:
+    """The scores of a leaderboard, by name, with nothing that a test has to say: no ranks, no best cells, no average."""
+    newest_first = sorted(runs, key=lambda run: run.created, reverse=True)
+    held: dict[Entrant, dict[Column, Cell]] = defaultdict(dict)
+    for run in newest_first:
+        score = run.scores[0]
+        column = Column(run.task, run.split, score.metric, score.variant)
+        held[entrant(run)].setdefault(column, Cell(run, score, None, False, False, 0))
+    columns = sorted({column for cells in held.values() for column in cells})
+    rows = [
+        Row(one, next(iter(cells.values())).run, cells, None, [column for column in columns if column not in cells])
+        for one, cells in sorted(held.items(), key=lambda pair: (pair[0].model, pair[0].protocol))
+    ]
+    return Matrix(columns, rows, 0, dict.fromkeys(columns, ()))
+
+
+def complete(runs: Sequence[Run]) -> list[Run]:
+    """The runs of those rows that have a score in every column that these runs have."""
+    held: dict[Entrant, set[tuple[str, ...]]] = defaultdict(set)
+    for run in runs:
+        score = run.scores[0]
+        held[entrant(run)].add((run.task, run.split, score.metric, score.variant))
+    every = {column for columns in held.values() for column in columns}
+    return [run for run in runs if held[entrant(run)] == every]
+
+
+def key(one: Entrant) -> str:
+    """What an address calls a row."""
+    return hashlib.sha256(repr(one).encode()).hexdigest()[:8]
+
+
+def entrants(runs: Sequence[Run]) -> dict[str, Entrant]:
+    """Every row that finished runs belong to, by its key, in the order of names and shots."""
+    found = {entrant(run) for run in runs if run.scores}
+    return {
+        key(one): one for one in sorted(found, key=lambda one: (one.model, one.digest, one.num_fewshot, one.protocol))
+    }
+
+
+def newest(runs: Sequence[Run], one: Entrant) -> dict[tuple[str, str], Run]:
+    """A row's newest finished run on each task and split."""
+    found: dict[tuple[str, str], Run] = {}
+    for run in sorted(runs, key=lambda run: run.created):
+        if run.scores and entrant(run) == one:
+            found[run.task, run.split] = run
+    return found
+
+
+def what(one: Entrant) -> str:
+    """How a row was asked, and in which numbers it was computed."""
+    return " · ".join(filter(None, (one.protocol, one.quantisation or one.dtype)))
+
+
+def in_short(shown: Sequence[Entrant]) -> dict[Entrant, str]:
+    """Names of rows: the model, its shots, and of the rest only what tells rows of one model apart."""
+    digests: dict[str, set[str]] = defaultdict(set)
+    for one in shown:
+        digests[one.model].add(one.digest)
+    found: dict[Entrant, str] = {}
+    for one in shown:
+        same = [other for other in shown if other.model == one.model]
+        parts = [one.model if len(digests[one.model]) == 1 else f"{one.model} · {one.digest[:6]}"]
+        parts += [_shots(one)] if len({other.num_fewshot for other in same}) > 1 else []
+        parts += [say(one) for of, say in _APART if len({of(other) for other in same}) > 1 and of(one)]
+        found[one] = ", ".join(parts)
+    return found
+
+
+def _shots(one: Entrant) -> str:
+    return "1 shot" if one.num_fewshot == 1 else f"{one.num_fewshot} shots"
+
+
+_APART: tuple[tuple[Callable[[Entrant], object], Callable[[Entrant], str]], ...] = (
+    (lambda one: one.shots if one.shots != "random" else "", lambda one: f"{one.shots} shots"),
+    (lambda one: one.wording, lambda one: f"wording {one.wording}"),
+    (lambda one: one.decoding, lambda one: one.decoding),
+    (lambda one: one.options, lambda one: one.options),
+    (lambda one: one.seed, lambda one: f"seed {one.seed}"),
+    (lambda one: one.limit, lambda one: f"first {one.limit:,}"),
+    (lambda one: one.dtype, lambda one: one.dtype),
+    (lambda one: one.quantisation, lambda one: one.quantisation),
+    (lambda one: one.backend, lambda one: one.backend),
+)
+"""What may tell rows apart beside model and shots, and how it is said."""

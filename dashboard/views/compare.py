@@ -1,0 +1,162 @@
+"""Compare: is A better than B, where, and by how much?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from dashboard import address, colours
+from dashboard.cards import CARDS, cards
+from dashboard.forest import Line, Task, forest
+from dashboard.ranks import entrants, in_short, newest
+from dashboard.results import Changed, Results
+from dashboard.shown import show as put
+from dashboard.tree import Element, element
+from dashboard.views import titled
+from leaderboards.compare import Comparison, Differing, against, differing
+from leaderboards.entrants import Entrant
+from leaderboards.errors import NotComparable
+from leaderboards.records import ALL, Run
+from leaderboards.store import Store
+
+TITLE = "Compare"
+PLACE = 2
+
+MOST_OTHERS = 3
+
+
+def show(results: Results) -> None:
+    """Differences with their intervals, then the questions on which the models differ."""
+    there = entrants(results.runs)
+    head = st.container()
+    if len(there) < 2:
+        titled(TITLE, "", results)
+        said = "one finished kind of run" if there else "no finished run"
+        st.text(f"A comparison needs two models, or two protocols, on the same questions; there is {said}.")
+        st.code("flab eval --model ANOTHER --tasks THE-SAME", language=None)
+        return
+    names = in_short([*there.values()])
+    base_key, other_keys = _choice(results, there, names)
+    base, others = there[base_key], [there[one] for one in other_keys]
+    with head:
+        titled(TITLE, f"{' and '.join(names[one] for one in others)} against {names[base]}", results)
+    runs = {one: newest(results.runs, one) for one in (base, *others)}
+    compared = _compared(results, base, others, runs)
+    if not compared:
+        st.text("These have no question in common. Choose others, or ask both models the same task.")
+        return
+    lines = [
+        Line(task, other, one)
+        for task, found in compared.items()
+        for other, comparison in found.items()
+        for one in comparison.differences
+    ]
+    put(_verdict(lines, base, others, names), "verdict")
+    put(forest(lines, compared, names, colours.of_models(results.runs)), "forest")
+    _questions(results, compared, base, names)
+
+
+def _choice(results: Results, there: Mapping[str, Entrant], names: Mapping[Entrant, str]) -> tuple[str, list[str]]:
+    """The row that the others are set against, and those: by default the one with the most tasks, and another model."""
+    keys = [*there]
+    most = max(keys, key=lambda one: len(newest(results.runs, there[one])))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        base = address.one_of("Against", "a", keys, most, says=lambda one: names[there[one]], width=380)
+        rest = [one for one in keys if one != base]
+        alike = [
+            one for one in rest if there[one].num_fewshot == there[base].num_fewshot and _is_other(there, one, base)
+        ]
+        usual = (alike or rest)[:1]
+        others = address.several(
+            "Compared", "b", rest, usual, says=lambda one: names[there[one]], most=MOST_OTHERS, placeholder="choose"
+        )
+    return base, others or usual
+
+
+def _is_other(there: Mapping[str, Entrant], one: str, base: str) -> bool:
+    return there[one].digest != there[base].digest
+
+
+def _compared(
+    results: Results,
+    base: Entrant,
+    others: Sequence[Entrant],
+    runs: Mapping[Entrant, Mapping[Task, Run]],
+) -> dict[Task, dict[Entrant, Comparison]]:
+    """Each task's comparisons, with one correction over the others."""
+    found: dict[Task, dict[Entrant, Comparison]] = {}
+    for task, run in sorted(runs[base].items()):
+        metric = f"{run.scores[0].metric}/{run.scores[0].variant}"
+        having = {one: runs[one][task].run_id for one in others if task in runs[one]}
+        able = {one: run_id for one, run_id in having.items() if _against(results, run, (run_id,), metric)}
+        if able:
+            found[task] = dict(zip(able, _against(results, run, tuple(able.values()), metric), strict=True))
+    return found
+
+
+def _against(results: Results, base: Run, others: Sequence[str], metric: str) -> list[Comparison]:
+    """The comparisons; none where the runs share no question or not the metric."""
+    try:
+        return _worked_out(results.name, results.changed, base.run_id, others, metric, results.store)
+    except NotComparable:
+        return []
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _worked_out(
+    name: str, changed: Changed, base: str, others: Sequence[str], metric: str, _store: Store
+) -> list[Comparison]:
+    return against(_store, base, others, metrics=[metric])
+
+
+def _verdict(lines: Sequence[Line], base: Entrant, others: Sequence[Entrant], names: Mapping[Entrant, str]) -> Element:
+    """The page's answer in a sentence for each model."""
+    said: list[Element] = []
+    for other in others:
+        wholes = [line.found for line in lines if line.other == other and line.found.slice == ALL and line.found.test]
+        better = sum(one.is_sure and (one.difference or 0) > 0 for one in wholes)
+        worse = sum(one.is_sure and (one.difference or 0) < 0 for one in wholes)
+        rest = len(wholes) - better - worse
+        parts = [f"better on {better}" if better else "", f"worse on {worse}" if worse else ""]
+        parts += [f"not distinguishable on {rest}" if rest else ""]
+        tasks = "task" if len(wholes) == 1 else "tasks"
+        text = f" against {names[base]}: {', '.join(filter(None, parts)) or 'nothing can be tested'} of {len(wholes)} {tasks}."
+        said.append(element("p", element("b", names[other]), text))
+    return element("div", said)
+
+
+def _questions(
+    results: Results,
+    compared: Mapping[Task, Mapping[Entrant, Comparison]],
+    base: Entrant,
+    names: Mapping[Entrant, str],
+) -> None:
+    """The questions on which two of the models differ, the surest first."""
+    st.subheader("Where they differ", anchor=False)
+    tasks = {task[0]: task for task in compared}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        task = tasks[address.one_of("Task", "task", [*tasks], forgets=("slice", "skip", "with"), width=260)]
+        held = compared[task]
+        by_name = {names[one]: one for one in held}
+        name = next(iter(by_name))
+        if len(by_name) > 1:
+            name = address.one_of("Model", "with", [*by_name], forgets=("skip",), width=300)
+        comparison = held[by_name[name]]
+        metric = comparison.differences[0].metric
+        slices = [one.slice for one in comparison.differences if one.metric == metric]
+        slice_ = ALL
+        if len(slices) > 1:
+            slice_ = address.one_of("Slice", "slice", slices, forgets=("skip",), width=210)
+    skip = address.number("skip")
+    ids = comparison.a.run_id, comparison.b.run_id
+    found = _differing(results.name, results.changed, *ids, metric, slice_, skip, results.store)
+    difference = comparison.of(metric, slice_)
+    put(cards(results, comparison, found, difference, (names[base], name), skip), "cards")
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _differing(
+    name: str, changed: Changed, a: str, b: str, metric: str, slice: str, skip: int, _store: Store
+) -> list[Differing]:
+    return differing(_store, a, b, metric, slice=slice, limit=CARDS, offset=skip)

@@ -1,0 +1,214 @@
+"""Runs: how was this number made, and how is it made again?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import streamlit as st
+
+from dashboard import address, questions, seen
+from dashboard.models import Model, labels, model, run_label
+from dashboard.numbers import amount, bracket, date, duration, official, scored, size, speed
+from dashboard.results import Results
+from dashboard.shown import show as put
+from dashboard.tree import Element, cut, element, link
+from dashboard.views import titled
+from leaderboards.records import Run
+
+TITLE = "Runs"
+PLACE = 6
+
+COLUMNS = ("model", "task", "shots", "score [95 %]", "n", "errors", "time", "q/s", "when")
+NUMBERS = {"shots", "score [95 %]", "n", "errors", "time", "q/s"}
+MOST = 300
+"""Runs that are listed at most; the filters find the others."""
+
+
+def show(results: Results) -> None:
+    """Every run, failed ones first; the chosen one with its settings, beside another one's."""
+    runs = sorted(results.runs, key=lambda run: run.status == "complete")
+    names = labels(runs)
+    head = st.container()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        tasks = address.several("Tasks", "task", sorted({run.task for run in runs}))
+        models = address.several("Models", "model", sorted({run.model for run in runs}))
+    listed = [run for run in runs if (not tasks or run.task in tasks) and (not models or run.model in models)]
+    chosen = results.run(address.get("run"))
+    with head:
+        titled(TITLE, run_label(chosen, names) if chosen else " · ".join((*tasks, *models)), results)
+    if chosen is not None:
+        _detail(results, chosen, names)
+    put(_table(listed, names, chosen), "runs")
+
+
+def _table(runs: list[Run], names: Mapping[Model, str], chosen: Run | None) -> Element:
+    head = [element("th", name, kind="number" if name in NUMBERS else None, scope="col") for name in COLUMNS]
+    rows = [_row(run, names, is_chosen=run is chosen) for run in runs[:MOST]]
+    more = element("p", f"{len(runs) - MOST} more runs; filter to see them", kind="grey") if len(runs) > MOST else None
+    return element(
+        "div",
+        element("h3", f"All {len(runs)} runs") if chosen else None,
+        element(
+            "div",
+            element("table", element("thead", element("tr", head)), element("tbody", rows), kind="cards"),
+            kind="scroll",
+        ),
+        more,
+    )
+
+
+def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
+    score = official(run)
+    shown = f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}" if score else run.status
+    values = (
+        link(address.here("runs", run=run.run_id, beside=None), names.get(model(run), run.model), kind="link"),
+        run.task,
+        str(run.num_fewshot),
+        shown,
+        f"{run.n:,}",
+        str(run.n_errors),
+        duration(run.seconds) if run.scores else "–",
+        speed(run.questions_per_second),
+        date(run.created),
+    )
+    cells = [
+        element(
+            "td",
+            value,
+            kind=" ".join(
+                filter(
+                    None,
+                    (
+                        "number" if name in NUMBERS else "",
+                        "first" if name == "model" else "",
+                        "failed" if _is_failed(run, name) else "",
+                    ),
+                )
+            )
+            or None,
+            data_label=name,
+        )
+        for name, value in zip(COLUMNS, values, strict=True)
+    ]
+    return element("tr", cells, kind="current" if is_chosen else None)
+
+
+def _is_failed(run: Run, column: str) -> bool:
+    return (column == "errors" and run.n_errors > 0) or (column == "score [95 %]" and run.status != "complete")
+
+
+def _detail(results: Results, run: Run, names: Mapping[Model, str]) -> None:
+    """A run in full: what went wrong first, then its command, its settings, where its time went."""
+    if run.status != "complete" or run.n_errors:
+        put(_failure(results, run), "failure")
+    st.text("Make it again", help="The command as it was given; with the same files it finds this run.")
+    st.code(run.command or "the command was not recorded", language=None, wrap_lines=True)
+    others = {other.run_id: other for other in results.runs if other.run_id != run.run_id}
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        beside = address.one_of(
+            "Beside", "beside", ["", *others], says=lambda one: run_label(others[one], names) if one else "no other run"
+        )
+        put(_settings(run, others.get(beside)), "settings")
+    with right:
+        put(_time(run), "time")
+        put(element("p", link(address.to("samples", run=run.run_id), "Its questions and answers", kind="link")), "on")
+
+
+def _failure(results: Results, run: Run) -> Element:
+    said = {
+        "running": "This run is not finished: the same command goes on with it.",
+        "too many errors": f"{run.n_errors:,} of {run.n:,} questions have no answer, more than the run allows.",
+    }.get(run.status, f"{run.n_errors:,} of {run.n:,} questions have no answer.")
+    kinds = [row for row in questions.faults(results.store, (run.run_id,)) if row["fault"] == "error"]
+    lines = [
+        element(
+            "li",
+            link(
+                address.to("samples", run=run.run_id, score="error", kind=row["kind"]),
+                f"{row['times']} × {row['kind']}",
+                kind="link",
+            ),
+            f": {cut(row['example'] or '', 300)}",
+        )
+        for row in kinds
+    ]
+    return element("div", element("p", said, kind="failed"), element("ul", lines))
+
+
+def _settings(run: Run, other: Run | None) -> Element:
+    """What decided the run's answers; where two runs differ, the line is marked."""
+    columns = [_told(run)] + ([_told(other)] if other else [])
+    rows: list[Element] = []
+    for name in dict.fromkeys(name for column in columns for name in column):
+        values = [column.get(name, "–") for column in columns]
+        kind = "differs" if len(set(values)) > 1 else None
+        cells = [element("td", cut(value, 300), kind=kind) for value in values]
+        rows.append(element("tr", element("td", name, kind="grey"), cells))
+    title = "Settings and versions" + ("; what differs is marked" if other else "")
+    return element("div", element("h3", title), element("table", element("tbody", rows)))
+
+
+def _told(run: Run) -> dict[str, str]:
+    """Everything that was recorded about how a run was made, as text."""
+    score = official(run)
+    told = {
+        "run": run.run_id,
+        "score": f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}" if score else "–",
+        "metric": f"{score.metric} {score.variant}" if score else "–",
+        "model": run.model,
+        "weights": run.model_digest[:16],
+        "family": run.family or "–",
+        "parameters": amount(run.parameters),
+        "backend": run.backend or "–",
+        "number type": run.dtype or "–",
+        "quantisation": run.quantisation or "none",
+        "task": f"{run.task}, {run.split} split, {run.task_digest[:12]}",
+        "shots": f"{run.num_fewshot}, {run.shot_selection}",
+        "wording": run.phrasing,
+        "decoding": run.decoding,
+        "seed": str(run.seed),
+        "limit": "none" if run.limit is None else f"{run.limit:,}",
+        "begun": date(run.created),
+        "ended": date(run.finished),
+    }
+    known = set(told) | {"num_fewshot", "shot_selection", "decoding", "seed", "limit"}
+    told |= {name: _said(value) for name, value in run.settings.items() if name not in known}
+    told |= {f"hardware: {name}": _said(value) for name, value in run.hardware.items()}
+    return told | {f"version: {name}": value for name, value in run.versions.items()}
+
+
+def _said(value: object) -> str:
+    if value is None or value == []:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _time(run: Run) -> Element:
+    """Where the time went, and what was asked of the model."""
+    total = sum(run.stages.values()) or 1.0
+    bars = [
+        element(
+            "tr",
+            element("td", name, kind="grey"),
+            element("td", duration(seconds), kind="number"),
+            element("td", element("span", kind="bar", __share=seconds / total), width="60%"),
+        )
+        for name, seconds in run.stages.items()
+    ]
+    counted = {
+        "whole time": duration(run.seconds),
+        "questions a second": speed(run.questions_per_second),
+        "prompt tokens": f"{run.prompt_tokens:,}",
+        "generated tokens": f"{run.generated_tokens:,}",
+        "peak memory": size(run.peak_memory),
+        **{name.replace("_", " "): f"{value:,.0f}" for name, value in run.counters.items()},
+    }
+    return element(
+        "div",
+        element("h3", "Time by stage"),
+        element("table", element("tbody", bars)),
+        element("h3", "Work"),
+        seen.facts([*counted.items()]),
+    )

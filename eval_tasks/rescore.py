@@ -1,0 +1,116 @@
+"""Stored answers under the present metrics: no model is asked, the old scores are kept aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from eval_tasks import task as tasks
+from eval_tasks.errors import BadRow, MissingData
+from eval_tasks.metrics import Item, MetricName, Outcome, Prediction, Targets
+from eval_tasks.scoring import check, mark, ungraded
+from eval_tasks.task import Sample, Task
+from leaderboards.errors import BadStore
+from leaderboards.moving import keep_aside
+from leaderboards.records import Run, SampleRecord
+from leaderboards.store import Store
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """A run before and after, with how many samples' scores changed. `aside`: where the old files are, None if nothing did."""
+
+    before: Run
+    after: Run
+    n_changed: int
+    aside: Path | None
+
+
+def rescore(store: Store, prefix: str, data: Path | None = None) -> Rescored:
+    """Mark a finished run's answers again and write its scores, in its place. Where nothing changes nothing is written.
+
+    Right answers come from the benchmark's files where they are found (`data`, else where the run had them), otherwise
+    from the stored samples, which lack what single metrics need besides; raises `MissingData` then.
+    """
+    run = store.run(prefix)
+    if run.status == "running":
+        raise BadStore(f"run {run.run_id} is not finished; the same flab eval command goes on with it, then rescore")
+    task = tasks.get(run.task)
+    options = frozenset(run.settings.get("options") or ())
+    names = task.metrics_of(task.wording(run.phrasing), options)
+    check(task, run.limit, True, names)
+    with store.begin(run.run_id) as folder:
+        found = store.samples(run.run_id)
+        samples = [SampleRecord(**dict(zip(found.columns, row, strict=True))) for row in found.fetchall()]
+        items = _items(task, run, samples, data)
+        marked = _marked(names, items, task, run)
+        after = [_sample(sample, {key: one[0][n] for key, one in marked.items()}) for n, sample in enumerate(samples)]
+        scores = tuple(score for one in marked.values() for score in one[1]) or ungraded(task, items)
+        n_changed = sum(one.scores != other.scores for one, other in zip(samples, after, strict=True))
+        if not n_changed and scores == tuple(run.scores):
+            return Rescored(run, run, 0, None)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        finished = replace(run, scores=scores, rescored=now, mean_of=tuple(task.mean_of))
+        aside = keep_aside(store, run)
+        folder.finish(finished, after)
+        return Rescored(run, finished, n_changed, aside)
+
+
+def _items(task: Task, run: Run, samples: Sequence[SampleRecord], data: Path | None) -> list[Item]:
+    """The stored answers with the right ones."""
+    known = _known(task, run, data)
+    lacking = [sample.sample_id for sample in samples if known and sample.sample_id not in known]
+    if lacking:
+        raise MissingData(
+            f"{task.name}: {len(lacking)} of the run's questions, {lacking[0]} for example, are not in the "
+            f"{run.split} split of these files; --data names those that the run had"
+        )
+    return [_item(sample, known.get(sample.sample_id)) for sample in samples]
+
+
+def _known(task: Task, run: Run, data: Path | None) -> Mapping[str, Sample]:
+    """The task's samples by id, as the run had them; none where its files are not found and were not asked for."""
+    held = run.settings.get("data")
+    where = data or (Path(held) if held else None)
+    try:
+        samples = task.samples(run.split, where)
+    except MissingData:
+        if data is not None:
+            raise
+        return {}
+    options = frozenset(run.settings.get("options") or ())
+    return {sample.id: sample for sample in task.altered(samples, run.seed, options)}
+
+
+def _item(record: SampleRecord, sample: Sample | None) -> Item:
+    ranked = record.option_logprobs
+    return Item(
+        prediction=Prediction(record.answer or "", None if ranked is None else tuple((one,) for one in ranked)),
+        targets=Targets(sample.targets, sample.choices, sample.facts)
+        if sample
+        else Targets(tuple(record.targets), tuple(record.choices)),
+        id=record.sample_id,
+        document=record.document,
+        slices=record.slices,
+        has_answer=record.error_kind is None,
+    )
+
+
+def _marked(names: Sequence[MetricName], items: Sequence[Item], task: Task, run: Run) -> dict[str, tuple[Any, Any]]:
+    try:
+        found = {str(name): mark(name, items, task.mean_of) for name in names}
+    except BadRow as error:
+        raise MissingData(f"run {run.run_id}: {error}; --data DIR names the benchmark's files that have it") from None
+    return {key: (one.outcomes, one.scores) for key, one in found.items()}
+
+
+def _sample(record: SampleRecord, outcomes: Mapping[str, Outcome | None]) -> SampleRecord:
+    known = {key: outcome for key, outcome in outcomes.items() if outcome is not None}
+    return replace(
+        record,
+        scores={key: outcome.score for key, outcome in known.items()},
+        problems={key: outcome.problem for key, outcome in known.items() if outcome.problem},
+    )

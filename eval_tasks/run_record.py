@@ -1,0 +1,89 @@
+"""What every run keeps, whoever asks its questions: an answer as a line of the journal, and the run's own record."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from flamingo_lab.model import Answer, Failure, Model
+from leaderboards.records import Run, SampleRecord, Score
+
+PACKAGES = ("flamingo-lab", "torch", "tokenizers", "safetensors", "pillow", "numpy")
+"""Whose versions a record names."""
+
+
+def to_line(answer: Answer) -> dict[str, Any]:
+    """An answer as a line of a journal."""
+    return asdict(answer)
+
+
+def from_line(held: Mapping[str, Any]) -> Answer:
+    """The answer of a journal's line."""
+    error, options, greedy = held["error"], held["option_logprobs"], held.get("option_is_greedy")
+    fields: dict[str, Any] = dict(held) | {
+        "token_ids": tuple(held["token_ids"]),
+        "option_logprobs": None if options is None else tuple(options),
+        "option_is_greedy": None if greedy is None else tuple(greedy),
+        "error": None if error is None else Failure(**error),
+    }
+    return Answer(**fields)
+
+
+def opened(model: Model, **facts: Any) -> Run:
+    """The record of a run that is about to ask; `facts` are fields of `Run` that are not the model's or the machine's."""
+    about = model.about
+    return Run(
+        status="running",
+        created=_now(),
+        model=model.name,
+        model_digest=model.digest,
+        family=about.get("family", ""),
+        parameters=about.get("parameters"),
+        backend=about.get("backend", ""),
+        dtype=about.get("dtype", ""),
+        hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
+        versions=_versions(),
+        **facts,
+    )
+
+
+def closed(record: Run, samples: Sequence[SampleRecord], scores: Sequence[Score], max_error_rate: float) -> Run:
+    """The record with its scores and counts."""
+    errors = sum(sample.error_kind is not None for sample in samples)
+    prompt_tokens = sum(sample.prompt_tokens for sample in samples)
+    return replace(
+        record,
+        status="too many errors" if errors > max_error_rate * len(samples) else "complete",
+        finished=_now(),
+        scores=tuple(scores),
+        n=len(samples),
+        n_errors=errors,
+        prompt_tokens=prompt_tokens,
+        generated_tokens=sum(sample.generated_tokens for sample in samples),
+        counters={
+            "prompt_tokens_asked": prompt_tokens,
+            "images_referenced": sum(sample.n_images for sample in samples),
+        },
+        # Linux counts in KiB.
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

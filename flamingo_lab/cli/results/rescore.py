@@ -1,0 +1,64 @@
+"""`flab results rescore`: stored answers under the present metrics, without a model."""
+
+from __future__ import annotations
+
+import json as jsons
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flamingo_lab.cli import options
+
+if TYPE_CHECKING:
+    from eval_tasks.rescore import Rescored
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("rescore", epilog=options.example("flab results rescore 7c1e5a90"))(rescore)
+
+
+def rescore(
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs, by the beginning of their ids.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All finished runs.")] = False,
+    results: options.Results = options.RESULTS,
+    data: Annotated[Path | None, typer.Option(help="Root folder of the benchmark's own files.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Mark stored answers again, after a metric was corrected. The old scores stay in the run's folder."""
+    from eval_tasks.rescore import rescore as mark_again
+    from flamingo_lab.errors import BadSetting
+    from leaderboards.store import Store
+
+    store = Store(results)
+    if bool(runs) == every:
+        raise BadSetting("name runs (flab list runs), or --all")
+    wanted = [run.run_id for run in store.runs() if run.status != "running"] if every else (runs or [])
+    for run_id in wanted:
+        held = _facts(mark_again(store, run_id, data))
+        sys.stdout.write((jsons.dumps(held, ensure_ascii=False) if json else _line(held)) + "\n")
+
+
+def _facts(found: Rescored) -> dict[str, Any]:
+    from leaderboards.table import shown
+
+    before, after = found.before.scores[:1], found.after.scores[:1]
+    return {
+        "run_id": found.after.run_id,
+        "task": found.after.task,
+        "n_changed": found.n_changed,
+        "before": shown(before[0]) if before else None,
+        "after": shown(after[0]) if after else None,
+        "kept": None if found.aside is None else str(found.aside),
+    }
+
+
+def _line(held: dict[str, Any]) -> str:
+    if held["kept"] is None:
+        return f"{held['run_id'][:8]} {held['task']}: nothing changes"
+    return (
+        f"{held['run_id'][:8]} {held['task']}: {held['before']} -> {held['after']}, "
+        f"{held['n_changed']:,} questions changed; the old scores are in {held['kept']}"
+    )

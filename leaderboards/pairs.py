@@ -1,0 +1,124 @@
+"""Every two runs of a column of the leaderboard on the questions that they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaderboards.answered import Answered, answered_by
+from leaderboards.records import ALL, Run, Score
+from leaderboards.significance import LARGE, mcnemar, sign_flips, sign_flips_of_many
+from leaderboards.store import Store
+
+UNPAIRED = "unpaired, from the standard errors"
+"""For metrics of a whole set: as if the runs had answered other questions, which errs on the side of no difference."""
+
+NONE = "none: no standard error"
+
+
+class Pair(NamedTuple):
+    """How much more the second of two runs scored than the first; p is None where nothing can be tested."""
+
+    difference: float
+    stderr: float | None
+    p_value: float | None
+    test: str
+
+
+def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) -> Mapping[tuple[int, int], Pair]:
+    """Each pair i < j of the runs, by their numbers. All have a score under the metric (METRIC/VARIANT) on the slice."""
+    held = {run.run_id: score_of(run, metric, slice) for run in runs}
+    answered = answered_by(store, runs, metric, slice)
+    are_means = [
+        answered is not None and is_mean(held[run.run_id], answered.scores[number]) for number, run in enumerate(runs)
+    ]
+    if answered is not None and all(are_means) and not np.isnan(answered.scores).any():
+        return _all_pairs(answered)
+    found: dict[tuple[int, int], Pair] = {}
+    for second, later in enumerate(runs):
+        for first, earlier in enumerate(runs[:second]):
+            pair = None
+            if answered is not None and are_means[first] and are_means[second]:
+                pair = _shared(answered, first, second)
+            found[first, second] = pair or _unpaired(held[earlier.run_id], held[later.run_id])
+    return found
+
+
+def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:
+    """A run's score under METRIC/VARIANT on a slice."""
+    return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == slice), None)
+
+
+def is_mean(score: Score | None, values: NDArray[np.float64]) -> bool:
+    """Whether a score is the mean of the questions' scores."""
+    known = values[~np.isnan(values)]
+    return (
+        score is not None
+        and score.value is not None
+        and len(known) > 0
+        and math.isclose(score.value, float(known.mean()), rel_tol=1e-9, abs_tol=1e-9)
+    )
+
+
+def _shared(answered: Answered, first: int, second: int) -> Pair | None:
+    """A pair on the questions that both answered, None where there are none."""
+    scores = answered.scores[[first, second]]
+    there = ~np.isnan(scores).any(axis=0)
+    if not there.any():
+        return None
+    return _all_pairs(Answered(scores[:, there], np.unique(answered.groups[there], return_inverse=True)[1]))[0, 1]
+
+
+def _all_pairs(answered: Answered) -> dict[tuple[int, int], Pair]:
+    """All pairs of runs that answered the same questions, a row of pairs at a time.
+
+    The standard error is that of a mean of clusters of unequal size (Cochran 1977, section 6.3); the tests are those of
+    `significance.paired`, for many clusters the normal approximation of them.
+    """
+    scores, groups = answered.scores, answered.groups
+    runs, n = scores.shape
+    sizes = np.bincount(groups).astype(np.float64)
+    clusters = len(sizes)
+    totals = np.stack([np.bincount(groups, weights=line) for line in scores])
+    correction = clusters / (clusters - 1) if clusters > 1 else 1.0
+    are_binary = ((scores == 0) | (scores == 1)).all(axis=1) & (clusters == n)
+    found: dict[tuple[int, int], Pair] = {}
+    for first in range(runs - 1):
+        moved = (totals[first + 1 :] - totals[first]).round(9)
+        squared = moved * moved
+        squares, fourths = squared.sum(axis=1), (squared * squared).sum(axis=1)
+        means = moved.sum(axis=1) / n
+        spreads = squares - 2 * means * (moved @ sizes) + means**2 * float((sizes**2).sum())
+        stderrs = np.sqrt(np.maximum(spreads, 0.0) * correction) / n
+        for number, line in enumerate(moved):
+            second = first + 1 + number
+            if are_binary[first] and are_binary[second]:
+                wins = int((line > 0).sum())
+                tested = mcnemar(wins, round(float(squares[number])) - wins)
+            elif squares[number] ** 2 >= LARGE * fourths[number] > 0:
+                tested = sign_flips_of_many(float(means[number]) * n, float(squares[number]))
+            else:
+                tested = sign_flips(line)
+            found[first, second] = Pair(float(means[number]), float(stderrs[number]), *tested)
+    return found
+
+
+def _unpaired(first: Score | None, second: Score | None) -> Pair:
+    assert first is not None and second is not None and first.value is not None and second.value is not None
+    are_known = first.stderr is not None and second.stderr is not None
+    stderr = math.hypot(first.stderr or 0.0, second.stderr or 0.0) if are_known else None
+    return normal(second.value - first.value, stderr)
+
+
+def normal(difference: float, stderr: float | None) -> Pair:
+    """A difference against its standard error, untested without one."""
+    from scipy.special import ndtr
+
+    if stderr is None:
+        return Pair(difference, None, None, NONE)
+    p_value = float(2 * ndtr(-abs(difference) / stderr)) if stderr else float(difference == 0)
+    return Pair(difference, stderr, p_value, UNPAIRED)

@@ -1,0 +1,145 @@
+"""`flab results`: every verb on a made-up store, its mistakes in one line, its failures with exit code 2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flamingo_lab.cli import run
+from leaderboards.records import Score
+from leaderboards.store import Store
+from tests.leaderboards.made import METRIC, drawn, finish
+
+Says = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.chdir(tmp_path)
+    made = Store(Path("results"))
+    kinds = ["human", "machine"] * 100
+    for model, share in (("good", 0.9), ("fair", 0.5)):
+        for task in ("t", "u"):
+            values = drawn(ord(model[0]) + ord(task), 200, share)
+            finish(made, f"{model}{task}", {METRIC: values}, kinds=kinds, model=model, model_digest=model, task=task)
+    return made
+
+
+@pytest.fixture
+def says(capsys: pytest.CaptureFixture[str]) -> Says:
+    def check(*arguments: str, code: int = 0) -> tuple[str, str]:
+        capsys.readouterr()
+        assert run(["results", *arguments]) == code
+        return capsys.readouterr()
+
+    return check
+
+
+@pytest.fixture
+def fails(says: Says) -> Callable[..., str]:
+    def check(*arguments: str) -> str:
+        out, err = says(*arguments, code=2)
+        assert out == "" and err.startswith("error: ") and len(err.splitlines()) == 1
+        return err
+
+    return check
+
+
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "json", "latex", "html"])
+@pytest.mark.parametrize("which", [[], ["--matrix"], ["--published"]])
+def test_every_table_has_every_form(form: str, which: list[str], store: Store, says: Says) -> None:
+    score = Score("vqa_accuracy", "gt-vision-lab-uploaded", "all", 0.78, 0.77, 0.79, 0.005, n=10)
+    facts = {"model": "llava-v1.5-7b", "task": "vqav2", "split": "val"}
+    finish(store, "llava", {"vqa_accuracy/gt-vision-lab-uploaded": [0.78] * 10}, whole=[score], **facts)
+    out, err = says("table", "--format", form, *which)
+    assert "llava-v1.5-7b" in out and not err
+    assert ("good" in out) == (which != ["--published"])
+
+
+def test_runs_are_chosen_by_task_model_and_shots(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    def ids(*arguments: str) -> list[str]:
+        return sorted(json.loads(line)["run_id"] for line in says("table", "--json", *arguments)[0].splitlines())
+
+    assert ids() == ["fairt", "fairu", "goodt", "goodu"]
+    assert ids("--tasks", "t", "--models", "good,fair", "--num-fewshot", "0") == ["fairt", "goodt"]
+    assert "--models goof: no run has it; there are good" in fails("table", "--models", "goof")
+    assert "--num-fewshot 4: no run has it; there are 0" in fails("table", "--num-fewshot", "4")
+
+
+def test_a_slice_has_its_own_table(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    out, _ = says("table", "--slice", "kind=human", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {(row["slice"], row["n"]) for row in rows} == {("kind=human", 100)} and len(rows) == 4
+    matrix = json.loads(says("table", "--matrix", "--slice", "kind=human", "--json")[0])
+    assert {column["slice"] for column in matrix["columns"]} == {"kind=human"}
+    assert "no run has it" in fails("table", "--slice", "kind=nobody")
+    assert "no run has it" in fails("table", "--matrix", "--slice", "kind=nobody")
+
+
+def test_the_matrix_has_ranks(store: Store, says: Says) -> None:
+    held = json.loads(says("table", "--matrix", "--json")[0])
+    assert [(row["model"], row["average"]["ranks"]) for row in held["rows"]] == [("good", [1, 1]), ("fair", [2, 2])]
+    assert "choose one" in says("table", "--matrix", "--published", code=2)[1]
+
+
+def test_two_runs_are_compared(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    out, _ = says("compare", "fairt", "goodt", "--slice", "all", "--questions", "3")
+    assert "McNemar, exact" in out and "< 0.0001" in out and "goodt says" in out
+    (held,) = [json.loads(line) for line in says("compare", "fairt", "goodt", "--json")[0].splitlines()]
+    assert [one["slice"] for one in held["differences"]] == ["all", "kind=human", "kind=machine"]
+    assert len(held["differing"]) == 10 and held["a"]["run_id"] == "fairt"
+    assert "only runs on the same questions" in fails("compare", "fairt", "goodu")
+    assert "no run 'x'" in fails("compare", "fairt", "x")
+    assert "no metric 'cider'" in fails("compare", "fairt", "goodt", "--metric", "cider")
+
+
+def test_the_leaderboard_is_exported(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    says("export", "board.html")
+    says("export", "board.json", "--tasks", "t")
+    assert Path("board.html").read_text().startswith("<!doctype html>")
+    assert [column["task"] for column in json.loads(Path("board.json").read_text())["columns"]] == ["t"]
+    assert "ends in .html or .json" in fails("export", "board.pdf")
+    assert "no finished runs" in fails("export", "board.html", "--results", "nowhere")
+    assert "cannot be written" in fails("export", "nowhere/board.html")
+
+
+def test_folders_are_merged(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    out, err = says("merge", "results", "--results", "all")
+    assert sorted(out.split()) == ["fairt", "fairu", "goodt", "goodu"] and "4 runs brought to all" in err
+    finish(store, "goodt", {METRIC: [0.0]})
+    assert "with other content; nothing was brought" in fails("merge", "results", "--results", "all")
+    assert "no such folder" in fails("merge", "nowhere", "--results", "all")
+
+
+def test_runs_are_deleted_only_when_somebody_says_so(
+    store: Store, says: Says, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, err = says("delete", "goodt", code=2)
+    assert "say --yes" in err and len(store.runs()) == 4
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
+    assert "nothing was deleted" in says("delete", "goodt")[1] and len(store.runs()) == 4
+    _, err = says("delete", "goodt", "fairt", "--yes")
+    assert "deleted 2 runs" in err and sorted(one.run_id for one in store.runs()) == ["fairu", "goodu"]
+    assert "no run 'goodt'" in fails("delete", "goodt", "--yes")
+
+
+def test_a_damaged_run_is_named_and_the_rest_is_shown(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    Path("results/runs/goodt/run.json").write_text("{")
+    Path("results/runs/goodu/samples.parquet").write_bytes(b"PAR1")
+    out, err = says("table", "--matrix")
+    assert "fair" in out
+    assert "goodt/run.json: not a run's record" in err and "goodu/samples.parquet: cut or damaged" in err
+
+
+def test_rescore_needs_runs(store: Store, fails: Callable[..., str]) -> None:
+    assert "name runs (flab list runs), or --all" in fails("rescore")
+    assert "unknown task 't'" in fails("rescore", "goodt")
+
+
+def test_every_verb_says_an_example(says: Says) -> None:
+    for verb in ("table", "compare", "rescore", "export", "merge", "delete"):
+        assert f"flab results {verb}" in says(verb, "--help")[0]

@@ -1,0 +1,213 @@
+"""The dashboard in a real browser: every page loads, filters act, a link opens the same view, Back works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.dashboard import made
+from tests.dashboard.pages import NAMES
+from tests.dashboard.served import served
+
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None:
+    pytest.skip("no chromium here: apt-get install chromium", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright here: pip install -e '.[dev]'")
+from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+
+PATIENCE_MS = 30_000
+SHOTS = os.environ.get("FLAB_SCREENSHOTS")
+"""A folder for pictures of every page, where they are wanted."""
+
+IDLE = "document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
+WIDTHS = {"wide": (1440, 900), "laptop": (1280, 800), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server on results with two models, pictures, failures, searches and hostile text."""
+    folder = tmp_path_factory.mktemp("served")
+    results, images = folder / "results", folder / "images"
+    made.two_models(results)
+    made.failed(results)
+    made.hostile(results, images)
+    made.with_pictures(results, images)
+    made.with_search(results, folder / "searched")
+    with served("--results", results, "--images", images, "--images", folder / "searched") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab that must see no error and run nothing of what models said."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    tab.set_default_timeout(PATIENCE_MS)
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    yield tab
+    assert not errors
+    assert tab.evaluate("window.hacked") is None
+    tab.close()
+
+
+def goto(page: Page, address: str, where: str = "") -> None:
+    page.goto(f"{address}/{where}")
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Wait until the script has run and what it sent is drawn; nothing may have been raised."""
+    page.wait_for_function(IDLE)
+    expect(page.locator("[data-testid=stAppScrollToBottomContainer], [data-testid=stMain]").first).to_be_visible()
+    expect(page.locator("[data-testid=stSkeleton], [data-stale=true]")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+
+
+def query(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+@pytest.mark.parametrize("width", [*WIDTHS])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_page_loads_at_every_width_in_both_themes(
+    name: str, scheme: str, width: str, browser: Browser, address: str
+) -> None:
+    wide, high = WIDTHS[width]
+    tab = browser.new_page(viewport={"width": wide, "height": high}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+    tab.set_default_timeout(PATIENCE_MS)
+    goto(tab, address, "" if name == "leaderboard" else name)
+    expect(tab.get_by_role("heading", level=1).first).to_be_visible()
+    assert "flamingo-lab" in tab.title()
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    if SHOTS:
+        tab.screenshot(path=Path(SHOTS) / f"{name}-{wide}-{scheme}.png")
+    assert tab.evaluate("window.hacked") is None
+    tab.close()
+
+
+def test_the_leaderboard_leads_to_a_comparison_that_a_link_opens_again(
+    page: Page, address: str, browser: Browser
+) -> None:
+    goto(page, address, "?task=things")
+    page.locator("a.axis-link").first.click()
+    page.wait_for_url(re.compile(r"/compare\?"))
+    settled(page)
+    expect(page.get_by_role("heading", name="Where they differ")).to_be_visible()
+    shown = page.locator(".forest").inner_text()
+    other = browser.new_page()
+    goto(other, page.url.partition("/compare")[0], "compare?" + page.url.partition("?")[2])
+    expect(other.locator(".forest")).to_be_visible(timeout=PATIENCE_MS)
+    assert other.locator(".forest").inner_text() == shown
+    assert other.title() == page.title()
+    other.close()
+
+
+def test_back_returns_to_the_view_before(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'a' * 16}")
+    page.get_by_role("radio", name="wrong").or_(page.get_by_role("button", name="wrong", exact=True)).first.click()
+    expect(page.get_by_text("20 questions")).to_be_visible()
+    assert query(page)["score"] == ["wrong"]
+    page.locator(".list a").nth(2).click()
+    page.wait_for_url(re.compile("sample=q00006"))
+    expect(page.locator(".steps .big")).to_have_text("what colour is thing 6?")
+    page.get_by_text("model-b · things").click()
+    page.wait_for_url(re.compile(f"run={'b' * 16}"))
+    settled(page)
+    page.go_back()
+    expect(page.get_by_text("20 questions")).to_be_visible()
+    assert query(page) == {"run": ["a" * 16], "score": ["wrong"], "sample": ["q00006"]}
+
+
+def test_filters_narrow_and_stand_in_the_address(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'a' * 16}")
+    page.get_by_label("Search").fill("thing 12?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 question", exact=True)).to_be_visible()
+    assert query(page)["text"] == ["thing 12?"]
+
+
+def test_the_list_and_links_are_reached_by_keyboard(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'a' * 16}")
+    page.locator(".list a").nth(1).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("sample=q00001"))
+    expect(page.locator(".steps .big")).to_have_text("what colour is thing 1?")
+
+
+def test_shots_unfold_and_pictures_are_drawn(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'c' * 16}")
+    assert page.locator(".whole img").evaluate("image => image.naturalWidth") == 64
+    expect(page.locator(".prompt details .said")).to_be_hidden()
+    page.locator(".prompt summary").click()
+    expect(page.locator(".prompt details .said")).to_contain_text("Question: shown? Answer: yes")
+
+
+def test_a_search_moves_by_its_slider(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'9' * 16}&sample=q00000")
+    expect(page.locator(".box.looked")).to_have_count(2)
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".box.looked")).to_have_count(1)
+    assert query(page)["step"] == ["1"]
+
+
+def test_what_models_say_is_shown_and_not_run(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'e' * 16}")
+    expect(page.locator(".answer").first).to_contain_text("<script>window.hacked=1</script><b>**bold**</b>")
+    assert page.locator(".shown script, .shown iframe").count() == 0
+    goto(page, address, f"runs?run={'e' * 16}")
+    expect(page.get_by_text("<script>window.hacked=1</script>").first).to_be_visible()
+
+
+def test_the_text_of_both_themes_stands_out_from_its_ground(browser: Browser, address: str) -> None:
+    for scheme in ("light", "dark"):
+        tab = browser.new_page(color_scheme=scheme)
+        goto(tab, address, "runs")
+        for kind in ("a.link", "td", "th"):
+            found = tab.locator(f".shown {kind}").first.evaluate(COLOURS)
+            assert contrast(*(colour(one) for one in found)) >= 4.5, (scheme, kind, found)
+        tab.close()
+
+
+COLOURS = """node => {
+    const app = document.querySelector("[data-testid=stApp]");
+    return [getComputedStyle(node).color, getComputedStyle(app).backgroundColor];
+}"""
+"""The colours of a text and of the page."""
+
+Colour = tuple[float, float, float, float]
+
+
+def colour(css: str) -> Colour:
+    """Red, green, blue of 0..1, and how opaque."""
+    numbers = [float(one) for one in re.findall(r"[\d.]+", css)]
+    scale = 1 if css.startswith("color(") else 255
+    red, green, blue = (one / scale for one in numbers[:3])
+    return red, green, blue, numbers[3] if len(numbers) > 3 else 1.0
+
+
+def contrast(text: Colour, ground: Colour) -> float:
+    """The ratio of WCAG 2.2 between a text and its ground."""
+
+    def light(channels: list[float]) -> float:
+        linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    seen = [text[3] * text[number] + (1 - text[3]) * ground[number] for number in range(3)]
+    brighter, darker = sorted((light(seen), light([*ground[:3]])), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
