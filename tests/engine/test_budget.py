@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from flamingo_lab import notes
 from flamingo_lab.cli import run
 from flamingo_lab.engine.budget import GIB, Room, taken_bytes
 from flamingo_lab.engine.features import key
+from flamingo_lab.engine.plan import job
 from flamingo_lab.errors import BadSetting
 from tests.families.tiny_idefics import write_checkpoint
 from tests.folders import ROOT
@@ -32,12 +31,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
+class Said:
     """What is noted; nothing counts as said before."""
-    notes.note.cache_clear()
-    with caplog.at_level(logging.WARNING, "flamingo_lab"):
-        yield caplog.records
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        notes.note.cache_clear()
+        self._caplog = caplog
+
+    @property
+    def lines(self) -> list[str]:
+        return [record.message for record in self._caplog.records if record.name == "flamingo_lab"]
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Said:
+    return Said(caplog)
 
 
 def requests(count: int = 6) -> list[fl.Request]:
@@ -63,7 +71,7 @@ def test_kept_features_save_the_tower_and_change_nothing(folder: Path, tmp_path:
 
 
 def test_features_of_other_weights_are_left_alone(
-    folder: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, said: list[logging.LogRecord]
+    folder: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, said: Said
 ) -> None:
     other = tmp_path_factory.mktemp("other")
     write_checkpoint(other, {}, seed=6)
@@ -72,12 +80,12 @@ def test_features_of_other_weights_are_left_alone(
     model = fl.load(folder, dtype="float32", features=tmp_path)
     assert texts(model) == expected
     assert model.work.images_encoded == 6
-    assert [record.message for record in said if "other weights" in record.message]
+    assert [line for line in said.lines if "other weights" in line]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x10\x00\x00\x00\x00\x00\x00\x00{torn", None])
 def test_damaged_features_are_made_again_and_said_once(
-    folder: Path, tmp_path: Path, damage: bytes | None, said: list[logging.LogRecord]
+    folder: Path, tmp_path: Path, damage: bytes | None, said: Said
 ) -> None:
     expected = texts(fl.load(folder, dtype="float32", features=tmp_path))
     files = sorted(tmp_path.glob("*/*.safetensors"))
@@ -88,17 +96,15 @@ def test_damaged_features_are_made_again_and_said_once(
         model = fl.load(folder, dtype="float32", features=tmp_path)
         assert texts(model) == expected
         assert model.work.images_encoded == encoded
-    assert [record.message for record in said] == [f"{files[0].parent}: damaged files are made again"]
+    assert said.lines == [f"{files[0].parent}: damaged files are made again"]
 
 
-def test_a_folder_that_cannot_be_written_is_gone_on_without(
-    folder: Path, tmp_path: Path, said: list[logging.LogRecord]
-) -> None:
+def test_a_folder_that_cannot_be_written_is_gone_on_without(folder: Path, tmp_path: Path, said: Said) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     model = fl.load(folder, dtype="float32", features=blocked)
     assert texts(model) == texts(fl.load(folder, dtype="float32"))
-    assert [record.message for record in said if "going on without" in record.message]
+    assert [line for line in said.lines if "going on without" in line]
 
 
 def test_the_key_names_weights_preprocessing_and_dtype(folder: Path) -> None:
@@ -112,7 +118,9 @@ def test_the_key_names_weights_preprocessing_and_dtype(folder: Path) -> None:
 
 def test_memory_below_what_the_program_takes_is_one_line(folder: Path) -> None:
     model = fl.load(folder, dtype="float32", memory=0.1)
-    with pytest.raises(BadSetting, match=r"--memory 0\.10 GiB is less than the .* GiB that the weights and the program"):
+    with pytest.raises(
+        BadSetting, match=r"--memory 0\.10 GiB is less than the .* GiB that the weights and the program"
+    ):
         list(model.answers(requests()))
 
 
@@ -123,9 +131,7 @@ def test_memory_below_what_a_question_takes_is_one_line(folder: Path) -> None:
     budget = few.room.budget(few)
     assert budget.kv_tokens > 1000
     tight = dataclasses.replace(budget, kv_tokens=20)
-    from flamingo_lab.engine.plan import job
-
-    with pytest.raises(BadSetting, match="question 0 takes .* tokens, too many for 0.00 GiB"):
+    with pytest.raises(BadSetting, match=r"question 0 takes .* tokens, too many for 0\.00 GiB"):
         tight.check(job(model, requests()[0]), bytes_a_token)
 
 
