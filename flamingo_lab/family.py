@@ -131,6 +131,7 @@ class Family:
     - `forbidden`: tokens that an answer never holds; `beam_counts`: what the authors' beam search counts as a length.
     - `answers_apart`: whether an answer's beginning is encoded by itself, behind the prompt's last token.
     - `finish`: what is done to an answer's ids before they are decoded, None for nothing.
+    - `poor_in`: dtypes, by name, in which its models are known to do badly, and what is known.
     """
 
     name: str
@@ -152,3 +153,4 @@ class Family:
     beam_counts: BeamCounts = "new"
     answers_apart: bool = False
     finish: Callable[[Folder], Finish | None] = lambda folder: None
+    poor_in: Mapping[str, str] = field(default_factory=dict[str, str])

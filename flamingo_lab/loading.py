@@ -21,6 +21,7 @@ from flamingo_lab.engine.budget import GIB, Room
 from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.loaded import LoadedModel, no_noise
+from flamingo_lab.notes import note
 from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
@@ -189,6 +190,8 @@ def prepare(
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     place = device_of(how.device)
     kind = dtype_of(how.dtype, place, found.parameters)
+    if how.dtype in family.poor_in:
+        note(f"{name} in {how.dtype}: {family.poor_in[how.dtype]}")
     check(vlm, found.sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)

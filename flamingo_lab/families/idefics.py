@@ -267,6 +267,7 @@ FAMILY = Family(
     pipeline=pipeline,
     tokenizer=tokenizer,
     markup=lambda folder: MARKS,
+    poor_in={"float16": "the 80B is known to answer nothing; the authors use bfloat16"},
     wordings={
         "base": Running(stop=("\n",), stop_tokens=("</s>",)),
         "instruct": Chat(

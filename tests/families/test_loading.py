@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import flamingo_lab as fl
 from flamingo_lab import loading
 from flamingo_lab.errors import BadSetting
+from flamingo_lab.notes import note
 from tests.families.tiny_idefics import write_checkpoint
 
 
@@ -109,3 +110,11 @@ def test_a_gpu_gives_the_same_answer(folder: Path) -> None:
     ]
     assert answers[0].token_ids == answers[1].token_ids
     assert answers[0].logprob == pytest.approx(answers[1].logprob, abs=1e-3)
+
+
+def test_float16_is_warned_of_and_bfloat16_is_not(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    note.cache_clear()
+    fl.load(folder, dtype="bfloat16")
+    assert not caplog.messages
+    fl.load(folder, dtype="float16")
+    assert [line for line in caplog.messages if "float16" in line and "the authors use bfloat16" in line]
