@@ -70,6 +70,11 @@ class PictureStore:
         """Read nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def shrink(self, budget_bytes: int) -> None:
+        """Hold no more than that from now on, and only what is wanted next."""
+        self._budget = budget_bytes
+        self._make_room({}, 0)
+
     def expect(self, order: Iterable[Sequence[Image]]) -> None:
         """What each of the coming jobs shows, in the order in which they will be asked."""
         self._uses.clear()

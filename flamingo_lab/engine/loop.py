@@ -134,6 +134,7 @@ class Engine:
                 flight = [leaf for leaf in self._in_flight() if leaf in left] or list(left)
                 if _is_want_of_memory(error):
                     self._budget = self._budget.halved()
+                    self._store.shrink(self._budget.picture_bytes)
                     self._work.halved_budgets += 1
                     note("too little memory for a batch: the budget is halved")
                 failure = failed(flight[0].job.request.id, error) if len(flight) == 1 else None

@@ -18,7 +18,9 @@ from flamingo_lab import notes
 from flamingo_lab.cli import run
 from flamingo_lab.engine.budget import GIB, Room, taken_bytes
 from flamingo_lab.engine.features import key
+from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.engine.plan import job
+from flamingo_lab.engine.work import Work
 from flamingo_lab.errors import BadSetting
 from tests.families.tiny_idefics import write_checkpoint
 from tests.folders import ROOT
@@ -68,6 +70,19 @@ def test_kept_features_save_the_tower_and_change_nothing(folder: Path, tmp_path:
     assert texts(second) == expected
     assert (first.work.images_encoded, first.work.images_from_cache) == (6, 0)
     assert (second.work.images_encoded, second.work.images_from_cache) == (0, 6)
+
+
+def test_half_the_budget_holds_for_pictures_that_are_there_already(folder: Path) -> None:
+    model = fl.load(folder, dtype="float32")
+    images = [image for request in requests() for image in request.prompt.images]
+    work = Work()
+    store = PictureStore(model, work, GIB)
+    for _ in range(2):
+        store.bring(images)
+    assert work.images_encoded == 6
+    store.shrink(3 * store.tokens(images[0]).nbytes)
+    store.bring(images)
+    assert work.images_encoded == 9
 
 
 def test_features_of_other_weights_are_left_alone(
