@@ -166,11 +166,11 @@ import flamingo_lab as fl
 model = fl.load(sys.argv[1], dtype="float32", memory=float(sys.argv[2]))
 def picture(n):
     drawn = np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    return lambda: to_png(drawn)
-def to_png(drawn):
+    return lambda: to_jpeg(drawn)
+def to_jpeg(drawn):
     import io
     held = io.BytesIO()
-    pil.fromarray(drawn).resize((800, 600)).save(held, "PNG")
+    pil.fromarray(drawn).resize((800, 600)).save(held, "JPEG")
     return held.getvalue()
 pictures = [fl.Image(picture(n)) for n in range(500)]
 shots = [fl.Shot(pictures[n], "what is it?", answer="a car") for n in range(4)]
