@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from flamingo_lab.engine.kv import Level
 from flamingo_lab.engine.plan import Job
 from flamingo_lab.markup import NONE
+from flamingo_lab.prompt import Image
 
 LEAST_TOKENS = 8
 """A shared beginning shorter than that is not worth a part of its own in every attention."""
@@ -59,6 +60,32 @@ class Leaf:
     def own_tokens(self) -> int:
         """Positions of the prompt that are the job's own."""
         return len(self.job.ids) - self.first
+
+    @property
+    def branches(self) -> bool:
+        """Whether several sequences go on from the prompt."""
+        return bool(self.job.options) or self.job.rows > 1
+
+    @property
+    def slots(self) -> int:
+        """Sequences that are gone on with; options are not."""
+        return 0 if self.job.options else self.job.rows
+
+    @property
+    def columns(self) -> int:
+        """Own tokens that each of them has to hold."""
+        if self.job.options:
+            return 0
+        return self.job.new_tokens + (0 if self.branches else self.own_tokens)
+
+    def new_images(self) -> Iterator[Image]:
+        """Pictures that are needed to compute what of the prompt is not there yet, or that its end looks at."""
+        sequence, images = self.job.sequence, self.job.rendered.images
+        first = next((node.first for node in self.above if node.level is None), self.first)
+        wanted = {fill.image for fill in sequence.fills if fill.position + fill.tokens > first}
+        wanted |= {sees for sees in sequence.sees[first:] if sees != NONE}
+        wanted |= {sees for option in self.job.options for sees in option.sees if sees != NONE}
+        return (images[number] for number in sorted(wanted))
 
     def done(self) -> None:
         """Its job is answered; beginnings that nobody waits for are let go."""
