@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
 import sys
 import tempfile
 import time
@@ -27,25 +25,22 @@ import machine
 import numpy as np
 import torch
 from PIL import Image as pil
-from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import flamingo_lab as fl  # noqa: E402
-from flamingo_lab.engine import loop, tree  # noqa: E402
+from flamingo_lab.bench.theirs import Theirs  # noqa: E402
+from flamingo_lab.bench.turns import Turns, against  # noqa: E402
+from flamingo_lab.engine import tree  # noqa: E402
 from flamingo_lab.engine.plan import Job, job  # noqa: E402
-from tests.batches import left_padded  # noqa: E402 - the makers of checkpoints stand with the tests
-from tests.families import tiny_idefics, tiny_llava  # noqa: E402
+from tests.families import tiny_idefics, tiny_llava  # noqa: E402 - the makers of checkpoints stand with the tests
 
 REPORTS = Path(__file__).parent / "reports"
 
 NEW_TOKENS = 16
 POOL = 64
 """Pictures that random shots are drawn from."""
-
-BATCHES = (1, 2, 4, 8, 16, 32)
-"""Batch sizes of which transformers may choose its best."""
 
 WORDS = ("what", "is", "the", "colour", "of", "two", "birds", "on", "a", "red", "car", "near", "old", "water", "tree")
 
@@ -103,6 +98,7 @@ class Workload:
     per_image: int
     at_least: float
     dtype: str = "float32"
+    options: int = 0
 
 
 ROWS = (
@@ -118,23 +114,28 @@ ROWS = (
     Workload(
         "llava-bf16", "LLaVA-1.5 layout, 4 fixed shots, both in bfloat16", "llava", 4, "fixed", 1, 3.0, "bfloat16"
     ),
+    Workload(
+        "rank-4",
+        "LLaVA-1.5 layout, 4 options ranked, each by a whole pass on the other side",
+        "llava",
+        0,
+        "fixed",
+        1,
+        3.0,
+        options=4,
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of the report. Seconds are medians; `floor`: the share of them that the unavoidable arithmetic would take."""
+    """A row of the report. `floor`: the share of our time that the unavoidable arithmetic would take."""
 
     name: str
     title: str
-    ours_seconds: float
-    theirs_seconds: float
-    ratio: float
     at_least: float
-    theirs_batch: int
-    differing: float
     floor: float
-    load: float
+    turns: Turns
     counters: dict[str, float]
 
 
@@ -164,55 +165,10 @@ def requests(work: Workload, count: int) -> list[fl.Request]:
         prompt = fl.Prompt.ask(
             pictures[n // work.per_image], words(5000 + n, 6, 12) + "?", shots=[pool[i] for i in chosen]
         )
-        asked.append(fl.Request(str(n), prompt, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS))
+        ranked = fl.Rank(tuple(f"{words(9000 + n, 2, 3)} {option}" for option in range(work.options)))
+        decoding = ranked if work.options else fl.Greedy()
+        asked.append(fl.Request(str(n), prompt, decoding, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS))
     return asked
-
-
-class Theirs:
-    """transformers' own model on our token ids and pixels, as its users write the loop."""
-
-    def __init__(self, model: Any, ours: fl.LoadedModel, layout: str) -> None:
-        self.model = model
-        self.ours = ours
-        self.layout = layout
-        self.forbidden = [[ours.tokenizer.id_of(word)] for word in ours.forbidden]
-
-    def answer(self, jobs: Sequence[Job], batch: int) -> dict[str, tuple[int, ...]]:
-        """New tokens by question."""
-        found: dict[str, tuple[int, ...]] = {}
-        for first in range(0, len(jobs), batch):
-            part = jobs[first : first + batch]
-            ids, inputs = self._inputs(part)
-            with torch.inference_mode():
-                out = self.model.generate(
-                    input_ids=ids,
-                    **inputs,
-                    max_new_tokens=NEW_TOKENS,
-                    min_new_tokens=NEW_TOKENS,
-                    do_sample=False,
-                    pad_token_id=0,
-                    bad_words_ids=self.forbidden or None,
-                )
-            found |= {one.request.id: tuple(row[ids.shape[1] :].tolist()) for one, row in zip(part, out, strict=True)}
-        return found
-
-    def _inputs(self, jobs: Sequence[Job]) -> tuple[Tensor, dict[str, Tensor]]:
-        dtype = self.ours.vlm.dtype
-        pixels = [
-            torch.from_numpy(self.ours.pipeline(image.load())[0]).to(dtype)
-            for one in jobs
-            for image in one.rendered.images
-        ]
-        if self.layout == "llava":
-            mark = self.model.config.image_token_id
-            ids, real = left_padded([[mark if token < 0 else token for token in one.ids] for one in jobs])
-            return ids, {"attention_mask": real.long(), "pixel_values": torch.stack(pixels)}
-        ids, real = left_padded([one.ids for one in jobs])
-        sees, _ = left_padded([one.sees for one in jobs], -1)
-        count = len(jobs[0].rendered.images)
-        mask = (sees[..., None] == torch.arange(count)) & real[..., None]
-        held = torch.stack(pixels).unflatten(0, (len(jobs), count))
-        return ids, {"attention_mask": real.long(), "pixel_values": held, "image_attention_mask": mask.long()}
 
 
 @cache
@@ -229,6 +185,7 @@ def both(layout: str, dtype: str, folder: Path) -> tuple[fl.LoadedModel, Any]:
         size = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
     (path / "preprocessor_config.json").write_text(json.dumps(size))
     ours = fl.load(path, dtype=dtype, device="cpu")
+    assert isinstance(ours, fl.LoadedModel)  # a folder of one model is one
     return ours, theirs.to(getattr(torch, dtype)).eval()
 
 
@@ -239,23 +196,10 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, found
 
 
-def best_batch(theirs: Theirs, jobs: Sequence[Job]) -> int:
-    """The batch size at which transformers answers most questions a second."""
-    rates: dict[int, float] = {}
-    for size in BATCHES:
-        part = jobs[: max(size, 8)]
-        if len(part) < size:
-            break
-        rates[size] = len(part) / timed(lambda part=part, size=size: theirs.answer(part, size))[0]
-        if rates[size] < 0.8 * max(rates.values()):
-            break
-    return max(rates, key=lambda size: rates[size])
-
-
 def matmul_rate(dtype: torch.dtype) -> float:
     """Operations a second of a 2048 x 2048 product."""
     a, b = torch.randn(2, 2048, 2048).to(dtype)
-    a @ b
+    timed(lambda: a @ b)
     return 2 * 2048**3 / min(timed(lambda: a @ b)[0] for _ in range(5))
 
 
@@ -265,12 +209,14 @@ def floor_seconds(model: fl.LoadedModel, jobs: Sequence[Job]) -> float:
     built = vlm.architecture
     leaves = tree.leaves(jobs)
     nodes = {node for leaf in leaves for node in leaf.above}
-    tokens = sum(leaf.own_tokens + NEW_TOKENS - 1 for leaf in leaves) + sum(node.end - node.first for node in nodes)
+    new = [[len(option.ids) for option in one.options] or [NEW_TOKENS] for one in jobs]
+    fed = sum(count - 1 for of_job in new for count in of_job)
+    tokens = fed + sum(leaf.own_tokens for leaf in leaves) + sum(node.end - node.first for node in nodes)
     pictures = len({image.digest for one in jobs for image in one.rendered.images})
     assert vlm.tower is not None
     of_picture = weights(vlm.tower) * built.tower.positions + weights(vlm.connector) * built.tokens_per_view
     of_token = sum(p.numel() for p in [*vlm.decoder.layers.parameters(), *vlm.join.parameters()] if p.ndim > 1)
-    of_new = len(jobs) * NEW_TOKENS * vlm.decoder.embedding.weight.numel()
+    of_new = sum(map(sum, new)) * vlm.decoder.embedding.weight.numel()
     return 2 * (pictures * of_picture + tokens * of_token + of_new) / matmul_rate(vlm.dtype)
 
 
@@ -281,41 +227,18 @@ def weights(module: torch.nn.Module) -> int:
 
 def measure(work: Workload, questions: int, repeats: int, folder: Path) -> Measured:
     """Ours against theirs, turn by turn."""
-    ours, model = both(work.layout, work.dtype, folder)
-    theirs = Theirs(model, ours, work.layout)
-    asked = requests(work, questions)
-    jobs = [job(ours, request) for request in asked]
-    size = best_batch(theirs, jobs)
-    list(loop.answers(ours, asked[:2]))
-    pairs: list[tuple[float, float]] = []
-    differing = 0
+    ours, network = both(work.layout, work.dtype, folder)
+    jobs = [job(ours, request) for request in requests(work, questions)]
     before = ours.work.counters()
-    for _ in range(repeats):
-        mine, found = timed(lambda: {answer.id: answer.token_ids for answer in loop.answers(ours, asked)})
-        their, expected = timed(lambda: theirs.answer(jobs, size))
-        pairs.append((mine, their))
-        differing = sum(found[name] != expected[name] for name in found)
+    turns = against(ours, Theirs(network, ours), jobs, repeats)
     counters = {name: (value - before[name]) / repeats for name, value in ours.work.counters().items()}
-    ratio = statistics.median(their / mine for mine, their in pairs)
-    mine, their = (statistics.median(side) for side in zip(*pairs, strict=True))
-    floor = floor_seconds(ours, jobs) / mine
     measured = Measured(
-        work.name,
-        work.title,
-        mine,
-        their,
-        ratio,
-        work.at_least,
-        size,
-        differing / questions,
-        floor,
-        os.getloadavg()[0],
-        counters,
+        work.name, work.title, work.at_least, floor_seconds(ours, jobs) / turns.ours_seconds, turns, counters
     )
     print(
-        f"{work.title}: {mine:.1f} s against {their:.1f} s at batch {size}, {ratio:.2f} x (asked for {work.at_least:g} x)",
-        f"{differing} answers differ, floor {100 * floor:.0f} %, load {measured.load:.1f}",
-        sep="; ",
+        f"{work.title}: {turns.ours_seconds:.1f} s against {turns.theirs_seconds:.1f} s at batch {turns.theirs_batch}, "
+        f"{turns.ratio:.2f} x (asked for {work.at_least:g} x); {100 * turns.differing:.1f} % of the answers differ, "
+        f"floor {100 * measured.floor:.0f} %, load {turns.load:.1f}",
         flush=True,
     )
     return measured
@@ -334,11 +257,28 @@ def report(rows: Sequence[Measured], threads: int) -> str:
         "| workload | ours | transformers (batch) | ratio | asked for | answers that differ | floor | load |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    for row in rows:
+        turns = row.turns
+        lines.append(
+            f"| {row.title} | {turns.ours_seconds:.1f} s | {turns.theirs_seconds:.1f} s ({turns.theirs_batch}) "
+            f"| {turns.ratio:.1f} x | {row.at_least:g} x | {100 * turns.differing:.1f} % | {100 * row.floor:.0f} % "
+            f"| {turns.load:.1f} |"
+        )
     lines += [
-        f"| {row.title} | {row.ours_seconds:.1f} s | {row.theirs_seconds:.1f} s ({row.theirs_batch}) | {row.ratio:.1f} x "
-        f"| {row.at_least:g} x | {100 * row.differing:.1f} % | {100 * row.floor:.0f} % | {row.load:.1f} |"
-        for row in rows
+        "",
+        "What was computed, the same on any machine:",
+        "",
+        "| workload | prompt tokens computed / asked | pictures encoded / shown | decoding steps / new tokens | padding |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
+    for row in rows:
+        held = row.counters
+        padding = held["positions_padding"] / max(1, held["positions_fed"])
+        lines.append(
+            f"| {row.title} | {held['prompt_tokens_computed']:,.0f} / {held['prompt_tokens_asked']:,.0f} "
+            f"| {held['images_encoded']:,.0f} / {held['images_referenced']:,.0f} "
+            f"| {held['decode_steps']:,.0f} / {held['generated_tokens']:,.0f} | {100 * padding:.1f} % |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
 import urllib.request
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from flamingo_lab import decoding
 from flamingo_lab.errors import BadImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-MAX_PIXELS = 178_956_970
-"""Largest picture that is decoded, in pixels: Pillow's own threshold for a decompression bomb."""
-
 MAX_DOWNLOAD_BYTES = 64 * 2**20
+
+MAX_FILE_BYTES = 2**30
+"""More than the largest picture that is decoded takes."""
+
+T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant"]
 
@@ -60,68 +60,64 @@ class Image:
         return f"Image({self.name!r})"
 
     def load(self) -> Picture:
-        """The decoded picture, in the file's own mode; decoded anew at each call, so that nothing large is kept."""
+        """The decoded picture, in the file's own mode. Nothing large is kept behind it; it is not to be changed."""
         from PIL import Image as pil
 
-        if isinstance(self.source, pil.Image):
-            return self.source
-        try:
-            with warnings.catch_warnings():
-                # Pillow only warns between its limit and twice its limit; here both are refused.
-                warnings.simplefilter("error", pil.DecompressionBombWarning)
-                with pil.open(self._stream()) as picture:
-                    if picture.width * picture.height > MAX_PIXELS:
-                        raise pil.DecompressionBombError(f"{picture.width} x {picture.height}")
-                    picture.load()
-                    return picture
-        except FileNotFoundError:
-            raise BadImage(f"{self.name}: no such picture") from None
-        except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
-            raise BadImage(f"{self.name}: more than {MAX_PIXELS:,} pixels ({error}); make it smaller") from None
-        # Pillow's decoders raise SyntaxError, ValueError, struct.error, EOFError ... on damaged files.
-        except Exception as error:
-            reason = "the file is empty" if self._is_empty() else f"cannot be decoded ({error})"
-            raise BadImage(f"{self.name}: {reason}") from None
+        return self.source if isinstance(self.source, pil.Image) else self._tried(decoding.take)
 
     @property
     def digest(self) -> str:
         """Hex SHA-256 of mode, size and pixels; equal for equal pictures in whatever file format."""
-        return self._facts[0]
+        return self._facts.digest
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
-        return self._facts[1]
+        return self._facts.size
 
     @cached_property
-    def _facts(self) -> tuple[str, tuple[int, int]]:
-        picture = self.load()
-        size = picture.size
-        if picture.mode == "P":  # the palette belongs to the pixels
-            picture = picture.convert("RGBA")
-        head = f"{picture.mode} {picture.width}x{picture.height}\n".encode()
-        return hashlib.sha256(head + picture.tobytes()).hexdigest(), size
+    def _facts(self) -> decoding.Facts:
+        from PIL import Image as pil
 
-    def _stream(self) -> Path | io.BytesIO:
+        return decoding.facts_of(self.source) if isinstance(self.source, pil.Image) else self._tried(decoding.facts)
+
+    def _tried(self, read: Callable[[bytes], T]) -> T:
+        """What is read of the encoded picture. Raises `BadImage` where it is none."""
+        from PIL import Image as pil
+
+        encoded = b""
+        try:
+            encoded = self._encoded()
+            return read(encoded)
+        except BadImage:
+            raise
+        except FileNotFoundError:
+            raise BadImage(f"{self.name}: no such picture") from None
+        except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
+            raise BadImage(
+                f"{self.name}: more than {decoding.MAX_PIXELS:,} pixels ({error}); make it smaller"
+            ) from None
+        # Pillow's decoders raise SyntaxError, ValueError, struct.error, EOFError ... on damaged files.
+        except Exception as error:
+            is_empty = isinstance(error, pil.UnidentifiedImageError) and not encoded
+            reason = "the file is empty" if is_empty else f"cannot be decoded ({error})"
+            raise BadImage(f"{self.name}: {reason}") from None
+
+    def _encoded(self) -> bytes:
         if isinstance(self.source, bytes):
-            return io.BytesIO(self.source)
+            return self.source
         if callable(self.source):
-            return io.BytesIO(self.source())
+            return self.source()
         text = str(self.source)
         if text.startswith("data:"):
-            return io.BytesIO(base64.b64decode(text.partition(",")[2], validate=False))
+            return base64.b64decode(text.partition(",")[2], validate=False)
         if text.startswith(("http://", "https://")):
             with urllib.request.urlopen(text, timeout=30) as answer:
-                return io.BytesIO(answer.read(MAX_DOWNLOAD_BYTES))
-        return Path(text)
-
-    def _is_empty(self) -> bool:
-        if isinstance(self.source, bytes):
-            return not self.source
-        if callable(self.source):
-            return False
-        path = Path(str(self.source))
-        return path.is_file() and path.stat().st_size == 0
+                return answer.read(MAX_DOWNLOAD_BYTES)
+        file = Path(text)
+        if file.is_file() and file.stat().st_size > MAX_FILE_BYTES:
+            raise BadImage(f"{self.name}: more than {MAX_FILE_BYTES:,} bytes; make it smaller")
+        return file.read_bytes()
 
 
 Part = str | Image

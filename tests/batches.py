@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 
 import flamingo_lab as fl
+from flamingo_lab.bench.theirs import left_padded as left_padded
 from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.engine.kv import Nowhere
 from flamingo_lab.engine.passes import Passes, Row
 from flamingo_lab.engine.plan import Job
 from flamingo_lab.engine.work import Work
-
-
-def left_padded(sequences: Sequence[Sequence[int]], value: int = 0) -> tuple[Tensor, Tensor]:
-    """Sequences as (R, T) int with `value` before the shorter ones, and where they are real, (R, T) bool."""
-    length = max(map(len, sequences))
-    ids = torch.tensor([[*[value] * (length - len(sequence)), *sequence] for sequence in sequences])
-    return ids, torch.arange(length) >= length - torch.tensor([len(sequence) for sequence in sequences])[:, None]
 
 
 def passes_of(model: fl.LoadedModel, jobs: Sequence[Job]) -> Passes:

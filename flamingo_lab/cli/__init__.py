@@ -14,6 +14,7 @@ import typer
 from eval_tasks.errors import TaskError
 from flamingo_lab.cli import (
     ask,
+    bench,
     check,
     dashboard,
     evaluate,
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (evaluate, ask, check, score, grade, lm_eval, dashboard, train):
+for module in (evaluate, ask, check, score, grade, lm_eval, bench, dashboard, train):
     module.register(app)
 app.add_typer(listing.app, name="list")
 app.add_typer(show.app, name="show")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from flamingo_lab import decoding
 from flamingo_lab.config import Cross, Decoder
 from flamingo_lab.errors import BadSetting
 
@@ -26,8 +27,8 @@ ROWS = 256
 FREE_SHARE = 0.8
 """Of the memory that is free, what is taken where nothing else is said."""
 
-PICTURES, KEYS, PASS = 0.25, 0.45, 0.3
-"""Shares of the room beside the weights: pictures' tokens, keys and values, and what one pass makes on its way."""
+DECODED, PICTURES, KEYS, PASS = 0.05, 0.2, 0.45, 0.3
+"""Shares of the room beside the weights: decoded pictures, pictures' tokens, keys and values, and what a pass makes."""
 
 START_BYTES = 500 * 2**20
 """What Python and torch take before any model."""
@@ -59,9 +60,14 @@ class Budget:
             picture_bytes=self.picture_bytes // 2,
         )
 
-    def check(self, job: Job, memory_bytes: int) -> None:
+    def check(self, job: Job, room: Room, memory_bytes: int) -> None:
         """Refuse a question that does not fit by itself. Raises `BadSetting` with both numbers."""
         tokens = len(job.ids)
+        if room.batch_tokens is not None and tokens > room.batch_tokens:
+            raise BadSetting(
+                f"question {job.request.id} takes {tokens} tokens, and --batch-tokens lets {room.batch_tokens} pass "
+                "together; give at least as many, or fewer shots"
+            )
         held = (tokens + job.request.max_new_tokens) * job.rows
         short = max(tokens / self.most_tokens, held / self.kv_tokens)
         if short > 1:
@@ -75,7 +81,7 @@ class Budget:
 class Room:
     """What the engine may take. memory_bytes: of the whole process, on a GPU of its memory; None: most of what is free.
 
-    batch_tokens: tokens of a pass; None: what fits, up to `BATCH_TOKENS`. features: a folder where pictures' tokens stay.
+    batch_tokens: tokens of a pass, no less than a prompt's; None: what fits, up to `BATCH_TOKENS`. features: a folder where pictures' tokens stay.
     """
 
     memory_bytes: int | None = None
@@ -83,7 +89,7 @@ class Room:
     features: Path | None = None
 
     def budget(self, model: LoadedModel) -> Budget:
-        """The budget for this model. Raises `BadSetting` where not even its weights fit."""
+        """The budget for this model, which also bounds the decoded pictures that are kept. Raises `BadSetting` where not even its weights fit."""
         vlm = model.vlm
         weights = sum(parameter.nbytes for parameter in vlm.parameters())
         taken = max(taken_bytes(vlm.device), weights + (START_BYTES if vlm.device.type == "cpu" else 0))
@@ -93,6 +99,7 @@ class Room:
             raise BadSetting(
                 f"--memory {bound / GIB:.2f} GiB is less than the {taken / GIB:.2f} GiB that the weights and the program take"
             )
+        decoding.keep_at_most(int(DECODED * room))
         most = int(PASS * room / pass_bytes(vlm))
         return Budget(
             pass_tokens=max(1, min(self.batch_tokens or BATCH_TOKENS, most)),

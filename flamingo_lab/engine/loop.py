@@ -40,10 +40,12 @@ REFILL = 0.25
 """Share of the slots that is free before waiting sequences enter, so that their prompts pass together."""
 
 
-def answers(model: LoadedModel, requests: Iterable[Request], batch_tokens: int | None = None) -> Iterator[Answer]:
-    """An answer a request, each as soon as it is known. batch_tokens: tokens of a pass, None for what the model's room says."""
-    room = model.room if batch_tokens is None else replace(model.room, batch_tokens=batch_tokens)
-    engine = Engine(model, room)
+def answers(model: LoadedModel, requests: Iterable[Request], pass_tokens: int | None = None) -> Iterator[Answer]:
+    """An answer a request, each as soon as it is known.
+
+    pass_tokens: tokens of a pass, where a longer prompt passes alone; None for what the model's room says.
+    """
+    engine = Engine(model, model.room, pass_tokens)
     try:
         yield from engine.answers(requests)
     finally:
@@ -53,11 +55,14 @@ def answers(model: LoadedModel, requests: Iterable[Request], batch_tokens: int |
 class Engine:
     """Answers of one model. `Work` counts what was computed."""
 
-    def __init__(self, model: LoadedModel, room: Room) -> None:
+    def __init__(self, model: LoadedModel, room: Room, pass_tokens: int | None = None) -> None:
         self._model = model
         self._work = model.work
+        self._room = room
         self._memory_bytes = room.bytes_for(model.vlm.device)
         self._budget: Budget = room.budget(model)
+        if pass_tokens is not None:
+            self._budget = replace(self._budget, pass_tokens=min(pass_tokens, self._budget.most_tokens))
         cache = FeatureCache(room.features, model) if room.features else None
         self._store = PictureStore(model, self._work, self._budget.picture_bytes, cache)
         self._passes = Passes(model, self._store, self._work)
@@ -79,7 +84,7 @@ class Engine:
                 if isinstance(planned, Answer):
                     yield planned
                 else:
-                    self._budget.check(planned, self._memory_bytes)
+                    self._budget.check(planned, self._room, self._memory_bytes)
                     jobs.append(planned)
             leaves = tree.leaves(jobs, shares=self._shares)
             self._numbers = {leaf: number for number, leaf in enumerate(leaves)}

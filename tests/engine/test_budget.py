@@ -147,7 +147,19 @@ def test_memory_below_what_a_question_takes_is_one_line(folder: Path) -> None:
     assert budget.kv_tokens > 1000
     tight = dataclasses.replace(budget, kv_tokens=20)
     with pytest.raises(BadSetting, match=r"question 0 takes .* tokens, too many for 0\.00 GiB"):
-        tight.check(job(model, requests()[0]), bytes_a_token)
+        tight.check(job(model, requests()[0]), few.room, bytes_a_token)
+
+
+def test_a_batch_below_one_prompt_is_one_line(folder: Path) -> None:
+    model = fl.load(folder, dtype="float32", batch_tokens=5)
+    with pytest.raises(BadSetting, match=r"question 0 takes \d+ tokens, and --batch-tokens lets 5 pass"):
+        list(model.answers(requests()))
+
+
+def test_a_batch_of_one_prompt_is_enough(folder: Path) -> None:
+    whole = fl.load(folder, dtype="float32")
+    longest = max(len(job(whole, request).ids) for request in requests())
+    assert texts(fl.load(folder, dtype="float32", batch_tokens=longest)) == texts(whole)
 
 
 def test_the_command_says_it_in_one_line(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

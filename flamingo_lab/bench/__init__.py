@@ -1,0 +1,1 @@
+"""How fast a model answers here, against what, and whether its answers depend on their company."""
