@@ -65,7 +65,8 @@ import torch, transformers
 from PIL import Image
 folder, data, charts, batch, new = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
 torch.set_num_threads(2)
-tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), padding_side="left", pad_token="<unk>")
+words = str(folder / "tokenizer.json")
+tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=words, padding_side="left", pad_token="<unk>")
 images = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
 model = transformers.LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
 places = (model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2

@@ -81,7 +81,8 @@ class Budget:
 class Room:
     """What the engine may take. memory_bytes: of the whole process, on a GPU of its memory; None: most of what is free.
 
-    batch_tokens: tokens of a pass, no less than a prompt's; None: what fits, up to `BATCH_TOKENS`. features: a folder where pictures' tokens stay.
+    batch_tokens: tokens of a pass, no less than a prompt's; None: what fits, up to `BATCH_TOKENS`.
+    features: a folder where pictures' tokens stay.
     """
 
     memory_bytes: int | None = None
@@ -89,7 +90,10 @@ class Room:
     features: Path | None = None
 
     def budget(self, model: LoadedModel) -> Budget:
-        """The budget for this model, which also bounds the decoded pictures that are kept. Raises `BadSetting` where not even its weights fit."""
+        """The budget for this model, which also bounds the decoded pictures that are kept.
+
+        Raises `BadSetting` where not even its weights fit.
+        """
         vlm = model.vlm
         weights = sum(parameter.nbytes for parameter in vlm.parameters())
         taken = max(taken_bytes(vlm.device), weights + (START_BYTES if vlm.device.type == "cpu" else 0))
