@@ -9,15 +9,19 @@ from __future__ import annotations
 import csv
 import json
 import re
+import string
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from eval_tasks.metrics import Item, Prediction, Targets, gqa_suite
-from tests.folders import CASES
+from tests.folders import CASES, SHARED
 
 Case = Mapping[str, Any]
+
+NAMES = "names.csv"
+LETTERS = string.ascii_uppercase
 
 COMPARED = {
     "accuracy_at_0_5", "error", "iou", "metrics", "norm_prediction", "option_chosen", "output", "parsed", "per_type",
@@ -37,8 +41,13 @@ class Row:
 
 @cache
 def rows() -> Mapping[tuple[str, str, str], Row]:
-    """The lines of names.csv by file, the file's variant and the key under `also`."""
-    with (CASES.parent / "names.csv").open(newline="") as stream:
+    """The lines of names.csv by file, the file's variant and the key under `also`.
+
+    It lies beside the folder of cases, or in it; cases that come without one are in the form of the shared ones.
+    """
+    places = (CASES.parent, CASES, SHARED / "tasks")
+    file = next(place / NAMES for place in places if (place / NAMES).is_file())
+    with file.open(newline="", encoding="utf-8-sig") as stream:
         return {
             (line["file"], line["file_variant"], line["also_key"]): Row(
                 line["metric"], line["variant"], fields(line["what_is_compared"])
@@ -54,14 +63,20 @@ def fields(words: str) -> tuple[str, ...]:
 
 
 def lines() -> Iterator[tuple[str, Case]]:
-    """Every case with the name of its file."""
+    """Every case with the name of its file; its field `metric` says that name too, whatever the file is called."""
     for file in sorted(CASES.glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            yield file.stem, json.loads(line)
+        # Not splitlines(): a text may hold other ends of lines than \n.
+        for line in file.read_text(encoding="utf-8-sig").split("\n"):
+            if line.strip():
+                case = json.loads(line)
+                yield case.get("metric", file.stem), case
 
 
 def comparisons(file: str, case: Case) -> Iterator[tuple[Row, Mapping[str, Any]]]:
-    """Which variants of ours the case has results for, and what they are. A `KeyError` where names.csv is silent."""
+    """Which variants of ours the case has results for, and what they are.
+
+    A `KeyError` where names.csv does not know the case's variant; what it does not know under `also` is not compared.
+    """
     main = rows()[file, case["variant"], ""]
     assert main.metric and main.fields, f"{file} {case['variant']}: names.csv compares nothing"
     main = replace(main, variant=STEPS.get((file, case["variant"]), main.variant))
@@ -69,8 +84,8 @@ def comparisons(file: str, case: Case) -> Iterator[tuple[Row, Mapping[str, Any]]
     assert compared, f"{file} {case['id']}: it holds none of {', '.join(main.fields)}"
     yield main, compared
     for key, result in (case.get("also") or {}).items():
-        row = rows()[file, "", key]
-        if row.metric:
+        row = rows().get((file, "", key))
+        if row is not None and row.metric:
             (field,) = row.fields
             yield row, {field: result}
 
@@ -91,7 +106,7 @@ def _texts(case: Case, **facts: Any) -> list[Item]:
 
 
 def _letter(index: int) -> str:
-    return "ABCDEFGHIJ"[index]
+    return LETTERS[index]
 
 
 def _vizwiz(case: Case) -> list[Item]:

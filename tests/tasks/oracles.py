@@ -31,23 +31,8 @@ TOLERANCE_METEOR = 1e-3
 
 DRAWN = "official-draw"
 
-HEADLINES = {
-    "accuracy",
-    "all",
-    "all_mean_of_3",
-    "anls",
-    "acc@0.5",
-    "CIDEr",
-    "f1",
-    "mean_f1",
-    "overall",
-    "Overall",
-    "total",
-}
-"""What a metric's main figure is called in its authors' words."""
-
-FIGURES = {"mean_iou": "mean"}
-"""Other figures whose names are not ours."""
+FIGURES = {"mean_iou": "mean", "acc": "accuracy", "acc+": "accuracy_plus", "acc_plus": "accuracy_plus"}
+"""Figures whose names are not ours."""
 
 
 def entries() -> list[Any]:
@@ -112,7 +97,8 @@ def _within(entry: Oracle, group: str, key: str) -> Any:
     file = [path for path in paths(entry["predictions"]) if path.stem.endswith(group)]
     if file:
         return Found(entry, scored(entry, file)).figure(key)
-    return Found(entry, scored(entry), f"category={group}", in_percent=False).figure(key)
+    are_fractions = "fractions inside" in str(entry["unit"])
+    return Found(entry, scored(entry), f"category={group}", False if are_fractions else None).figure(key)
 
 
 class Found:
@@ -126,15 +112,13 @@ class Found:
         self.in_percent = unit.startswith(("percent", "points of 100")) if in_percent is None else in_percent
 
     def figure(self, key: str) -> Any:
-        """The figure of this name, in the entry's unit: one of the metric's, a slice's, a count, or the main one."""
+        """The figure of this name, in the entry's unit: one of the metric's, a slice's, a count; any other is the main one."""
         if (found := self._named(FIGURES.get(key, key))) is not None:
             return self.value(found)
-        if label := {one.slice for one in self.marked.scores if self.slice == ALL and key in one.slice.split("=")}:
-            return self.value(self.score("", *label))
-        if key in SPECIAL:
-            return SPECIAL[key](self)
-        assert key in HEADLINES, f"{key} is no figure that {self.entry['flab']} is known to have"
-        return self.value(self.score(""))
+        parts = {one.slice: one.slice.split("=") for one in self.marked.scores if self.slice == ALL}
+        if label := [one for one, names in parts.items() if plain(key) in map(plain, names)]:
+            return self.value(self.score("", label[0]))
+        return SPECIAL[key](self) if key in SPECIAL else self.value(self.score(""))
 
     def value(self, score: Score) -> float:
         assert score.value is not None, f"{score.metric} {score.slice} is undefined"
@@ -148,8 +132,8 @@ class Found:
 
     def _named(self, key: str, label: str | None = None) -> Score | None:
         metric = self.entry["flab"]["metric"]
-        name = f"{metric}.{key}" if key else metric
-        found = [one for one in self.marked.scores if (one.metric, one.slice) == (name, label or self.slice)]
+        name = plain(f"{metric}.{key}" if key else metric)
+        found = [one for one in self.marked.scores if (plain(one.metric), one.slice) == (name, label or self.slice)]
         return found[0] if found else None
 
     def right(self, label: str = ALL) -> int:
@@ -184,6 +168,11 @@ SPECIAL: Mapping[str, Callable[[Found], Any]] = {
     **{name: lambda found, name=name: getattr(found.counts(), name) for name in pope.Counts._fields},
 }
 """Figures that are counts, lists, or of a part that the name does not say."""
+
+
+def plain(name: str) -> str:
+    """A name's letters and digits: `BLEU-4` and `Bleu_4` are one figure."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def digits(value: float) -> float:

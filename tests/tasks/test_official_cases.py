@@ -124,7 +124,7 @@ def read(found: Marks, expected: object) -> object:
 def number_chosen(found: Marks, expected: object) -> int:
     """The chosen option's number, -1 for none of those that there are."""
     outcome = found.outcome
-    return -1 if outcome.problem or outcome.read is None else "ABCDEFGHIJ".index(outcome.read)
+    return -1 if outcome.problem or outcome.read is None else official_cases.LETTERS.index(outcome.read)
 
 
 def text_made(found: Marks, expected: object) -> str:
