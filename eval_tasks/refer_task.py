@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from eval_tasks import coco, parquet
+from eval_tasks import boxes, coco, parquet
 from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
@@ -35,7 +35,9 @@ class ReferTask(FileTask):
     metrics = (MetricName("iou", "xyxy"),)
     wordings = (BOX_QWEN_VL, BOX_IN_SHARES, BOX_IN_THOUSANDTHS, BOX_IN_PIXELS, BOX_FUYU)
     max_new_tokens = 32
-    example = Sample("", (), "left dog", (), "", facts={"box": (10, 20, 110, 220), "size": (640, 480)})
+    example = Sample(
+        "", (), "left dog", ("[10, 20, 110, 220]",), "", facts={"box": (10, 20, 110, 220), "size": (640, 480)}
+    )
 
     def from_files(self, split: str, root: Path) -> Iterator[Sample]:
         """`refs` says which sentences are of the split, `instances.json` where the things that they name are."""
@@ -89,7 +91,8 @@ class ReferTask(FileTask):
 def _sample(
     key: str, sentence: str, image_id: int, photograph: Image, facts: Mapping[str, Any], slices: Mapping[str, str]
 ) -> Sample:
-    return Sample(key, (photograph,), sentence, (), coco.document(image_id), slices=slices, facts=facts)
+    right = boxes.written("xyxy", facts["box"], facts["size"])
+    return Sample(key, (photograph,), sentence, (right,), coco.document(image_id), slices=slices, facts=facts)
 
 
 def _corners(box: Any, where: str) -> tuple[float, ...]:

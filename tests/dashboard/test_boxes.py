@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from dashboard.boxes import answered, searches
+from eval_tasks import runner, task
 from eval_tasks.boxes import NOTATIONS
+from eval_tasks.plan import Settings
+from leaderboards.store import Store
 from tests.dashboard.made import TRACE
+from tests.doubles import Scripted
+from tests.tasks.benchmarks import BUILDERS, FILES, captions
 
 SIZE = (400, 200)
 BOX = (40, 50, 200, 150)
@@ -21,6 +28,26 @@ def test_a_box_is_read_in_each_notation_that_tasks_ask_for(notation: str) -> Non
     assert (target.whose, predicted.whose) == ("target", "predicted")
     assert target[1:5] == (0.1, 0.25, 0.5, 0.75)
     assert predicted[1:5] == pytest.approx(target[1:5], abs=0.01)
+
+
+@pytest.mark.parametrize("wording", [wording.name for wording in task.get("refcoco").wordings])
+def test_a_run_keeps_both_boxes_of_every_question(wording: str, tmp_path: Path) -> None:
+    assert captions  # it registers the builder
+    tiny = BUILDERS["refcoco", FILES](tmp_path / "data")
+    found = task.get("refcoco")
+    right = {one.id: one for one in found.samples(tiny.split, tmp_path / "data")}
+    model = Scripted(lambda request: found.wording(wording).answered(right[request.id]))
+    settings = Settings(split=tiny.split, data=tmp_path / "data", wording=wording)
+    run = runner.run(model, found, settings, Store(tmp_path / "results"))
+    rows = pq.read_table(tmp_path / "results" / "runs" / run.run_id / "samples.parquet").to_pylist()
+    for row in rows:
+        size = right[row["sample_id"]].facts["size"]
+        variants = [name.partition("/")[2] for name, _ in row["scores"]]
+        target, predicted = answered(row["answer"], row["targets"], variants, size)
+        assert (target.whose, predicted.whose) == ("target", "predicted")
+        assert predicted[1:5] == pytest.approx(target[1:5], abs=0.01)
+        box = right[row["sample_id"]].facts["box"]
+        assert target[1:5] == tuple(min(1, edge / side) for edge, side in zip(box, (*size, *size), strict=True))
 
 
 @pytest.mark.parametrize("answer", ["", "no box", "[1, 2]", "[a, b, c, d]", "[" * 10_000, "[1,2,3,4" + "0" * 100_000])
