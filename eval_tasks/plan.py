@@ -128,8 +128,9 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     metrics = (*task.metrics_of(wording, settings.options), *settings.also)
     check(task, settings.limit, settings.allow_partial, metrics)
     # Altered before the limit, so that a question is the same however many are asked.
-    samples = task.altered(task.samples(split, settings.data), settings.seed, settings.options)[: settings.limit]
-    pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.cache, looked)
+    whole = task.altered(task.samples(split, settings.data), settings.seed, settings.options)
+    samples = whole[: settings.limit]
+    pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.cache, looked, whole)
     shots = Shots(task, selection, pool, lambda: _pool(task, settings))
     decoding = settings.decoding or task.decoding
     asked = [

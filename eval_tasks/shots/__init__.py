@@ -10,14 +10,16 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from random import Random  # not the module, whose name is that of a selection here
 
 from eval_tasks.errors import TooFewShots, UnknownTask
 from eval_tasks.task import Sample, Task
+from flamingo_lab.errors import BadImage
 from flamingo_lab.model import Model
 
 Usable = Callable[[int], bool]
@@ -34,7 +36,8 @@ Looked = Callable[[int, int], None]
 class Pool:
     """What a selection chooses from, for whom, and what for: the samples of a split, a model and all questions.
 
-    `cache` is a folder for what is costly to find out, None where nothing is kept.
+    `asked` are the questions, `whole` all of their split, whatever `--limit` leaves of them. `cache` is a folder for what is
+    costly to find out, None where nothing is kept.
     """
 
     samples: Sequence[Sample]
@@ -45,6 +48,7 @@ class Pool:
     asked: Sequence[Sample] = ()
     cache: Path | None = None
     looked: Looked = lambda done, total: None
+    whole: Sequence[Sample] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Selection:
     """One way to choose. `shots`: how many there are where none are asked for; `check` raises where a package is missing.
 
     Without `shows_pictures` the examples are words alone. With `best_is_last` the first one of the order stands next to
-    the question. `fits_own`: whether examples that a benchmark itself brings may take the place of chosen ones.
+    the question. `fits_own`: whether examples that a benchmark itself brings may take the place of chosen ones. `has_looked`:
+    whether making the order has looked at every picture.
     """
 
     title: str
@@ -61,6 +66,7 @@ class Selection:
     shows_pictures: bool = True
     best_is_last: bool = False
     fits_own: bool = True
+    has_looked: bool = False
     check: Callable[[], None] = lambda: None
 
 
@@ -138,8 +144,29 @@ class Shots:
             if self._order is None:
                 self._pool = pool = replace(pool, samples=self._read())
                 self._order = selection.order(pool)
+                if not selection.has_looked:
+                    self._look_ahead(self._order, pool)
             chosen = picked(selection, self._order, pool, sample, asks_once=self._task.asks_once)
         return chosen if selection.shows_pictures else [without_pictures(shot) for shot in chosen]
+
+    def _look_ahead(self, order: Order, pool: Pool) -> None:
+        """Look at the pictures of what is likely to be chosen, in the pool's order.
+
+        Rows of a large data set lie in groups that are read as a whole: one question after the other would read a group for
+        each example, this reads each group once. A picture is remembered by its digest.
+        """
+        likely: set[int] = set()
+        for sample in pool.asked:
+            usable = partial(self._is_likely, pool, sample)
+            likely.update(islice((number for number in order(sample, usable) if usable(number)), pool.shots))
+        for done, number in enumerate(sorted(likely), start=1):
+            for image in pool.samples[number].images:
+                with suppress(BadImage):  # told where it is chosen
+                    _ = image.digest
+            pool.looked(done, len(likely))
+
+    def _is_likely(self, pool: Pool, sample: Sample, number: int) -> bool:
+        return not _leaks_by_name(pool.samples[number], sample, self._task.asks_once)
 
 
 def without_pictures(sample: Sample) -> Sample:
@@ -155,11 +182,15 @@ def without_pictures(sample: Sample) -> Sample:
 
 
 def _leaks(candidate: Sample, sample: Sample, digests: set[str], asks_once: bool) -> bool:
+    return _leaks_by_name(candidate, sample, asks_once) or any(image.digest in digests for image in candidate.images)
+
+
+def _leaks_by_name(candidate: Sample, sample: Sample, asks_once: bool) -> bool:
+    """What is known without looking at a picture."""
     return (
         candidate.id == sample.id
         or candidate.document == sample.document
         or (asks_once and _plain(candidate.question) == _plain(sample.question))
-        or any(image.digest in digests for image in candidate.images)
     )
 
 

@@ -62,5 +62,6 @@ SELECTION = Selection(
     order,
     best_is_last=True,
     fits_own=False,
+    has_looked=True,
     check=check,
 )

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image as Pillow
 
 from eval_tasks import parquet, runner, task
+from eval_tasks import plan as plans
 from eval_tasks.errors import MissingData
 from eval_tasks.plan import Settings
 from eval_tasks.task import Hub
@@ -87,6 +88,22 @@ def test_a_group_of_rows_is_read_once_in_the_order_of_the_questions(tmp_path: Pa
     for sample in task.get("vqav2").samples("val", tmp_path):
         assert sample.images[0].digest
     assert parquet._group.cache_info().misses == 3
+
+
+def test_examples_are_looked_at_in_the_order_of_their_files(tmp_path: Path) -> None:
+    large(tmp_path, 3 * GROUP)
+    questions, pool = tmp_path / "data" / "validation-00000-of-00001.parquet", tmp_path / "data" / "train.parquet"
+    rows = pq.read_table(questions).to_pylist()
+    moved = [{**row, "question_id": 10_000 + row["question_id"], "image_id": 10_000 + row["image_id"]} for row in rows]
+    for row in moved:
+        stream = io.BytesIO()
+        Pillow.new("RGB", (9, 9), (row["question_id"] % 256, row["question_id"] // 256, 0)).save(stream, "PNG")
+        row["image"] = {"bytes": stream.getvalue(), "path": "a.png"}
+    pq.write_table(pa.Table.from_pylist(moved), pool, row_group_size=GROUP)
+    parquet._group.cache_clear()
+    made = plans.plan(Scripted(), task.get("vqav2"), Settings(data=tmp_path, num_fewshot=4))
+    assert len({shot.id for asked in made.asked for shot in asked.shots}) > 2 * GROUP
+    assert parquet._group.cache_info().misses == 6, "three groups of questions, three of examples"
 
 
 @pytest.fixture

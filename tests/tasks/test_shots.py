@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import settings as checks
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import DistributedSampler
 
 import flamingo_lab as fl
 from eval_tasks import plan as plans
@@ -45,7 +48,7 @@ def sample(number: int, shows: int, document: int, answer: str = "this") -> Samp
 
 def pick(asked: Sample, pool: list[Sample], count: int, *, selection: str, seed: int) -> list[Sample]:
     chosen = shots.get(selection)
-    from_pool = Pool(pool, "t", count, seed, Seeing(), (asked,))
+    from_pool = Pool(pool, "t", count, seed, Seeing(), (asked,), whole=(asked,))
     return picked(chosen, chosen.order(from_pool), from_pool, asked)
 
 
@@ -96,10 +99,38 @@ def test_more_shots_begin_with_the_fewer_ones(selection: str) -> None:
     assert eight[:4] == four
 
 
+def test_openflamingos_draws_are_those_of_its_own_random_calls() -> None:
+    """`evaluate_vqa` in one process: numpy permutes and draws the query set, the sampler shuffles, Python draws."""
+    pool = [sample(number, number % 5, number) for number in range(3000)]
+    whole = [sample(5000 + number, 5, 5000 + number) for number in range(37)]
+    np.random.seed(42)
+    subset = np.random.choice(len(whole), len(whole), replace=False)
+    query = [pool[number] for number in np.random.choice(len(pool), 2048, replace=False)]
+    random.seed(42)
+    sampler = DistributedSampler(range(len(whole)), num_replicas=1, rank=0)  # pyright: ignore[reportArgumentType]
+    expected = {whole[subset[place]].id: random.sample(query, 4) for place in sampler}
+    selection = shots.get("openflamingo-order")
+    # A limit leaves the draws of the questions that remain as they are.
+    held = Pool(pool, "t", 4, 42, Scripted(), whole[:5], whole=whole)
+    order = selection.order(held)
+    for asked in whole[:5]:
+        assert picked(selection, order, held, asked) == expected[asked.id]
+    leaking = replace(whole[0], document=expected[whole[0].id][1].document)
+    instead = picked(selection, order, held, leaking)
+    assert instead[:3] == [one for one in expected[leaking.id] if one.document != leaking.document]
+    assert instead[3] in query
+
+
+def test_the_first_two_in_words_stand_before_every_question() -> None:
+    pool = [sample(number, number % 5, number) for number in range(9)]
+    for asked in (sample(99, 5, 99), sample(98, 5, 98)):
+        assert [one.id for one in pick(asked, pool, 2, selection="first-text-only", seed=1)] == ["s0", "s1"]
+    selection = shots.get("first-text-only")
+    assert selection.shots == 2 and not selection.shows_pictures
+
+
 def test_a_selection_that_is_none_is_told_with_the_nearest() -> None:
-    with pytest.raises(
-        UnknownTask, match=r"is none of balanced, fixed, random, rices, text-only; did you mean rices\?"
-    ):
+    with pytest.raises(UnknownTask, match=r"is none of balanced, .* random, rices, text-only; did you mean rices\?"):
         shots.get("rice")
 
 
