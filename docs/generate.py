@@ -120,11 +120,13 @@ def tasks() -> str:
         lines = [
             f"- paper: {one['paper']}",
             f"- data: {one['source']}; licence {one['licence']}",
+            *([f"- on the hub: {one['on the hub']}"] if "on the hub" in one else []),
             f"- splits: {one['splits']}",
             f"- score: {one['overall']}",
         ]
         lines += [f"- metric {code(name)}: {inline(about)}" for name, about in one["metrics"].items()]
         lines += [f"- wording {code(name)}: {code(question)}" for name, question in one["wordings"].items()]
+        lines += [f"- judged {one['judged as']}"] if "judged as" in one else []
         lines += [f"- option {code(name)}: {inline(about)}" for name, about in one["options"].items()]
         about = inline(one["about"])
         sections.append(f"## {one['name']}\n\n{one['title']}. {about}\n\n" + "\n".join(lines) + "\n")

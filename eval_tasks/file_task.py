@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,10 +50,12 @@ class FileTask(Task):
 
     def parquet(self, split: str, root: Path) -> list[Path]:
         """The split's files in the hub's layout, none where the folder has another one."""
-        if self.hub is None:
-            return []
-        config = self.hub.config.replace("{split}", split) if self.hub.config else None
-        return parquet.files(root, self.hub.splits.get(split, split), config)
+        return [] if self.hub is None else parquet.files(root, self.hub.called(split), self.hub.folder(split))
+
+    def fetch(self, splits: Iterable[str]) -> None:
+        """Fetch what the splits need into the hub's cache, and nothing else. Raises `MissingData` with the reason."""
+        if self.hub is not None:
+            parquet.fetch(self.hub, splits)
 
     def root(self, data: Path | None) -> Path:
         """The folder of the benchmark's files: the given one, or the hub's cache."""
@@ -64,7 +66,7 @@ class FileTask(Task):
         found = parquet.folder(self.hub) if self.hub is not None else None
         if found is None:
             fetch = (
-                f", or fetch it with: hf download --repo-type dataset {self.hub.repository}"
+                f", or fetch it with flab eval --download, or: hf download --repo-type dataset {self.hub.repository}"
                 + (f" --revision {self.hub.revision}" if self.hub.revision else "")
                 if self.hub is not None
                 else ""

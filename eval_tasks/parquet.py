@@ -1,4 +1,4 @@
-"""Data sets as on the Hugging Face hub: Parquet files in a folder or in the hub's cache. Nothing is downloaded.
+"""Data sets as on the Hugging Face hub: Parquet files in a folder or in the hub's cache. Only `fetch` downloads.
 
 Rows are read a group at a time without their pictures, and a picture when it is looked at, so that a data set larger than
 the memory can be asked.
@@ -6,7 +6,8 @@ the memory can be asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,32 +24,78 @@ if TYPE_CHECKING:
 GROUPS_KEPT = 2
 """Groups of rows whose pictures stay in memory: questions are asked in order, so the next one's is likely in the same."""
 
+PART = re.compile(r"(.+)-\d+-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
+"""The name of one of several files of a split."""
+
 BYTES = ".bytes"
 """The end of a column's path in which the hub keeps encoded pictures."""
 
 
 def folder(hub: Hub) -> Path | None:
-    """The data set's folder in the hub's cache, None where it is not there."""
+    """The data set's folder in the hub's cache, None where it is not there. It need not be whole: `files` sees to that."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(
-            snapshot_download(hub.repository, repo_type="dataset", revision=hub.revision, local_files_only=True)
+            snapshot_download(
+                hub.repository, repo_type="dataset", revision=hub.revision, local_files_only=True, allow_patterns=[]
+            )
         )
     except (LocalEntryNotFoundError, OSError):
         return None
 
 
+def fetch(hub: Hub, splits: Iterable[str]) -> None:
+    """Fetch the splits' files into the hub's cache, at the pinned revision. Raises `MissingData` with the reason."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns: list[str] = []
+    for split in splits:
+        beside = hub.beside and hub.beside.replace("{split}", split)
+        for folder in filter(None, (hub.folder(split) or "*", beside)):
+            patterns += [f"{folder}/{pattern}" for pattern in _patterns(hub.called(split))]
+            patterns += [f"*/{folder}/{pattern}" for pattern in _patterns(hub.called(split))]
+        patterns += [] if hub.folder(split) else _patterns(hub.called(split))
+    try:
+        snapshot_download(hub.repository, repo_type="dataset", revision=hub.revision, allow_patterns=patterns)
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise MissingData(
+            f"{hub.repository}: could not be downloaded ({str(error).splitlines()[0]}); point --data to a folder with it"
+        ) from None
+
+
+def _patterns(split: str) -> list[str]:
+    return [f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet"]
+
+
 def files(root: Path, split: str, config: str | None = None) -> list[Path]:
-    """A split's files in a folder laid out as on the hub, whichever of its layouts that is."""
+    """A split's files in a folder laid out as on the hub, whichever of its layouts that is.
+
+    Raises `MissingData` where some of them are there and others are not.
+    """
     # `main` and `default` are the configurations of data sets that name none.
     names = (config,) if config else ("default", "main")
     for place in (*(root / name for name in names), *(root / "data" / name for name in names), root / "data", root):
-        for pattern in (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet"):
+        for pattern in _patterns(split):
             if found := sorted(place.glob(pattern)):
-                return found
+                return _whole(found)
     return []
+
+
+def _whole(found: list[Path]) -> list[Path]:
+    """The files, whose names say how many of them there have to be."""
+    parts = [(match[1], match[2]) for file in found if (match := PART.fullmatch(file.name))]
+    for name, of in sorted(set(parts)):
+        there = sum(part == (name, of) for part in parts)
+        if there < int(of) or len(found) > int(of):
+            raise MissingData(
+                f"{found[0].parent}: {there} of the {int(of)} files {name}-*-of-{of}.parquet are here"
+                + (f", and {len(found) - there} others of the split" if len(found) > there else "")
+                + "; a part of a split, or two revisions of it, would have another score"
+            )
+    return found
 
 
 def rows(paths: list[Path]) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, Un
 from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import Looked, Pool, Shots
-from eval_tasks.task import Sample, Task, check_options
+from eval_tasks.task import Sample, Task, check_options, split_of
 from eval_tasks.wording import FAMILYS, Wording
 from flamingo_lab.errors import BadImage, BadPrompt
 from flamingo_lab.model import Decoding, Model, Rank, Request, Sent
@@ -29,8 +29,8 @@ class Settings:
     """How a task is asked. None leaves a choice to the task; `options` are the task's own flags.
 
     `num_fewshot` 0 leaves their number to the selection, which is none for most. `allow_partial` lets a limited run be
-    scored by a metric that is another figure on a part of the questions. `cache` is a folder of pictures' features, `also`
-    are further metrics.
+    scored by a metric that is another figure on a part of the questions. `features` is the folder of what is kept of
+    pictures, `also` are further metrics.
     """
 
     num_fewshot: int = 0
@@ -45,7 +45,7 @@ class Settings:
     decoding: Decoding | None = None
     max_new_tokens: int | None = None
     allow_partial: bool = False
-    cache: Path | None = None
+    features: Path | None = None
     also: tuple[MetricName, ...] = ()
 
 
@@ -112,9 +112,7 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
 
     `looked` hears how many pictures have been looked at where shots are chosen by their pictures.
     """
-    split = settings.split or task.split
-    if split not in task.splits:
-        raise UnknownTask(f"{task.name} has no split {split!r}; there are {', '.join(task.splits)}")
+    split = split_of(task, settings.split)
     selection = selections.get(settings.shot_selection)
     settings = replace(settings, num_fewshot=settings.num_fewshot or selection.shots)
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
@@ -130,7 +128,7 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     # Altered before the limit, so that a question is the same however many are asked.
     whole = task.altered(task.samples(split, settings.data), settings.seed, settings.options)
     samples = whole[: settings.limit]
-    pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.cache, looked, whole)
+    pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.features, looked, whole)
     shots = Shots(task, selection, pool, lambda: _pool(task, settings))
     decoding = settings.decoding or task.decoding
     asked = [

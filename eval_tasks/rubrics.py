@@ -1,4 +1,4 @@
-"""How judges are asked and heard, after the authors' evaluation code (both Apache-2.0; their wordings are in `data/`)."""
+"""How judges are asked and heard, after the authors' evaluation code; their wordings are in `data/`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class Rubric:
 
     `ask` words what the judge is asked; `read` finds the grades in what it says, None where there are none. It is asked
     `tries` times at most: after the first, `again` follows the words, at temperatures that rise from 0 by `warmer`.
-    `gradings`: how often each answer is graded. `unread` stands for grades that could not be read.
+    `gradings`: how often each answer is graded. `unread` stands for grades that could not be read. `licence` is that of the
+    `source`, whose words these are.
     """
 
     source: str
+    licence: str
     ask: Callable[[Sample, str], str]
     read: Callable[[str], Grades | None]
     gradings: int
@@ -104,6 +106,7 @@ def _text(name: str) -> str:
 
 MMVET = Rubric(
     source="yuweihao/MM-Vet mm-vet_evaluator.py",
+    licence="Apache-2.0",
     ask=mmvet_words,
     read=mmvet_grade,
     gradings=5,
@@ -116,6 +119,7 @@ MMVET = Rubric(
 
 LLAVA_BENCH = Rubric(
     source="haotian-liu/LLaVA llava/eval/eval_gpt_review_bench.py, table/rule.json",
+    licence="Apache-2.0",
     ask=llava_words,
     read=llava_grades,
     gradings=3,

@@ -21,8 +21,8 @@ from leaderboards.journal import Journal
 from leaderboards.records import Run, SampleRecord
 from leaderboards.store import Store
 
-CACHE = "features"
-"""The folder in the results that keeps pictures' features."""
+FEATURES = "features"
+"""The folder in the results that keeps what was found out about pictures."""
 
 OF_THE_GRADED = ("model", "model_digest", "family", "parameters", "backend", "dtype", "phrasing", "seed", "limit")
 """What the record of a judge's run takes from the run that it grades."""
@@ -49,7 +49,7 @@ def run(
     with by the same call.
     """
     began = time.perf_counter()
-    settings = replace(settings, cache=settings.cache or store.path / CACHE)
+    settings = replace(settings, features=settings.features or store.path / FEATURES)
     making = plan(model, task, settings, looked)
     return carry_out(model, making, store, began, command=command, planned=planned, progress=progress)
 
@@ -223,7 +223,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
     held |= {
         "options": sorted(settings.options),
         "data": None if settings.data is None else str(settings.data),
-        "cache": str(settings.cache),
+        "features": str(settings.features),
         "also": [str(metric) for metric in settings.also],
         "decoding": making.how,
         "chosen_decoding": None if settings.decoding is None else making.how,

@@ -54,9 +54,9 @@ class Task:
     `mean_of` names the slices whose unweighted mean is the task's overall score; without any it is the mean over all
     samples. `splits_for_shots` are tried in order. `asks_once`: a text is asked of one picture only, so that another
     question with the same text would give the answer away. `options` are the task's own flags, with what each one does.
-    `hub` names the data set on the hub, `sizes` the published number of questions of each split, `example` a question in
-    the true form. `stop` are texts that end an answer beside the model's own. `rubric`: how a judge grades the answers,
-    where no metric reads them as they are.
+    `hub` names the data set on the hub, `sizes` the published number of questions of each split, `extent` the size in words
+    where that is not known, `example` a question in the true form. `stop` are texts that end an answer beside the model's
+    own. `rubric`: how a judge grades the answers, where no metric reads them as they are.
     """
 
     name: ClassVar[str]
@@ -69,6 +69,7 @@ class Task:
     splits_for_shots: ClassVar[tuple[str, ...]] = ("train", "val")
     asks_once: ClassVar[bool] = False
     sizes: ClassVar[tuple[int, ...]] = ()
+    extent: ClassVar[str] = ""
     hub: ClassVar[Hub | None] = None
     example: ClassVar[Sample | None] = None
     needs_data: ClassVar[bool] = True
@@ -129,6 +130,7 @@ class Task:
 class Hub:
     """A data set on the Hugging Face hub. `config`: its files' folder, `{split}` in it is ours; `splits`: its names for ours.
 
+    `configs`: the folder of each of our splits, where they differ; `beside`: a further folder that the questions need.
     `revision` is pinned where one is known to be good.
     """
 
@@ -136,6 +138,17 @@ class Hub:
     config: str | None = None
     splits: Mapping[str, str] = field(default_factory=dict[str, str])
     revision: str | None = None
+    configs: Mapping[str, str] = field(default_factory=dict[str, str])
+    beside: str | None = None
+
+    def called(self, split: str) -> str:
+        """The data set's name for a split of ours."""
+        return self.splits.get(split, split)
+
+    def folder(self, split: str) -> str | None:
+        """The folder of a split's files, None where the data set has no configurations."""
+        config = self.configs.get(split, self.config)
+        return config and config.replace("{split}", split)
 
 
 PLUS = "_plus"
@@ -157,6 +170,13 @@ def get(name: str) -> Task:
         raise UnknownTask(f"unknown task {name!r}: did you mean {' or '.join(near)}? (all: flab list tasks)")
     file = name.replace("-", "_").replace("+", PLUS)
     return importlib.import_module(f"eval_tasks.tasks.{file}").TASK
+
+
+def split_of(task: Task, wanted: str | None) -> str:
+    """The split that is asked, the task's own by default. Raises `UnknownTask` for one that it does not have."""
+    if wanted is not None and wanted not in task.splits:
+        raise UnknownTask(f"{task.name} has no split {wanted!r}; there are {', '.join(task.splits)}")
+    return wanted or task.split
 
 
 def check_options(task: Task, options: frozenset[str]) -> None:

@@ -1,6 +1,6 @@
 """What a model's tower makes of pictures, kept on disk, and the pictures nearest to one of them.
 
-CACHE/EMBEDS_DIGEST/vectors.sqlite holds one vector a picture under the picture's digest, so that a changed weight, another
+FEATURES/vectors-EMBEDS_DIGEST.sqlite holds one vector a picture under the picture's digest, so that a changed weight, another
 pre-processing or a changed pixel is another key. Vectors have length 1: their inner product is the cosine.
 """
 
@@ -46,14 +46,15 @@ FIRST_NEAREST = 32
 class Vectors:
     """The vectors of one model's tower by the digest of the picture. Without a folder they last as long as this object."""
 
-    def __init__(self, model: Embeds, cache: Path | None) -> None:
+    def __init__(self, model: Embeds, folder: Path | None) -> None:
         self._model = model
-        self.folder = None if cache is None else cache / model.embeds_digest()[:16]
+        self._folder = folder
+        self._key = model.embeds_digest()[:16]
         self._file = Path(":memory:")
-        if self.folder is not None:
-            self._file = self.folder / "vectors.sqlite"
+        if folder is not None:
+            self._file = folder / f"vectors-{self._key}.sqlite"
             with _told(self._file):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
         with _told(self._file):
             self._held = sqlite3.connect(self._file, timeout=WAIT_SECONDS)
             with self._held:
@@ -74,6 +75,10 @@ class Vectors:
                     with _told(self._file), self._held:
                         self._held.executemany("insert or ignore into vectors values (?, ?)", rows)
                 looked(start + len(some), len(found))
+
+    def index(self, entries: str) -> Path | None:
+        """Where an index of some of the vectors is kept, which `entries` names; None without a folder."""
+        return None if self._folder is None else self._folder / f"index-{self._key}-{entries}.faiss"
 
     def __contains__(self, image: Image) -> bool:
         digest = _digest(image)
@@ -145,11 +150,11 @@ class Index:
         return index
 
     def _approximate(self) -> Any:
-        """Cells around the centres of a part of the entries; on disk, and read from there without copying, with a cache."""
+        """Cells around the centres of a part of the entries; on disk, and read from there without copying, with a folder."""
         import faiss
 
         key = hashlib.sha256("\n".join(map(" ".join, self._entries)).encode()).hexdigest()[:16]
-        file = None if self._vectors.folder is None else self._vectors.folder / f"index-{key}.faiss"
+        file = self._vectors.index(key)
         if file is None or not file.exists():
             cells = int(4 * math.sqrt(len(self._entries)))
             some = np.random.default_rng(0).permutation(len(self._entries))[: cells * TRAINED_PER_CELL]
@@ -182,5 +187,5 @@ def _told(file: Path) -> Generator[None]:
     except (sqlite3.Error, OSError, RuntimeError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadCache(
-            f"{file}: not usable as a cache of features ({said}); move it away, or name another --cache"
+            f"{file}: pictures' features cannot be kept there ({said}); move it away, or name another folder with --features"
         ) from None

@@ -24,6 +24,9 @@ Reads = Literal["running text", "turns"]
 SLOT = re.compile(r"\{(\w+)\}")
 LETTERS = string.ascii_uppercase
 
+PICTURE = "<image>"
+"""Where the picture stands, in a wording that people read."""
+
 FAMILYS = "family"
 """As the cut of a wording: what the authors of the model's family cut off answers in their own form."""
 
@@ -62,6 +65,16 @@ class Wording:
     box: str = ""
     metrics: tuple[MetricName, ...] | None = None
     cut: str = ""
+
+    @property
+    def form(self) -> str:
+        """The whole wording with its slots: the running text where it was written for one, else what a turn holds."""
+        said = SLOT.sub(lambda slot: self.optional.get(slot[1], ("{}", ""))[0].replace("{}", slot[0]), self.question)
+        words = self.before + PICTURE + said
+        if self.reads == "running text":
+            lead = "" if self.before else PICTURE
+            words = lead + self.running.replace("{text}", words.removeprefix(lead))
+        return f"{self.system}\n{words}" if self.system else words
 
     def ask(self, sample: Sample) -> str:
         """The question as put to the model. What the sample brings is never read as a slot."""

@@ -29,11 +29,23 @@ LETTER_IN_CHINESE = replace(
     reads="turns",
 )
 
+LETTER_LMMS_EVAL = replace(
+    LETTER,
+    name="lmms-eval",
+    source=f"{LMMS_EVAL}/mmbench/en_utils.py, mmbench_evals.py",
+    question=f"{{hint}}{{question}} There are several options:\n{{options}}\n\n{ONE_LETTER}",
+    optional={"hint": ("{} ", "")},
+    reads="turns",
+)
+
 SELECT = Wording(
     "vlmevalkit",
     f"{VLMEVALKIT}/image_mcq.py",
-    "{hint}Question: {question}\nOptions:\n{options}\nPlease select the correct answer from the options above. \n",
-    optional={"hint": ("Hint: {}\n", "")},
+    "{hint}Question: {question}\n{options}",
+    optional={
+        "hint": ("Hint: {}\n", ""),
+        "options": ("Options:\n{}\nPlease select the correct answer from the options above. \n", ""),
+    },
     reads="turns",
 )
 
@@ -46,6 +58,13 @@ RANKED_LETTERS = Wording(
     reads="running text",
     rank="sum",
     metrics=(MetricName("rank", "sum"),),
+)
+
+RANKED_LETTERS_ALONE = replace(
+    RANKED_LETTERS,
+    source=f"{QWEN_VL}/seed_bench/trans.py",
+    question="\nQuestion: {question}\nOptions: {options}\nAnswer:",
+    optional={},
 )
 
 SCIENCEQA_AUTHORS = Wording(

@@ -36,8 +36,8 @@ Looked = Callable[[int, int], None]
 class Pool:
     """What a selection chooses from, for whom, and what for: the samples of a split, a model and all questions.
 
-    `asked` are the questions, `whole` all of their split, whatever `--limit` leaves of them. `cache` is a folder for what is
-    costly to find out, None where nothing is kept.
+    `asked` are the questions, `whole` all of their split, whatever `--limit` leaves of them. `features` is a folder for
+    what is found out about pictures, None where nothing is kept.
     """
 
     samples: Sequence[Sample]
@@ -46,7 +46,7 @@ class Pool:
     seed: int
     model: Model
     asked: Sequence[Sample] = ()
-    cache: Path | None = None
+    features: Path | None = None
     looked: Looked = lambda done, total: None
     whole: Sequence[Sample] = ()
 

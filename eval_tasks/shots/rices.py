@@ -35,7 +35,7 @@ def order(pool: Pool) -> Order:
             f"{model.name} does not show what its vision tower makes of a picture (endpoints and hf: models do not), so "
             "similar ones cannot be found: choose another --shot-selection"
         )
-    vectors = Vectors(model, pool.cache)
+    vectors = Vectors(model, pool.features)
     pictures = [image for samples in (pool.samples, pool.asked) for sample in samples for image in sample.images]
     vectors.add(pictures, pool.looked)
     # Examples with the same pictures are one entry of the index; those whose pictures cannot be read are none.

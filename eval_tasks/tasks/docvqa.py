@@ -22,7 +22,7 @@ class DocVQA(FileTask):
     paper = "https://arxiv.org/abs/2007.00398"
     source = "SPLIT/SPLIT_v1.0.json with SPLIT/documents/ of the Robust Reading Competition"
     files = "the annotations and pages of DocVQA, task 1 (https://rrc.cvc.uab.es/?ch=17)"
-    hub = Hub("lmms-lab/DocVQA", config="DocVQA", splits={"val": "validation"})
+    hub = Hub("lmms-lab/DocVQA", "DocVQA", {"val": "validation"}, "539088ef8a8ada01ac8e2e6d4e372586748a265e")
     licence = "for research, under the terms of the UCSF library"
     split = "val"
     splits = ("train", "val")

@@ -27,6 +27,7 @@ class EasyVQA(Task):
     source = "PyPI package easy-vqa 1.0"
     licence = "MIT"
     splits = ("train", "test")
+    sizes = (38_575, 9_673)
     needs_data = False
     metrics = (MetricName("exact_match", "strip-lower"),)
     wordings = (PLAIN, SHORT_ANSWER)

@@ -25,7 +25,7 @@ class Flickr30k(FileTask):
     paper = "https://aclanthology.org/Q14-1006"
     source = f"{KARPATHY} (Karpathy's splits) and flickr30k-images/"
     files = f"{KARPATHY} (https://cs.stanford.edu/people/karpathy/deepimagesent) and the folder flickr30k-images"
-    hub = Hub("lmms-lab/flickr30k")
+    hub = Hub("lmms-lab/flickr30k", splits={"train": "test", "val": "test"})  # its only split holds all pictures
     licence = "Flickr's terms, for research only"
     splits = ("train", "val", "test")
     splits_for_shots = ("train",)
@@ -34,10 +34,6 @@ class Flickr30k(FileTask):
     wordings = (*CAPTIONS, BRIEFLY)
     max_new_tokens = 30
     example = Sample("", (), "", ("Two men cook.", "Men in a kitchen."), "")
-
-    def parquet(self, split: str, root: Path) -> list[Path]:
-        """All splits are in the files of the hub's only one, which is called test."""
-        return parquet.files(root, "test")
 
     def from_files(self, split: str, root: Path) -> Iterator[Sample]:
         """Captions by split, and a folder of pictures."""

@@ -23,7 +23,7 @@ class GQA(FileTask):
     paper = "https://arxiv.org/abs/1902.09506"
     source = "SPLIT_balanced_questions.json of questions1.2.zip and images/ of cs.stanford.edu/people/dorarad/gqa"
     files = "the balanced questions and images of GQA (https://cs.stanford.edu/people/dorarad/gqa/download.html)"
-    hub = Hub("lmms-lab/GQA", config="{split}_balanced_instructions")
+    hub = Hub("lmms-lab/GQA", "{split}_balanced_instructions", beside="{split}_balanced_images")
     licence = "CC BY 4.0 [unread]"
     split = "testdev"
     splits = ("train", "val", "testdev")

@@ -25,7 +25,7 @@ class InfographicVQA(FileTask):
     paper = "https://arxiv.org/abs/2104.12756"
     source = "infographicsVQA_SPLIT_v1.0.json with its pictures, of the Robust Reading Competition"
     files = "the annotations and pictures of InfographicVQA, task 3 (https://rrc.cvc.uab.es/?ch=17)"
-    hub = Hub("lmms-lab/DocVQA", config="InfographicVQA", splits={"val": "validation"})
+    hub = Hub("lmms-lab/DocVQA", "InfographicVQA", {"val": "validation"}, "539088ef8a8ada01ac8e2e6d4e372586748a265e")
     licence = "for research [unread]"
     split = "val"
     splits = ("train", "val")

@@ -35,7 +35,7 @@ class MathVista(FileTask):
     paper = "https://arxiv.org/abs/2310.02255"
     source = "data/testmini.json and images/ of lupantech/MathVista"
     files = "data/testmini.json and images of MathVista (https://github.com/lupantech/MathVista)"
-    hub = Hub("AI4Math/MathVista")
+    hub = Hub("AI4Math/MathVista", revision="2b6ad69445fbb5695c9b165475e8decdbeb97747")
     licence = "CC BY-SA 4.0, not for training"
     split = "testmini"
     splits = ("testmini",)

@@ -13,7 +13,7 @@ from pathlib import Path
 from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing.options import LETTER, LETTER_IN_CHINESE, RANKED_LETTERS, SELECT
+from eval_tasks.phrasing.options import LETTER, LETTER_IN_CHINESE, LETTER_LMMS_EVAL, RANKED_LETTERS, SELECT
 from eval_tasks.sources import Row, cell, json_rows, need, number, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
@@ -55,14 +55,14 @@ class MMBench(FileTask):
     paper = "https://arxiv.org/abs/2307.06281"
     source = "mmbench_dev_20230712.tsv or MMBench_DEV_*.tsv of open-compass/MMBench, pictures inside"
     files = "a table of MMBench's dev set (https://github.com/open-compass/MMBench)"
-    hub = Hub("lmms-lab/MMBench", config="en", splits={"dev-cn": "dev"})
+    hub = Hub("lmms-lab/MMBench", splits={"dev-cn": "dev"}, configs={"dev": "en", "dev-cn": "cn"})
     licence = "Apache-2.0 [unread]"
     split = "dev"
     splits = ("dev", "dev-cn")
     splits_for_shots = ()
     sizes = (4_329, 4_329)
     metrics = (MetricName("mmbench", "circular"), MetricName("mmbench", "vanilla"))
-    wordings = (LETTER, RANKED_LETTERS, SELECT, LETTER_IN_CHINESE)
+    wordings = (LETTER, RANKED_LETTERS, LETTER_LMMS_EVAL, SELECT, LETTER_IN_CHINESE)
     max_new_tokens = 16
     example = Sample("", (), "What is it?", ("A",), "", ("a cat", "a dog"), context={"hint": ""})
 
@@ -76,12 +76,6 @@ class MMBench(FileTask):
             found += [rotated(sample, rotation) for sample in found for rotation in range(1, len(sample.choices))]
         forms = Counter(sample.document for sample in found)
         return [replace(one, facts={**one.facts, "rotations": forms[one.document]}) for one in found]
-
-    def parquet(self, split: str, root: Path) -> list[Path]:
-        """The two languages are two configurations."""
-        from eval_tasks import parquet
-
-        return parquet.files(root, "dev", "cn" if split == "dev-cn" else "en")
 
     def from_files(self, split: str, root: Path) -> Iterator[Sample]:
         """A table a language. A picture that stands in another row is told by that row's index."""

@@ -14,7 +14,7 @@ from eval_tasks import parquet
 from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing.options import MMMU_LLAVA
+from eval_tasks.phrasing.options import MMMU_LLAVA, SELECT
 from eval_tasks.sources import Row, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
@@ -71,7 +71,7 @@ class MMMU(FileTask):
     paper = "https://arxiv.org/abs/2311.16502"
     source = "the Parquet files of MMMU/MMMU, one folder a subject, or all subjects in one table"
     files = "the folders of MMMU's subjects (https://huggingface.co/datasets/MMMU/MMMU)"
-    hub = Hub("MMMU/MMMU")
+    hub = Hub("MMMU/MMMU", revision="171b0ef74cd1704464e6940860968009d8cdd59a")
     licence = "Apache-2.0 [unread]"
     split = "validation"
     splits = ("dev", "validation")
@@ -79,7 +79,7 @@ class MMMU(FileTask):
     asks_once = True
     sizes = (150, 900)
     metrics = (MetricName("mmmu", "official"), MetricName("mmmu", "idefics-m4"))
-    wordings = (MMMU_LLAVA,)
+    wordings = (MMMU_LLAVA, SELECT)
     max_new_tokens = 128
     options: ClassVar[Mapping[str, str]] = {
         FIRST: "show only the first picture, before the question, and leave the marks of pictures in the text"

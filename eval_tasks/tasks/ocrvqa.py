@@ -30,6 +30,7 @@ class OCRVQA(FileTask):
     licence = "not stated; covers of Amazon"
     splits = ("train", "val", "test")
     splits_for_shots = ("train",)
+    extent = "207,572 covers with about five questions each, over a million in all (project page)"
     metrics = (MetricName("exact_match", "strip-lower"),)
     wordings = (PLAIN, SHORT_ANSWER, QWEN_VL_VQA)
     max_new_tokens = 32

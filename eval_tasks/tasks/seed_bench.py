@@ -8,7 +8,7 @@ from pathlib import Path
 from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing.options import LETTER, RANKED, RANKED_LETTERS, SELECT
+from eval_tasks.phrasing.options import LETTER, RANKED, RANKED_LETTERS_ALONE, SELECT
 from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, label, need, number, picture, rows_in, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
@@ -44,7 +44,7 @@ class SEEDBench(FileTask):
     splits_for_shots = ()
     sizes = (14_233,)
     metrics = (MetricName("rank", "argmin"), MetricName("choice", "letter"), MetricName("choice", "llava"))
-    wordings = (RANKED, LETTER, RANKED_LETTERS, SELECT)
+    wordings = (RANKED, LETTER, RANKED_LETTERS_ALONE, SELECT)
     max_new_tokens = 8
     example = Sample("", (), "How many cups are there?", ("B",), "", ("One", "Two", "Three", "Four"))
 

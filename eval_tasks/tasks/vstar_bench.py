@@ -11,7 +11,7 @@ from eval_tasks import parquet
 from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
-from eval_tasks.phrasing.options import LETTER, RANKED, RANKED_TO_THE_END
+from eval_tasks.phrasing.options import LETTER, RANKED, RANKED_TO_THE_END, SELECT
 from eval_tasks.sources import Row, image, json_object, label, seek, text, texts
 from eval_tasks.task import Hub, Sample
 from eval_tasks.wording import LETTERS
@@ -39,7 +39,7 @@ class VStarBench(FileTask):
         MetricName("choice", "llava"),
         MetricName("choice", "letter-lmms-eval"),
     )
-    wordings = (RANKED_TO_THE_END, RANKED, LETTER)
+    wordings = (RANKED_TO_THE_END, RANKED, LETTER, SELECT)
     max_new_tokens = 16
     example = Sample(
         "",

@@ -14,6 +14,7 @@ import typer
 
 from flamingo_lab.cli import options
 from flamingo_lab.cli.bar import bar
+from flamingo_lab.cli.ending import ended
 
 if TYPE_CHECKING:
     from eval_tasks.groups import Wanted
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from leaderboards.store import Store
 
 EXAMPLE = options.example("flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --num-fewshot 4")
-
-TOO_MANY_ERRORS = 3
 
 EVERY = "all"
 """As a wording: every one that the model can read."""
@@ -50,7 +49,7 @@ def evaluate(
         str,
         typer.Option(
             help="random: anew for each question; fixed: the same; rices: most similar pictures; balanced: as many of each "
-            "answer; text-only: two without pictures, Flamingo's zero shots."
+            "answer; text-only: two without pictures, Flamingo's zero shots; flab list shots has all of them."
         ),
     ] = "random",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
@@ -65,9 +64,6 @@ def evaluate(
     ] = None,
     task_option: Annotated[list[str] | None, typer.Option(help="A flag of the task; may be repeated.")] = None,
     data: Annotated[Path | None, typer.Option(help="Root folder of the benchmark's own files.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps pictures' features for rices; in the results by default.")
-    ] = None,
     results: options.Results = options.RESULTS,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -88,11 +84,8 @@ def evaluate(
     json: options.Json = False,
 ) -> int:
     """Ask a model the questions of tasks. Interrupted at any moment, the same command goes on."""
-    from eval_tasks import groups, scoring, shots, task
+    from eval_tasks import groups
     from eval_tasks.plan import Settings
-    from flamingo_lab.errors import BadSetting
-    from leaderboards import table
-    from leaderboards.repeats import spreads
     from leaderboards.store import Store
 
     wanted = groups.expand(tasks, download=chosen.download)
@@ -108,50 +101,77 @@ def evaluate(
         options=frozenset(task_option or ()),
         max_new_tokens=max_new_tokens,
         allow_partial=allow_partial,
-        cache=cache,
+        features=chosen.features,
     )
-    shots.get(shot_selection).check()
-    for one in wanted:
-        task.check_options(one.task, settings.options)
-        read_by = one.task.metrics_of(one.task.wording(settings.wording), settings.options)
-        scoring.check(one.task, limit, allow_partial, (*read_by, *options.spice(one.task, spice)))
-    if spice and not any(options.spice(one.task, spice) for one in wanted):
-        raise BadSetting("--spice scores captions, and none of the tasks asks for any; leave it away")
     seeded = [
         replace(settings, seed=number, decoding=_decoding(beams, length_penalty, temperature, top_p, number))
         for number in _seeds(seeds, seed)
     ]
+    asking = [(one.task, [_for(one, way, wanted, spice) for way in seeded]) for one in wanted]
+    _check(asking, spice)
+    chosen.locate()
+    for task, ways in asking:
+        _read(task, ways[0], chosen.download)
     loaded = chosen.load(device, dtype)
-    runs: list[Run] = []
-    for one in wanted:
-        also = options.spice(one.task, spice)
-        ways = [replace(_for(one, way, is_one_of_many=len(wanted) > 1), also=also) for way in seeded]
-        if wording == EVERY:
-            runs += _in_every_wording(loaded, one.task, ways, store)
-        else:
-            runs += _runs(loaded, one.task, ways, store)
-    spread = [*spreads(runs, "seed", every_slice=json), *spreads(runs, "phrasing", every_slice=json)]
-    if json:
+    ask = _in_every_wording if wording == EVERY else _runs
+    runs = [run for task, ways in asking for run in ask(loaded, task, ways, store)]
+    _show(runs, json)
+    return ended(runs, results, max_error_rate)
+
+
+def _show(runs: Sequence[Run], as_json: bool) -> None:
+    """The table of the runs, with their spread over seeds and wordings."""
+    from leaderboards import table
+    from leaderboards.repeats import spreads
+
+    spread = [one for over in ("seed", "phrasing") for one in spreads(runs, over, every_slice=as_json)]
+    if as_json:
         sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
         sys.stdout.writelines(jsons.dumps(asdict(one), ensure_ascii=False) + "\n" for one in spread)
     else:
         options.console().print(table.rich_table(table.rows(runs), spread))
-    for run in runs:
-        where = f" --results {shlex.quote(str(results))}" if results != options.RESULTS else ""
-        print(f"saved run {run.run_id[:8]} · look at it: flab show run {run.run_id[:8]}{where}", file=sys.stderr)
-    failed = [run for run in runs if run.status != "complete"]
-    for run in failed:
-        rate = (
-            f"{run.n_errors} of {run.n} questions have no answer, more than --max-error-rate {max_error_rate:g} allows"
-        )
-        print(f"error: {run.task}: {rate}; see flab show run {run.run_id[:8]}", file=sys.stderr)
-    return TOO_MANY_ERRORS if failed else 0
 
 
-def _for(wanted: Wanted, settings: Settings, *, is_one_of_many: bool) -> Settings:
+def _for(one: Wanted, settings: Settings, wanted: Sequence[Wanted], spice: bool) -> Settings:
     """The settings for one task; among several, one that brings its own data does not get the others'."""
-    needs_data = wanted.task.needs_data or not is_one_of_many
-    return replace(settings, split=wanted.split or settings.split, data=settings.data if needs_data else None)
+    needs_data = one.task.needs_data or len(wanted) == 1
+    return replace(
+        settings,
+        split=one.split or settings.split,
+        data=settings.data if needs_data else None,
+        also=options.spice(one.task, spice),
+    )
+
+
+def _check(asking: Sequence[tuple[Task, Sequence[Settings]]], spice: bool) -> None:
+    """Refuse what could not be asked or scored in the end, before anything is loaded."""
+    from eval_tasks import scoring, shots, task
+    from flamingo_lab.errors import BadSetting
+
+    for one, ways in asking:
+        settings = ways[0]
+        shots.get(settings.shot_selection).check()
+        task.check_options(one, settings.options)
+        task.split_of(one, settings.split)
+        read_by = one.metrics_of(one.wording(settings.wording), settings.options)
+        scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+    if spice and not any(ways[0].also for _, ways in asking):
+        raise BadSetting("--spice scores captions, and none of the tasks asks for any; leave it away")
+
+
+def _read(task: Task, settings: Settings, download: bool) -> None:
+    """Read the questions once before a model is loaded, so that a missing file is told at once; fetched first, if asked."""
+    from eval_tasks import shots
+    from eval_tasks.file_task import FileTask
+    from eval_tasks.task import split_of
+
+    if not isinstance(task, FileTask):
+        return
+    split = split_of(task, settings.split)
+    if download and settings.data is None:
+        takes_shots = settings.num_fewshot or shots.get(settings.shot_selection).shots
+        task.fetch([split, *(task.splits_for_shots if takes_shots else ())])
+    task.samples(split, settings.data)
 
 
 def _decoding(beams: int, length_penalty: float, temperature: float, top_p: float, seed: int) -> Decoding | None:

@@ -12,7 +12,7 @@ import typer
 
 from flamingo_lab.cli import options
 from flamingo_lab.cli.bar import bar
-from flamingo_lab.cli.evaluate import TOO_MANY_ERRORS
+from flamingo_lab.cli.ending import TOO_MANY_ERRORS
 
 EXAMPLE = options.example("flab grade 7c1e5a90 --judge openai:gpt-4-0613 --base-url https://api.openai.com/v1")
 

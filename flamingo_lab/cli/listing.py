@@ -1,4 +1,4 @@
-"""`flab list`: the models, tasks, metrics, layouts and runs that there are."""
+"""`flab list`: the models, tasks, metrics, selections of shots, layouts and runs that there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from flamingo_lab.cli import options
 
 app = typer.Typer(
-    help="List models, tasks, metrics, layouts or runs.",
+    help="List models, tasks, metrics, selections of shots, layouts or runs.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog=options.example("flab list models"),
@@ -71,6 +71,15 @@ def metrics(json: options.Json = False) -> None:
         for variant, one in metrics.variants(name).items()
     ]
     print_rows(rows, json)
+
+
+@app.command(epilog=options.example("flab list shots"))
+def shots(json: options.Json = False) -> None:
+    """The ways to choose worked examples (flab eval --shot-selection)."""
+    from eval_tasks import shots
+
+    found = {name: shots.get(name) for name in shots.names()}
+    print_rows([{"name": name, "examples": one.title} for name, one in found.items()], json)
 
 
 @app.command(epilog=options.example("flab list layouts"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsons
 import shlex
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flamingo_lab.cli import options
-from flamingo_lab.cli.evaluate import TOO_MANY_ERRORS
+from flamingo_lab.cli.ending import ended
 
 if TYPE_CHECKING:
+    from eval_tasks.lm_eval.running import Grouped
     from eval_tasks.runner import Progress
     from leaderboards.records import Run
 
@@ -50,7 +51,6 @@ def lm_eval(
 ) -> int:
     """Ask a model lm-eval's tasks, word for word as lm-eval asks them. Interrupted, the same command goes on."""
     from eval_tasks.lm_eval import harness
-    from leaderboards import table
     from leaderboards.store import Store
 
     generation = _generation(gen_kwargs)
@@ -75,25 +75,22 @@ def lm_eval(
     for name, task in loaded.tasks.items():
         with _bar(name) as (say, progress):
             runs.append(running.run(model, task, settings, store, command=command, planned=say, progress=progress))
-    groups = running.grouped(loaded.groups, runs)
-    if json:
-        sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
+    _show(runs, running.grouped(loaded.groups, runs), json)
+    return ended(runs, results, max_error_rate, asked="documents")
+
+
+def _show(runs: Sequence[Run], groups: Sequence[Grouped], as_json: bool) -> None:
+    """The table of the runs, and a line for each of lm-eval's groups."""
+    from leaderboards import table
+
+    rows = table.rows(runs, every_slice=True)
+    if as_json:
+        sys.stdout.write(table.text(rows, "json"))
         sys.stdout.writelines(jsons.dumps(asdict(group)) + "\n" for group in groups)
-    else:
-        options.console().print(table.rich_table(table.rows(runs, every_slice=True)))
-        for group in groups:
-            print(f"{group.group}  {group.metric}/{group.variant}  {group.value:.4f}  {group.n:,} documents")
-    for run in runs:
-        where = f" --results {shlex.quote(str(results))}" if results != options.RESULTS else ""
-        print(f"saved run {run.run_id[:8]} · look at it: flab show run {run.run_id[:8]}{where}", file=sys.stderr)
-    failed = [run for run in runs if run.status != "complete"]
-    for run in failed:
-        print(
-            f"error: {run.task}: {run.n_errors} of {run.n} documents have no answer, more than --max-error-rate "
-            f"{max_error_rate:g} allows; see flab show run {run.run_id[:8]}",
-            file=sys.stderr,
-        )
-    return TOO_MANY_ERRORS if failed else 0
+        return
+    options.console().print(table.rich_table(rows))
+    for group in groups:
+        print(f"{group.group}  {group.metric}/{group.variant}  {group.value:.4f}  {group.n:,} documents")
 
 
 def _generation(told: str | None) -> dict[str, Any]:

@@ -95,7 +95,12 @@ class Chosen:
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens that pass the model together at most; what is best by default.")
     ] = None
-    features: Annotated[Path | None, typer.Option(help="Folder where pictures' features stay for later runs.")] = None
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder where pictures' tokens and vectors stay for later runs; by default vectors alone stay, in the results."
+        ),
+    ] = None
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -109,13 +114,18 @@ class Chosen:
         held = {name: getattr(self, name) for name in SETTINGS}
         return {name: value for name, value in held.items() if value is not None}
 
-    def load(self, device: str, dtype: str) -> LoadedModel | VStar | Askable:
-        """The model, loaded after its name has been found to exist."""
-        import flamingo_lab as fl
+    def locate(self) -> None:
+        """Refuse a name that is none, and files that are nowhere. They are fetched first, if that is asked."""
         from flamingo_lab import backends, composed, hub
 
         if backends.find(self.model) is None and composed.find(self.model, ()) is None:
             hub.locate(self.model, weights=self.weights, download=self.download)
+
+    def load(self, device: str, dtype: str) -> LoadedModel | VStar | Askable:
+        """The model, loaded after its name has been found to exist."""
+        import flamingo_lab as fl
+
+        self.locate()
         told: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT, *ENGINE)}
         return fl.load(
             self.model,

@@ -12,6 +12,7 @@ import typer
 from flamingo_lab.cli import options
 
 if TYPE_CHECKING:
+    from eval_tasks.rubrics import Rubric
     from eval_tasks.task import Task
     from eval_tasks.wording import Reads
     from flamingo_lab.config import Architecture
@@ -120,15 +121,19 @@ def task(name: Name, json: options.Json = False) -> None:
         "title": found.title,
         "about": found.__doc__,
         "paper": found.paper,
-        "source": found.source + (f"; on the hub: {found.hub.repository}" if found.hub else ""),
+        "source": found.source,
+        "get it from": getattr(found, "files", ""),
+        "on the hub": _on_the_hub(found),
         "licence": found.licence,
         "splits": ", ".join(found.splits),
-        "size": {split: f"{sizes[split]:,} questions" for split in sizes},
+        "size": {split: f"{sizes[split]:,} questions" for split in sizes} or found.extent,
         "asked by default": found.split,
         "shots from": ", ".join(split for split in found.splits_for_shots if split in found.splits) or "none",
         "metrics": {str(one): metrics.get(one.metric, one.variant).about for one in found.metrics},
-        "wordings": {wording.name: wording.question for wording in found.wordings},
+        "defined as": {name: metrics.definition(name) for name in {one.metric: None for one in found.metrics}},
+        "wordings": {wording.name: wording.form.replace("\n", " ⏎ ") for wording in found.wordings},
         "wordings from": {wording.name: wording.source for wording in found.wordings},
+        "judged as": _judged(found.rubric),
         "options": dict(found.options),
         "overall": f"mean of {', '.join(found.mean_of)}" if found.mean_of else "mean over all questions",
         "new tokens": found.max_new_tokens,
@@ -137,15 +142,31 @@ def task(name: Name, json: options.Json = False) -> None:
     print_facts({key: value for key, value in facts.items() if value or key in KEPT}, json)
 
 
+def _judged(rubric: Rubric | None) -> str:
+    """How often a judge grades an answer, and whose words it is asked in."""
+    return f"{rubric.gradings} times, in the words of {rubric.source} ({rubric.licence})" if rubric else ""
+
+
+def _on_the_hub(task: Task) -> str:
+    """The data set, its configurations, and whether its revision is pinned."""
+    hub = task.hub
+    if hub is None:
+        return ""
+    folders = dict.fromkeys(folder for split in task.splits if (folder := hub.folder(split)))
+    said = hub.repository + (f" ({', '.join(folders)})" if folders else "")
+    return (
+        f"{said} at {hub.revision}" if hub.revision else f"{said}; no revision is pinned, a run records which it read"
+    )
+
+
 KEPT = {"options", "wordings"}
 """Facts of a task that are shown even where there are none."""
 
 
-PICTURE = "<image>"
-
-
 def _example(task: Task) -> dict[str, str]:
     """A question with its answer as models read it: running text, a user's turn, and what is ranked."""
+    from eval_tasks.wording import PICTURE
+
     sample = task.example or task.samples(task.split, None)[0]
     shown: dict[str, str] = {}
     kinds: tuple[Reads, ...] = ("running text", "turns")

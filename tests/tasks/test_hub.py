@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +27,11 @@ from tests.doubles import Scripted
 from tests.folders import ROOT
 from tests.tasks.benchmarks import BUILDERS, HUB, questions
 from tests.tasks.benchmarks.questions import people
+from tests.tasks.hub_server import served
 
 assert questions  # it registers its builders
+
+PINNED = (task.get("docvqa").hub or Hub("")).revision or ""
 
 ROWS = 3_000
 GROUP = 100
@@ -111,7 +116,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hub's cache with two revisions of a data set, `main` being the newer one."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     cached = tmp_path / "datasets--lmms-lab--DocVQA"
-    for revision in ("a" * 40, "b" * 40):
+    for revision in ("a" * 40, "b" * 40, PINNED):
         BUILDERS["docvqa", HUB](cached / "snapshots" / revision)
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("b" * 40)
@@ -120,7 +125,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_pinned_revision_is_read_and_no_other(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = task.get("docvqa")
-    for revision, name in ((None, "b" * 40), ("a" * 40, "a" * 40)):
+    for revision, name in ((None, "b" * 40), ("a" * 40, "a" * 40), (PINNED, PINNED)):
         monkeypatch.setattr(type(found), "hub", Hub("lmms-lab/DocVQA", "DocVQA", {"val": "validation"}, revision))
         assert parquet.folder(found.hub or Hub("")) == cache / "snapshots" / name
         assert found.version(None) == f"lmms-lab/DocVQA@{name}"
@@ -132,11 +137,57 @@ def test_a_pinned_revision_is_read_and_no_other(cache: Path, monkeypatch: pytest
 
 def test_a_run_records_the_revision_that_it_read(cache: Path, tmp_path: Path) -> None:
     made = runner.run(Scripted(), task.get("docvqa"), Settings(), Store(tmp_path / "results"))
-    assert made.versions["data"] == f"lmms-lab/DocVQA@{'b' * 40}"
+    assert made.versions["data"] == f"lmms-lab/DocVQA@{PINNED}"
     made = runner.run(
         Scripted(), task.get("docvqa"), Settings(data=cache / "snapshots" / ("a" * 40), limit=1), Store(tmp_path / "r")
     )
     assert "data" not in made.versions, "a folder has no revision"
+
+
+FETCH = """
+from eval_tasks import task
+found = task.get("docvqa")
+found.fetch(["val", "train"])
+print(len(found.samples("val", None)), found.version(None))
+"""
+READ = FETCH.replace('found.fetch(["val", "train"])', "")
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    held = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", **environment}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=held, capture_output=True, check=False, text=True)
+
+
+def test_what_is_fetched_is_what_the_splits_need_and_serves_without_a_network(tmp_path: Path) -> None:
+    BUILDERS["docvqa", HUB](tmp_path / "there")
+    for name in ("README.md", "DocVQA/test-00000-of-00001.parquet", "InfographicVQA/validation-00000-of-00001.parquet"):
+        (tmp_path / "there" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "there" / name).write_bytes(b"not wanted")
+    home = str(tmp_path / "home")
+    with served("lmms-lab/DocVQA", PINNED, tmp_path / "there") as (address, sent):
+        made = python(FETCH, HF_ENDPOINT=address, HF_HOME=home)
+    assert made.stdout.split() == ["1", f"lmms-lab/DocVQA@{PINNED}"], made.stderr
+    assert sent == ["DocVQA/validation-00000-of-00001.parquet"]
+    again = python(READ, HF_ENDPOINT=address, HF_HOME=home, HF_HUB_OFFLINE="1")
+    assert again.stdout == made.stdout, again.stderr
+    gone = python(FETCH, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "another"))
+    last = gone.stderr.strip().splitlines()[-1]
+    assert gone.returncode and "MissingData: lmms-lab/DocVQA: could not be downloaded (" in last
+
+
+def test_a_part_of_a_split_is_no_split(tmp_path: Path) -> None:
+    BUILDERS["vqav2", HUB](tmp_path)
+    parts = sorted((tmp_path / "data").glob("*.parquet"))
+    found = task.get("vqav2")
+    shutil.copy(parts[0], parts[0].with_name("validation-00000-of-00003.parquet"))
+    with pytest.raises(MissingData, match=r"2 of the 2 files .*, and 1 others of the split; a part of a split, or two"):
+        found.samples("val", tmp_path)
+    parts[0].with_name("validation-00000-of-00003.parquet").unlink()
+    parts[1].unlink()
+    with pytest.raises(
+        MissingData, match=r"1 of the 2 files validation-\*-of-00002.parquet are here; a part of a split"
+    ):
+        found.samples("val", tmp_path)
 
 
 def test_nothing_is_asked_of_a_network(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,15 +258,15 @@ def test_a_run_with_similar_shots_looks_at_every_picture_once(tmp_path: Path) ->
     assert heard[-1][0] == heard[-1][1] > 0
     assert len(model.embedded) == len(set(model.embedded)) == 9
     again = Seeing()
-    assert plans.plan(again, task.get("chartqa"), Settings(**_with_cache(settings, tmp_path))).run_id == run.run_id
+    assert plans.plan(again, task.get("chartqa"), Settings(**_with_features(settings, tmp_path))).run_id == run.run_id
     assert not again.embedded, "kept from the first run"
     other = Seeing(tower="retrained")
-    plans.plan(other, task.get("chartqa"), Settings(**_with_cache(settings, tmp_path)))
+    plans.plan(other, task.get("chartqa"), Settings(**_with_features(settings, tmp_path)))
     assert len(other.embedded) == 9, "another tower shares nothing"
 
 
-def _with_cache(settings: Settings, root: Path) -> dict[str, Any]:
-    return {**settings.__dict__, "cache": root / "r" / runner.CACHE}
+def _with_features(settings: Settings, root: Path) -> dict[str, Any]:
+    return {**settings.__dict__, "features": root / "r" / runner.FEATURES}
 
 
 def test_a_model_that_shows_no_features_is_told_so(tmp_path: Path) -> None:

@@ -59,13 +59,13 @@ def test_the_nearest_are_all_there_in_order(held: tuple[Vectors, list[tuple[str,
 
 
 def test_an_approximate_index_is_built_once_and_finds_nearly_all(
-    held: tuple[Vectors, list[tuple[str, ...]]], monkeypatch: pytest.MonkeyPatch
+    held: tuple[Vectors, list[tuple[str, ...]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors, entries = held
     monkeypatch.setattr(module, "EXACT_UP_TO", 1_000)
     index = Index(vectors, entries)
-    assert not index.is_exact and vectors.folder is not None
-    (file,) = vectors.folder.glob("index-*.faiss")
+    assert not index.is_exact
+    (file,) = tmp_path.glob("index-*.faiss")
     written = file.stat().st_mtime_ns
     hits = 0
     for number in range(20):
@@ -77,7 +77,7 @@ def test_an_approximate_index_is_built_once_and_finds_nearly_all(
     assert hits >= 0.9 * 160
     assert file.stat().st_mtime_ns == written
     assert next(Index(vectors, entries[:2_000]).nearest(Many.direction("a"))) < 2_000
-    assert len(list(vectors.folder.glob("index-*.faiss"))) == 2
+    assert len(list(tmp_path.glob("index-*.faiss"))) == 2
 
 
 def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
     assert not again.embedded
     np.testing.assert_array_equal(kept.mean([found[5].digest]), Many.direction(found[5].digest))
     Vectors(Many(tower="other"), tmp_path).add(found[:1])
-    assert len(list(tmp_path.glob("*/vectors.sqlite"))) == 2
+    assert len(list(tmp_path.glob("vectors-*.sqlite"))) == 2
 
 
 def test_what_was_embedded_before_an_interruption_is_kept(tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_several_pictures_are_one_direction(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["a file in its place", "not a database"])
 def test_a_cache_that_cannot_be_used_is_one_line(damage: str, tmp_path: Path) -> None:
-    model = Many()
+    model, folder = Many(), tmp_path / "features"
     if damage == "a file in its place":
-        (tmp_path / model.tower).write_text("here")
+        folder.write_text("here")
     else:
-        (tmp_path / model.tower).mkdir()
-        (tmp_path / model.tower / "vectors.sqlite").write_bytes(b"no database" * 200)
-    with pytest.raises(BadCache, match="not usable as a cache of features") as caught:
-        Vectors(model, tmp_path)
+        folder.mkdir()
+        (folder / f"vectors-{model.embeds_digest()[:16]}.sqlite").write_bytes(b"no database" * 200)
+    with pytest.raises(BadCache, match=r"features cannot be kept there .* with --features") as caught:
+        Vectors(model, folder)
     assert len(str(caught.value).splitlines()) == 1
