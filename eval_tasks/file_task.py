@@ -44,9 +44,13 @@ class FileTask(Task):
         return None if found is None or self.hub is None else f"{self.hub.repository}@{found.name}"
 
     def _read(self, split: str, root: Path) -> list[Sample]:
-        if there := self.parquet(split, root):
-            return list(self.from_hub(split, parquet.rows(there), root))
-        return list(self.from_files(split, root))
+        there = self.parquet(split, root)
+        found = list(self.from_hub(split, parquet.rows(there), root) if there else self.from_files(split, root))
+        if not found:
+            raise MissingData(
+                f"{root}: the {split} split of {self.name} holds no questions; it belongs to {self.files}"
+            )
+        return found
 
     def parquet(self, split: str, root: Path) -> list[Path]:
         """The split's files in the hub's layout, none where the folder has another one."""

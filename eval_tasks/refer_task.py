@@ -15,7 +15,7 @@ from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.boxes import BOX_FUYU, BOX_IN_PIXELS, BOX_IN_SHARES, BOX_IN_THOUSANDTHS, BOX_QWEN_VL
-from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, label, need, number, rows_in, text, texts
+from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, label, need, number, rows_in, size_slice, text, texts
 from eval_tasks.task import Sample
 from flamingo_lab.prompt import Image
 
@@ -92,6 +92,7 @@ def _sample(
     key: str, sentence: str, image_id: int, photograph: Image, facts: Mapping[str, Any], slices: Mapping[str, str]
 ) -> Sample:
     right = boxes.written("xyxy", facts["box"], facts["size"])
+    slices = {**slices, **size_slice(*facts["size"])}
     return Sample(key, (photograph,), sentence, (right,), coco.document(image_id), slices=slices, facts=facts)
 
 

@@ -101,9 +101,14 @@ class Task:
         return None
 
     def metrics_of(self, wording: Wording, options: frozenset[str]) -> tuple[MetricName, ...]:
-        """What reads the answers to this wording: its own metrics, else the task's for written or for ranked answers."""
+        """What reads the answers to this wording: its own metrics, else the task's for written or for ranked answers.
+
+        Boxes are read in the notation that is asked for.
+        """
         if wording.metrics is not None:
             return wording.metrics
+        if wording.box:
+            return (MetricName("iou", wording.box),)
         fitting = [name for name in self.metrics if self.metric(name).needs_options == bool(wording.rank)]
         return tuple(fitting) or self.metrics
 

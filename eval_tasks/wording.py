@@ -42,9 +42,9 @@ class Wording:
 
     `answer`: how a shot's answer is shown, `shown`: which one of several. `says_option`: whether an option is told by its
     letter or its text. `rank`: options are ranked by the sum or the mean of their tokens' log-probabilities instead of
-    being written; `ends`: with the stop token. `box`: the notation of boxes, a variant of the metric `iou`. `metrics`: what
-    reads its answers, None for the task's own metrics. `cut`: what its authors cut off an answer before it is scored, one
-    of `postprocess.VARIANTS`, or `FAMILYS` in the wordings that are each family's own form.
+    being written; `ends`: with the stop token. `box`: the notation of boxes, the variant of the metric `iou` that reads
+    them. `metrics`: what reads its answers, None for the task's own metrics. `cut`: what its authors cut off an answer
+    before it is scored, one of `postprocess.VARIANTS`, or `FAMILYS` in the wordings that are each family's own form.
     """
 
     name: str

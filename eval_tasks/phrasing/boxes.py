@@ -1,10 +1,11 @@
-"""Wordings that ask for a box. Each notation has its own reader, a variant of the metric `iou`."""
+"""Wordings that ask for a box. Each notation has its own reader, the variant of the metric `iou` of its name."""
 
 from __future__ import annotations
 
-from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing import LMMS_EVAL, QWEN_VL
 from eval_tasks.wording import Wording
+
+GIVE = "Give the bounding box of the region that this sentence describes as"
 
 BOX_IN_SHARES = Wording(
     "shares",
@@ -13,7 +14,6 @@ BOX_IN_SHARES = Wording(
     "values are floating point numbers bounded between 0 and 1. Please provide the bounding box coordinate of the region "
     "this sentence describes: {question}",
     box="unit",
-    metrics=(MetricName("iou", "unit"),),
 )
 
 BOX_QWEN_VL = Wording(
@@ -23,31 +23,26 @@ BOX_QWEN_VL = Wording(
     running="{text}{answer}",
     reads="running text",
     box="qwen-vl",
-    metrics=(MetricName("iou", "qwen-vl"),),
 )
 
 BOX_IN_THOUSANDTHS = Wording(
     "thousandths",
     "ours: the notation of models that write boxes from 0 to 1000",
-    "Give the bounding box of the region that this sentence describes as [x1, y1, x2, y2], in thousandths of the width and "
-    "height of the image: {question}",
+    f"{GIVE} [x1, y1, x2, y2], in thousandths of the width and height of the image: {{question}}",
     box="thousand",
-    metrics=(MetricName("iou", "thousand"),),
 )
 
 BOX_IN_PIXELS = Wording(
     "pixels",
     "ours: the notation of the benchmark's own boxes",
-    "Give the bounding box of the region that this sentence describes as [x1, y1, x2, y2] in pixels: {question}",
+    f"{GIVE} [x1, y1, x2, y2] in pixels: {{question}}",
     box="xyxy",
-    metrics=(MetricName("iou", "xyxy"),),
 )
 
 BOX_FUYU = Wording(
     "fuyu",
     "ours, in the tags of Fuyu's processor",
-    "Give the bounding box of the region that this sentence describes as <box>y1, x1, y2, x2</box> in pixels: {question}\n",
+    f"{GIVE} <box>y1, x1, y2, x2</box> in pixels: {{question}}\n",
     running="{text}{answer}",
     box="fuyu",
-    metrics=(MetricName("iou", "fuyu"),),
 )

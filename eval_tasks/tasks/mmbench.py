@@ -105,7 +105,10 @@ def _sample(where: str, row: Row, image: Image) -> Sample:
     if right not in tuple(string.ascii_uppercase[: len(choices)]):
         raise BadRow(f"{where}: the answer {right!r} is none of its {len(choices)} options")
     rotation, group = divmod(index, ROTATION)
-    ability = {"ability": ability} if (ability := cell(row, "l2-category") or cell(row, "L2-category")) else {}
+    kinds = {
+        "ability": cell(row, "l2-category") or cell(row, "L2-category"),
+        "category": cell(row, "category"),
+    }
     return Sample(
         id=str(index),
         images=(image,),
@@ -113,7 +116,7 @@ def _sample(where: str, row: Row, image: Image) -> Sample:
         targets=(right,),
         document=str(group),
         choices=choices,
-        slices=ability,
+        slices={name: kind for name, kind in kinds.items() if kind},
         facts={"rotation": rotation},
         context={"hint": cell(row, "hint")},
     )

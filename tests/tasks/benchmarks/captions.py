@@ -144,7 +144,9 @@ def refer(root: Path, folder: str, refs: str) -> Tiny:
     write(root / folder / "instances.json", {"annotations": things, "images": images})
     for image in (581857, 581858):
         picture(root / "train2014" / f"COCO_train2014_{image:012d}.jpg", 1 + image % 2)
-    return Tiny("val", ["0", "1"], "coco-581857", {"things of its kind": "2"}, shots=True)
+    return Tiny(
+        "val", ["0", "1"], "coco-581857", {"things of its kind": "2", "picture size": "below 0.3 MP"}, shots=True
+    )
 
 
 def refer_hub(root: Path, split: str) -> Tiny:
@@ -156,7 +158,7 @@ def refer_hub(root: Path, split: str) -> Tiny:
     }
     row |= {"file_name": "COCO_train2014_000000581857_16.jpg", "image": stored(1)}
     parquet(root / "data" / f"{split}-00000-of-00001.parquet", [row])
-    return Tiny(split, ["0-0", "0-1"], "coco-581857")
+    return Tiny(split, ["0-0", "0-1"], "coco-581857", {"picture size": "below 0.3 MP"})
 
 
 @builds("refcoco", FILES)

@@ -146,7 +146,8 @@ def mmbench(root: Path) -> Tiny:
         writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t")
         writer.writeheader()
         writer.writerows(rows)
-    return Tiny("dev", ["9", "1000009"], "9", {"ability": "finegrained_perception"})
+    slices = {"ability": "finegrained_perception", "category": "object_localization"}
+    return Tiny("dev", ["9", "1000009"], "9", slices)
 
 
 @builds("mmbench", HUB)
