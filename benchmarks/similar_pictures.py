@@ -40,6 +40,7 @@ class Seen:
     """A picture of which only the name is asked."""
 
     digest: str
+    source: bytes = b""
 
 
 class Tower:

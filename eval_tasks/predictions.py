@@ -57,7 +57,8 @@ def joined(given: Given, said: Sequence[Said], gold: Mapping[Any, Item], *, by_l
     missing = [key for key in gold if key not in answered]
     if missing and not given.allow_missing:
         raise BadPredictions(
-            f"{len(missing)} of {len(gold)} questions have no prediction, {_named(missing[0])} for one; "
+            f"{given.predictions[0].path}: {len(missing)} of {len(gold)} questions have no prediction, "
+            f"{_named(missing[0])} for one; "
             "score the others with --allow-missing"
         )
     if by_line:

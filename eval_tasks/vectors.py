@@ -1,7 +1,8 @@
 """What a model's tower makes of pictures, kept on disk, and the pictures nearest to one of them.
 
 FEATURES/vectors-EMBEDS_DIGEST.sqlite holds one vector a picture under the picture's digest, so that a changed weight, another
-pre-processing or a changed pixel is another key. Vectors have length 1: their inner product is the cosine.
+pre-processing or a changed pixel is another key. Which picture a file holds is kept too, so that a later run need not decode
+millions of files to know their digests. Vectors have length 1: their inner product is the cosine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,7 @@ class Vectors:
             self._held = sqlite3.connect(self._file, timeout=WAIT_SECONDS)
             with self._held:
                 self._held.execute("create table if not exists vectors (digest text primary key, vector blob not null)")
+                self._held.execute("create table if not exists origins (origin text primary key, digest text not null)")
 
     def add(self, images: Iterable[Image], looked: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Embed those that are not held yet, and keep them as they come. A picture that cannot be read is passed over."""
@@ -66,22 +69,29 @@ class Vectors:
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(found), TOGETHER):
                 some = found[start : start + TOGETHER]
-                digests = pool.map(_digest, some)
-                read = {digest: image for digest, image in zip(digests, some, strict=True) if digest is not None}
+                unread = [image for image in some if self._known(image) is None]
+                read = {
+                    digest: image for digest, image in zip(pool.map(_digest, unread), unread, strict=True) if digest
+                }
                 new = {digest: image for digest, image in read.items() if not self._has(digest)}
-                if new:
-                    vectors = self._model.embed(list(new.values())).astype("<f4")
-                    rows = [(digest, vector.tobytes()) for digest, vector in zip(new, vectors, strict=True)]
-                    with _told(self._file), self._held:
-                        self._held.executemany("insert or ignore into vectors values (?, ?)", rows)
+                vectors = self._model.embed(list(new.values())).astype("<f4") if new else ()
+                rows = [(digest, vector.tobytes()) for digest, vector in zip(new, vectors, strict=True)]
+                origins = [(origin, image.digest) for image in read.values() if (origin := _origin(image))]
+                with _told(self._file), self._held:
+                    self._held.executemany("insert or ignore into vectors values (?, ?)", rows)
+                    self._held.executemany("insert or ignore into origins values (?, ?)", origins)
                 looked(start + len(some), len(found))
+
+    def digest(self, image: Image) -> str | None:
+        """The picture's digest, None where it cannot be read. A file that is as it was is not looked at again."""
+        return self._known(image) or _digest(image)
 
     def index(self, entries: str) -> Path | None:
         """Where an index of some of the vectors is kept, which `entries` names; None without a folder."""
         return None if self._folder is None else self._folder / f"index-{self._key}-{entries}.faiss"
 
     def __contains__(self, image: Image) -> bool:
-        digest = _digest(image)
+        digest = self.digest(image)
         return digest is not None and self._has(digest)
 
     def mean(self, digests: Sequence[str]) -> NDArray[np.float32]:
@@ -94,6 +104,14 @@ class Vectors:
         with _told(self._file):
             (held,) = self._held.execute("select vector from vectors where digest = ?", (digest,)).fetchone()
         return np.frombuffer(held, "<f4")
+
+    def _known(self, image: Image) -> str | None:
+        origin = _origin(image)
+        if origin is None:
+            return None
+        with _told(self._file):
+            row = self._held.execute("select digest from origins where origin = ?", (origin,)).fetchone()
+        return None if row is None else row[0]
 
     def _has(self, digest: str) -> bool:
         with _told(self._file):
@@ -170,6 +188,21 @@ class Index:
                 written.replace(file)
         with _told(file):
             return faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+
+
+def _origin(image: Image) -> str | None:
+    """The file that a picture is in, its place there, and the file's size and time; None for what is in no file."""
+    source: Any = image.source
+    place: Sequence[Any] = ()
+    if isinstance(source, partial) and source.args:  # a place in a file, see `parquet`
+        source, *place = source.args
+    if not isinstance(source, Path):
+        return None
+    try:
+        held = source.stat()
+    except OSError:
+        return None
+    return f"{source.resolve()} {place} {held.st_size} {held.st_mtime_ns}"
 
 
 def _digest(image: Image) -> str | None:

@@ -106,16 +106,21 @@ def _is_score(held: Any) -> bool:
 def _annotated(given: Given) -> Iterator[tuple[str, str, Item]]:
     for content in given.annotations:
         held = _rows(content) if content.object is None else _inside(content)
-        for number, row in enumerate(held or ()):
+        if not held:
+            raise BadPredictions(f"{content.path}: no right answers in it; rows of an id and an answer are expected")
+        for number, row in enumerate(held):
             where = content.where(number)
             yield where, identity(where, row, *IDS), _right(where, row)
 
 
 def _inside(content: Content) -> list[dict[str, Any]] | None:
+    """Rows in a list of the object, rows by their ids (GQA's questions), or answers by their ids."""
     held = content.object or {}
     for key in WITHIN:
         if isinstance(held.get(key), list):
             return [row for row in held[key] if isinstance(row, dict)]
+    if held and all(isinstance(row, dict) for row in held.values()):
+        return [{"id": key, **row} for key, row in held.items()]
     return _rows(content)
 
 

@@ -41,8 +41,9 @@ def order(pool: Pool) -> Order:
     # Examples with the same pictures are one entry of the index; those whose pictures cannot be read are none.
     holders: dict[tuple[str, ...], list[int]] = {}
     for number, sample in enumerate(pool.samples):
-        if sample.images and all(image in vectors for image in sample.images):
-            holders.setdefault(tuple(image.digest for image in sample.images), []).append(number)
+        digests = tuple(digest for image in sample.images if image in vectors and (digest := vectors.digest(image)))
+        if digests and len(digests) == len(sample.images):
+            holders.setdefault(digests, []).append(number)
     entries = list(holders.values())
     index = Index(vectors, list(holders))
 

@@ -278,6 +278,18 @@ def test_answers_to_the_tasks_own_questions(tmp_path: Path) -> None:
     assert {score.slice for score in found.scores} >= {"answer=colour", "answer=shape"}
 
 
+def test_right_answers_by_their_ids(tmp_path: Path) -> None:
+    """GQA's questions are an object of questions."""
+    questions = {"2001": {"question": "Is it red?", "answer": "yes"}, "2002": {"question": "What?", "answer": "cup"}}
+    said = [{"questionId": "2001", "prediction": "yes"}, {"questionId": "2002", "prediction": "cat"}]
+    files = [written(tmp_path / "p.json", said)], [written(tmp_path / "testdev_balanced_questions.json", questions)]
+    assert whole(score_file(task.get("gqa"), None, *files)).value == 0.5
+    with pytest.raises(
+        BadPredictions, match=r"a\.json: no right answers in it; rows of an id and an answer are expected"
+    ):
+        score_file(task.get("gqa"), None, files[0], [written(tmp_path / "a.json", {"questions": []})])
+
+
 def test_scores_of_options_are_ranked(tmp_path: Path) -> None:
     rows = [
         {"id": 1, "option_logprobs": [-2.0, -1.0], "prediction": "", "answer": "B"},

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 import flamingo_lab as fl
+from eval_tasks import parquet
 from eval_tasks import vectors as module
 from eval_tasks.errors import BadCache
 from eval_tasks.vectors import Index, Vectors
@@ -92,6 +96,31 @@ def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.mean([found[5].digest]), Many.direction(found[5].digest))
     Vectors(Many(tower="other"), tmp_path).add(found[:1])
     assert len(list(tmp_path.glob("vectors-*.sqlite"))) == 2
+
+
+def test_a_file_that_is_as_it_was_is_not_looked_at_again(tmp_path: Path) -> None:
+    for number, name in enumerate(("a.png", "b.png", "c.png")):
+        Pillow.new("RGB", (3, 3), (number, 0, 0)).save(tmp_path / name)
+    table = pa.Table.from_pylist([{"image": {"bytes": (tmp_path / "c.png").read_bytes(), "path": "c.png"}}])
+    pq.write_table(table, tmp_path / "one.parquet")
+
+    def pictures() -> list[fl.Image]:
+        row = next(parquet.rows([tmp_path / "one.parquet"]))
+        return [fl.Image(tmp_path / "a.png"), fl.Image(tmp_path / "b.png"), row["image"]]
+
+    first = pictures()
+    Vectors(Many(), tmp_path / "features").add(first)
+    for name, changed in (("a.png", False), ("b.png", True), ("one.parquet", False)):
+        before = (tmp_path / name).stat()
+        (tmp_path / name).write_bytes(b"?" * before.st_size)
+        os.utime(tmp_path / name, ns=(before.st_atime_ns, before.st_mtime_ns + changed))
+    parquet._group.cache_clear()
+    again, model = [fl.Image(image.source) for image in first], Many()
+    kept = Vectors(model, tmp_path / "features")
+    kept.add(again)
+    assert [kept.digest(image) for image in again] == [first[0].digest, None, first[2].digest]
+    assert again[0] in kept and again[1] not in kept and again[2] in kept
+    assert not model.embedded
 
 
 def test_what_was_embedded_before_an_interruption_is_kept(tmp_path: Path) -> None:
