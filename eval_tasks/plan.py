@@ -117,7 +117,7 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     settings = replace(settings, num_fewshot=settings.num_fewshot or selection.shots)
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
-    check_options(task, settings.options)
+    check_options([task], settings.options)
     wording = task.wording(settings.wording, model.about.get("reads"))
     if wording.rank and settings.decoding:
         raise UnknownTask(

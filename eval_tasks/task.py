@@ -184,9 +184,11 @@ def split_of(task: Task, wanted: str | None) -> str:
     return wanted or task.split
 
 
-def check_options(task: Task, options: frozenset[str]) -> None:
-    """Refuse an option that the task does not have."""
-    for option in sorted(options - task.options.keys()):
-        near = difflib.get_close_matches(option, task.options, n=1)
-        there = f"did you mean {near[0]}?" if near else f"it has {', '.join(task.options) or 'none'}"
-        raise UnknownTask(f"{task.name} has no option {option!r}; {there}")
+def check_options(tasks: Sequence[Task], options: frozenset[str]) -> None:
+    """Refuse an option that none of the tasks has."""
+    there = sorted({option for task in tasks for option in task.options})
+    who = f"{tasks[0].name} has no option" if len(tasks) == 1 else "none of the tasks has an option"
+    for option in sorted(options.difference(there)):
+        near = difflib.get_close_matches(option, there, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(there) or 'none'}"
+        raise UnknownTask(f"{who} {option!r}; {hint}")

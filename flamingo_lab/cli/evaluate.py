@@ -62,7 +62,9 @@ def evaluate(
             help="How questions are put (flab show task NAME); all: one run for each wording that the model can read.",
         ),
     ] = None,
-    task_option: Annotated[list[str] | None, typer.Option(help="A flag of the task; may be repeated.")] = None,
+    task_option: Annotated[
+        list[str] | None, typer.Option(help="A flag of those tasks that have it; may be repeated.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Root folder of the benchmark's own files.")] = None,
     results: options.Results = options.RESULTS,
     device: options.Device = "auto",
@@ -108,7 +110,7 @@ def evaluate(
         for number in _seeds(seeds, seed)
     ]
     asking = [(one.task, [_for(one, way, wanted, spice) for way in seeded]) for one in wanted]
-    _check(asking, spice)
+    _check(asking, settings.options, spice)
     chosen.locate()
     for task, ways in asking:
         _read(task, ways[0], chosen.download)
@@ -133,17 +135,18 @@ def _show(runs: Sequence[Run], as_json: bool) -> None:
 
 
 def _for(one: Wanted, settings: Settings, wanted: Sequence[Wanted], spice: bool) -> Settings:
-    """The settings for one task; among several, one that brings its own data does not get the others'."""
-    needs_data = one.task.needs_data or len(wanted) == 1
+    """The settings for one task; among several, each gets what it has a use for: its own flags, and data if it needs some."""
+    is_alone = len(wanted) == 1
     return replace(
         settings,
         split=one.split or settings.split,
-        data=settings.data if needs_data else None,
+        data=settings.data if one.task.needs_data or is_alone else None,
+        options=settings.options if is_alone else settings.options & one.task.options.keys(),
         also=options.spice(one.task, spice),
     )
 
 
-def _check(asking: Sequence[tuple[Task, Sequence[Settings]]], spice: bool) -> None:
+def _check(asking: Sequence[tuple[Task, Sequence[Settings]]], flags: frozenset[str], spice: bool) -> None:
     """Refuse what could not be asked or scored in the end, before anything is loaded."""
     from eval_tasks import scoring, shots, task
     from flamingo_lab.errors import BadSetting
@@ -151,10 +154,10 @@ def _check(asking: Sequence[tuple[Task, Sequence[Settings]]], spice: bool) -> No
     for one, ways in asking:
         settings = ways[0]
         shots.get(settings.shot_selection).check()
-        task.check_options(one, settings.options)
         task.split_of(one, settings.split)
         read_by = one.metrics_of(one.wording(settings.wording), settings.options)
         scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+    task.check_options([one for one, _ in asking], flags)
     if spice and not any(ways[0].also for _, ways in asking):
         raise BadSetting("--spice scores captions, and none of the tasks asks for any; leave it away")
 

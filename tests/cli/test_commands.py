@@ -224,3 +224,15 @@ def test_all_wordings_are_those_that_the_model_reads(
     first = next(one for one in spread if one["metric"] == "relaxed_accuracy")
     assert (first["over"], first["members"]) == ("phrasing", ["short-answer", "single-word", "very-brief"])
     assert first["low"] <= first["mean"] <= first["high"]
+
+
+def test_a_flag_is_for_those_tasks_that_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+    several = ["eval", "--model", "flamingo-tiny", "--tasks", "easy-vqa,shapes-binding", "--limit", "1", "--json"]
+    assert run([*several, "--task-option", "shuffle-pictures"]) == 0
+    capsys.readouterr()
+    kept = {one.task: one.settings["options"] for one in Store(Path("results")).runs()}
+    assert kept == {"easy-vqa": [], "shapes-binding": ["shuffle-pictures"]}
+    assert run([*several, "--task-option", "shufle-pictures"]) == 2
+    assert capsys.readouterr().err == (
+        "error: none of the tasks has an option 'shufle-pictures'; did you mean shuffle-pictures?\n"
+    )
