@@ -31,7 +31,7 @@ TOLERANCE_METEOR = 1e-3
 
 DRAWN = "official-draw"
 
-FIGURES = {"mean_iou": "mean", "acc": "accuracy", "acc+": "accuracy_plus", "acc_plus": "accuracy_plus"}
+FIGURES = {"mean_iou": "mean", "miou": "mean", "acc": "accuracy", "acc+": "accuracy_plus", "acc_plus": "accuracy_plus"}
 """Figures whose names are not ours."""
 
 
@@ -113,7 +113,7 @@ class Found:
 
     def figure(self, key: str) -> Any:
         """The figure of this name, in the entry's unit: one of the metric's, a slice's, a count; any other is the main one."""
-        if (found := self._named(FIGURES.get(key, key))) is not None:
+        if (found := self._named(FIGURES.get(key.lower(), key))) is not None:
             return self.value(found)
         parts = {one.slice: one.slice.split("=") for one in self.marked.scores if self.slice == ALL}
         if label := [one for one, names in parts.items() if plain(key) in map(plain, names)]:
@@ -175,8 +175,10 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def digits(value: float) -> float:
-    """Half of the last digit shown, and what float sums in another order may differ by."""
+def digits(value: float | Sequence[float]) -> float:
+    """Half of the last digit shown, and what float sums in another order may differ by; of a list the finest."""
+    if isinstance(value, list):
+        return min(map(digits, value))
     shown = re.fullmatch(r"-?\d*\.?(\d*)(?:e(-?\d+))?", repr(value))
     assert shown is not None, value
     places = len(shown[1]) - int(shown[2] or 0)
