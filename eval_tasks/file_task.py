@@ -54,7 +54,9 @@ class FileTask(Task):
 
     def parquet(self, split: str, root: Path) -> list[Path]:
         """The split's files in the hub's layout, none where the folder has another one."""
-        return [] if self.hub is None else parquet.files(root, self.hub.called(split), self.hub.folder(split))
+        if self.hub is None:
+            return []
+        return parquet.files(root, self.hub.called(split), *self.hub.folders(split)[:1])
 
     def fetch(self, splits: Iterable[str]) -> None:
         """Fetch what the splits need into the hub's cache, and nothing else. Raises `MissingData` with the reason."""

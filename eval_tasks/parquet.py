@@ -51,19 +51,23 @@ def fetch(hub: Hub, splits: Iterable[str]) -> None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns: list[str] = []
-    for split in splits:
-        beside = hub.beside and hub.beside.replace("{split}", split)
-        for folder in filter(None, (hub.folder(split) or "*", beside)):
-            patterns += [f"{folder}/{pattern}" for pattern in _patterns(hub.called(split))]
-            patterns += [f"*/{folder}/{pattern}" for pattern in _patterns(hub.called(split))]
-        patterns += [] if hub.folder(split) else _patterns(hub.called(split))
+    patterns = [pattern for split in splits for pattern in needed(hub, split)]
     try:
         snapshot_download(hub.repository, repo_type="dataset", revision=hub.revision, allow_patterns=patterns)
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise MissingData(
             f"{hub.repository}: could not be downloaded ({str(error).splitlines()[0]}); point --data to a folder with it"
         ) from None
+
+
+def needed(hub: Hub, split: str) -> list[str]:
+    """Patterns of the files of a split and of what its questions need besides, wherever in the data set they lie."""
+    return [
+        f"{above}{folder}{pattern}"
+        for folder in [f"{name}/" for name in hub.folders(split)] or [""]
+        for pattern in _patterns(hub.called(split))
+        for above in ("", "*/")
+    ]
 
 
 def _patterns(split: str) -> list[str]:

@@ -150,10 +150,10 @@ class Hub:
         """The data set's name for a split of ours."""
         return self.splits.get(split, split)
 
-    def folder(self, split: str) -> str | None:
-        """The folder of a split's files, None where the data set has no configurations."""
-        config = self.configs.get(split, self.config)
-        return config and config.replace("{split}", split)
+    def folders(self, split: str) -> tuple[str, ...]:
+        """The folders of a split's files, its questions' first; none where the data set has no configurations."""
+        held = (self.configs.get(split, self.config), self.beside)
+        return tuple(one.replace("{split}", split) for one in held if one)
 
 
 PLUS = "_plus"

@@ -14,6 +14,8 @@ from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, need, picture, 
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
+HUB = Hub("lmms-lab/GQA", "{split}_balanced_instructions", beside="{split}_balanced_images")
+
 
 class GQA(FileTask):
     """Balanced questions only. The answer is one word or phrase; no published model is scored on the raw text."""
@@ -23,7 +25,7 @@ class GQA(FileTask):
     paper = "https://arxiv.org/abs/1902.09506"
     source = "SPLIT_balanced_questions.json of questions1.2.zip and images/ of cs.stanford.edu/people/dorarad/gqa"
     files = "the balanced questions and images of GQA (https://cs.stanford.edu/people/dorarad/gqa/download.html)"
-    hub = Hub("lmms-lab/GQA", "{split}_balanced_instructions", beside="{split}_balanced_images")
+    hub = HUB
     licence = "CC BY 4.0 [unread]"
     split = "testdev"
     splits = ("train", "val", "testdev")
@@ -48,13 +50,14 @@ class GQA(FileTask):
 
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
         """Questions and pictures are two configurations, joined by the picture's id."""
-        files = parquet.files(root, split, f"{split}_balanced_images")
+        _, pictures = HUB.folders(split)
+        files = parquet.files(root, split, pictures)
         images = {row["id"]: parquet.picture(row, "image", f"{root}, {split} pictures") for row in parquet.rows(files)}
         for place, row in enumerate(rows):
             where = f"{root}, {split} row {place}"
             image_id = text(row, "imageId", where)
             if image_id not in images:
-                raise MissingData(f"{where}: no picture {image_id!r} in the configuration {split}_balanced_images")
+                raise MissingData(f"{where}: no picture {image_id!r} in the configuration {pictures}")
             yield _sample(text(row, "id", where), where, row, images[image_id], None)
 
 

@@ -152,7 +152,7 @@ def _on_the_hub(task: Task) -> str:
     hub = task.hub
     if hub is None:
         return ""
-    folders = dict.fromkeys(folder for split in task.splits if (folder := hub.folder(split)))
+    folders = dict.fromkeys(folder for split in task.splits for folder in hub.folders(split))
     said = hub.repository + (f" ({', '.join(folders)})" if folders else "")
     return (
         f"{said} at {hub.revision}" if hub.revision else f"{said}; no revision is pinned, a run records which it read"

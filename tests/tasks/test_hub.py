@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image as Pillow
 
 from eval_tasks import parquet, runner, task
@@ -25,11 +26,11 @@ from eval_tasks.task import Hub
 from leaderboards.store import Store
 from tests.doubles import Scripted
 from tests.folders import ROOT
-from tests.tasks.benchmarks import BUILDERS, HUB, questions
+from tests.tasks.benchmarks import BUILDERS, HUB, captions, choices, questions
 from tests.tasks.benchmarks.questions import people
 from tests.tasks.hub_server import served
 
-assert questions  # it registers its builders
+assert captions and choices and questions  # they register their builders
 
 PINNED = (task.get("docvqa").hub or Hub("")).revision or ""
 
@@ -173,6 +174,20 @@ def test_what_is_fetched_is_what_the_splits_need_and_serves_without_a_network(tm
     gone = python(FETCH, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "another"))
     last = gone.stderr.strip().splitlines()[-1]
     assert gone.returncode and "MissingData: lmms-lab/DocVQA: could not be downloaded (" in last
+
+
+@pytest.mark.parametrize("name", [name for name, layout in BUILDERS if layout == HUB])
+def test_what_is_fetched_is_enough(name: str, tmp_path: Path) -> None:
+    """All that a split is read from is among the files that its patterns name."""
+    found = task.get(name)
+    assert found.hub is not None
+    tiny = BUILDERS[name, HUB](tmp_path)
+    files = [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.parquet")]
+    wanted = set(filter_repo_objects(files, allow_patterns=parquet.needed(found.hub, tiny.split)))
+    assert wanted
+    for file in set(files) - wanted:
+        (tmp_path / file).unlink()
+    assert [sample.id for sample in found.samples(tiny.split, tmp_path)] == list(tiny.ids)
 
 
 def test_a_part_of_a_split_is_no_split(tmp_path: Path) -> None:
