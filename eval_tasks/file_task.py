@@ -48,7 +48,7 @@ class FileTask(Task):
         found = list(self.from_hub(split, parquet.rows(there), root) if there else self.from_files(split, root))
         if not found:
             raise MissingData(
-                f"{root}: the {split} split of {self.name} holds no questions; it belongs to {self.files}"
+                f"{root}: the {split} split holds no questions; it is read as {self.name}, from {self.files}"
             )
         return found
 
