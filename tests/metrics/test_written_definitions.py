@@ -30,7 +30,7 @@ PEOPLE = TEXTS.flatmap(
 OPTIONS = st.lists(
     st.sampled_from(["a red apple", "cat", "Cat", "12", "no", "the answer", "ß"]) | TEXTS, min_size=2, max_size=6
 )
-MORE = settings(max_examples=300, deadline=None)
+MORE = settings(max_examples=200, deadline=None)
 
 
 def marked(metric: str, variant: str, text: str, targets: Sequence[str], choices: Sequence[str] = ()) -> Outcome:
