@@ -89,9 +89,9 @@ def architecture(folder: Folder) -> Architecture:
     vocab = len(reads(folder).tokenizer(folder)) if folder.path.is_dir() else None
     decoder = replace(reads(folder).decoder(config, vocab=vocab), experts=experts(folder))
     tower = sees(folder).tower(
-        folder.part("vision").config,
+        layout.described(folder).config,
         reads_layer=config.get("mm_vision_select_layer", -2),
-        drops_first=config.get("mm_vision_select_feature", "patch") == "patch",
+        drops_first=layout.drops_first(config),
     )
     connector = layout.projector(config.get("image_projector_type", "linear"), tower.width, decoder.width)
     return Architecture(tower, connector, decoder, Inline(config.get("tokenizer_model_max_length")))
@@ -140,7 +140,7 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:
     """The tower's own, behind padding where `image_aspect_ratio` asks for it."""
     plain = sees(folder).pipeline(folder.part("vision").json("preprocessor_config.json"), built.tower)
-    return layout.padded(plain) if folder.config.get("image_aspect_ratio") == "pad" else plain
+    return layout.as_told(plain, folder)
 
 
 def _moe(layers: int) -> dict[str, Any]:
