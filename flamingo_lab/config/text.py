@@ -13,11 +13,13 @@ class Rotary:
     """Rotary positions on the first `fraction` of each head (arXiv 2104.09864), in halves as LLaMA lays them out.
 
     `ntk_length`: prompts longer than that stretch the base, by a factor that their length fixes (dynamic NTK, Qwen).
+    `stretch`: what positions are divided by (linear scaling, arXiv 2306.15595).
     """
 
     base: float = 10_000.0
     fraction: float = 1.0
     ntk_length: int | None = None
+    stretch: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,13 @@ class Alibi:
 
 @dataclass(frozen=True)
 class Experts:
-    """Several feed-forward branches in place of one in the decoder layers `layers`; each token takes two of them.
+    """Several feed-forward branches in place of one in the decoder layers `layers`; each token takes `chosen` of them.
 
-    `counts`: how many there are in each of these layers. A sequence of S tokens has 2 S / count * `capacity_factor` places
-    with each of them, rounded up, and at least `min_capacity`; a token that finds none goes on without. `balance_weight`:
-    what the loss that spreads tokens over the experts counts in training. `noise_seed`: the authors' noise on the second
-    choice, drawn anew for every request; None leaves it out.
+    `counts`: how many there are in each of these layers. A sequence of S tokens has `chosen` S / count * `capacity_factor`
+    places with each of them, rounded up, and at least `min_capacity`; a token that finds none goes on without. `has_common`:
+    whether a branch that every token takes stands beside them, each token weighing the two. `balance_weight`: what the loss
+    that spreads tokens over the experts counts in training. `noise_seed`: the authors' noise on the second choice, drawn
+    anew for every request; None leaves it out.
     """
 
     layers: tuple[int, ...]
@@ -47,6 +50,8 @@ class Experts:
     min_capacity: int
     balance_weight: float = 0.0
     noise_seed: int | None = None
+    chosen: Literal[1, 2] = 2
+    has_common: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,10 @@ class Decoder:
     """A pre-norm causal decoder.
 
     `extra_vocab` rows are held apart from the frozen vocabulary and follow it in the ids (decoupled embeddings).
-    `is_parallel`: both branches of a layer read the same norm of its input and are added together (Phi, GPT-J).
-    `qk_norm`: whether queries and keys are normalised, each head by itself or over the whole width.
+    `is_parallel`: both branches of a layer read its input and are added together, behind one norm (Phi) or each behind its
+    own (`has_two_norms`, GPT-NeoX).
+    `qk_norm`: whether queries and keys are normalised, each head by itself or over the whole width. `qkv_limit`: what no
+    number of queries, keys and values may be beyond, on either side of zero (MPT).
     `window`: how many positions back a token sees, itself counted; None for all.
     `log_n_length`: beyond that many positions queries grow with the logarithm of their own (log-n attention, Qwen).
     """
@@ -73,10 +80,12 @@ class Decoder:
     activation: Activation = "silu"
     is_gated: bool = True
     is_parallel: bool = False
+    has_two_norms: bool = True
     has_qkv_bias: bool = False
     has_out_bias: bool = False
     has_mlp_bias: bool = False
     qk_norm: Literal["head", "width"] | None = None
+    qkv_limit: float | None = None
     place: Rotary | Alibi = Rotary()
     window: int | None = None
     log_n_length: int | None = None

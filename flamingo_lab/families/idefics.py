@@ -15,7 +15,7 @@ from typing import Any, Literal
 from flamingo_lab.config import Architecture, Cross, Decoder, Resampler, Tower
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import BUNDLED, MAIN, Family, Folder, Size
-from flamingo_lab.layouts import clip, llama, reading
+from flamingo_lab.layouts import clip, llama, reading, repeated
 from flamingo_lab.markup.marks import Marks
 from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, Normalise, OneView, Pipeline, Resize, RGBOnWhite, triple
 from flamingo_lab.tokens import Tokenizer, TokenizerFile
@@ -183,8 +183,8 @@ def _inner(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names of the published tensors; the heads of a tied model, where a file repeats them, are surplus."""
-    tied = ("lm_head.weight", "lm_head.additional_fc.weight") if built.decoder.ties_embeddings else ()
-    return {MAIN: Rules(RULES, surplus=(*BUFFERS, *tied))}
+    heads = repeated(built.decoder, "lm_head.weight", "lm_head.additional_fc.weight")
+    return {MAIN: Rules(RULES, surplus=(*BUFFERS, *heads))}
 
 
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from flamingo_lab.checkpoint import Tensors
 
 
+NEWLINE = "model.image_newline"
+
+
 def matches(folder: Folder) -> bool:
     """Originals say where their tower is; other families that do so too have parts which these lack."""
     config = folder.config
@@ -54,15 +57,17 @@ def architecture(folder: Folder) -> Architecture:
 
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files, and in the tower's repository unless the tower is tuned and inside (LLaVA-1.6)."""
-    is_inside = folder.config.get("unfreeze_mm_vision_tower", False)
-    newline: tuple[Rule, ...] = (
-        (("model.image_newline", "newline"),) if built.tiling and built.tiling.has_newline else ()
-    )
-    own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector), *newline)
-    if is_inside:
-        return {MAIN: Rules((*own, *clip.rules(layout.INNER_TOWER)), surplus=(*llama.BUFFERS, *clip.BUFFERS))}
+    has_newline = built.tiling is not None and built.tiling.has_newline
+    own: tuple[Rule, ...] = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector))
+    surplus = llama.surplus(built.decoder)
+    if has_newline:
+        own = (*own, (NEWLINE, "newline"))
+    elif "unpad" in folder.config.get("mm_patch_merge_type", ""):
+        surplus = (*surplus, NEWLINE)  # published, and never read where pictures are not cut
+    if folder.config.get("unfreeze_mm_vision_tower", False):
+        return {MAIN: Rules((*own, *clip.rules(layout.INNER_TOWER)), surplus=(*surplus, *clip.BUFFERS))}
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{layout.INNER_TOWER}.*")),
+        MAIN: Rules(own, surplus=(*surplus, f"{layout.INNER_TOWER}.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
 
@@ -75,7 +80,9 @@ def tokenizer(folder: Folder) -> SentencePieceFile:
     of a later one.
     """
     home, config = _home(folder), folder.config
-    is_old = config.get("mm_projector_type") is None and not home.json("tokenizer_config.json").get("added_tokens_decoder")
+    is_old = config.get("mm_projector_type") is None and not home.json("tokenizer_config.json").get(
+        "added_tokens_decoder"
+    )
     return llava_text.tokenizer(home, config, is_fast=_is_tiled_mistral(config), strips=is_old)
 
 

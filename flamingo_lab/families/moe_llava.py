@@ -16,7 +16,7 @@ from typing import Any
 from flamingo_lab.config import Architecture, Decoder, Experts, Inline, Tower
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import clip, llama, phi, qwen, reading, siglip, stablelm
+from flamingo_lab.layouts import clip, llama, phi, qwen, reading, repeated, siglip, stablelm
 from flamingo_lab.layouts import llava as layout
 from flamingo_lab.markup.chunks import Chunks
 from flamingo_lab.pixels import OneView, Pipeline
@@ -101,8 +101,8 @@ def experts(folder: Folder) -> Experts:
     """The experts that `moe` in config.json describes, with their places at inference."""
     moe, layers = folder.config["moe"], range(folder.config.get("num_hidden_layers", 0))
     with reading("config.json, moe"):
-        if moe["top_k_experts"] != 2 or moe["use_residual"]:
-            raise BadConfig("config.json, moe: known are two experts a token (top_k_experts) without use_residual")
+        if moe["top_k_experts"] not in (1, 2):
+            raise BadConfig(f"config.json, moe: top_k_experts is {moe['top_k_experts']}; DeepSpeed has one or two")
         found = Experts(
             layers=tuple(moe["moe_layers_idx"]),
             counts=tuple(moe["num_experts"]),
@@ -110,6 +110,8 @@ def experts(folder: Folder) -> Experts:
             min_capacity=moe["min_capacity"],
             balance_weight=moe["router_aux_loss_coef"],
             noise_seed=folder.options.get("router_noise"),
+            chosen=moe["top_k_experts"],
+            has_common=moe["use_residual"],
         )
     if len(found.layers) != len(found.counts) or set(found.layers) - set(layers) or min(found.counts, default=2) < 2:
         raise BadConfig(
@@ -125,6 +127,8 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     mixture = (
         ("deepspeed_moe.gate.wg.weight", "router.weight"),
         *inside("deepspeed_moe.experts.deepspeed_experts.{n}", "experts.{n}", text.mlp),
+        *inside("mlp", "common", text.mlp),
+        ("coefficient.{weight|bias}", "shares.{weight|bias}"),
     )
     own = (
         *text.rules(vocab=built.decoder.vocab),
@@ -132,7 +136,10 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
         *layout.projector_rules(built.connector, f"{text.root}.mm_projector.image_spatial_proj"),
     )
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{text.root}.image_tower.*")),
+        MAIN: Rules(
+            own,
+            surplus=(*llama.BUFFERS, f"{text.root}.image_tower.*", *repeated(built.decoder, "lm_head.weight")),
+        ),
         "vision": Rules(tower.rules(), surplus=tower.surplus),
     }
 

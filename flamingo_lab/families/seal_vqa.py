@@ -85,7 +85,7 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     long = layout.projector_rules(built.connector.long, ours="connector.long")
     own = (*llama.rules(vocab=built.decoder.vocab), *long, *SHORT)
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{layout.INNER_TOWER}.*")),
+        MAIN: Rules(own, surplus=(*llama.surplus(built.decoder), f"{layout.INNER_TOWER}.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
 

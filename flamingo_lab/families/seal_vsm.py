@@ -102,7 +102,7 @@ def masks(folder: Folder) -> MaskDecoder:
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files and in the tower's repository; OWL-ViT's weights are in the main files."""
     own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector), *LOCATOR)
-    surplus = (*llama.BUFFERS, f"{layout.INNER_TOWER}.*", *owlvit.BUFFERS)
+    surplus = (*llama.surplus(built.decoder), f"{layout.INNER_TOWER}.*", *owlvit.BUFFERS)
     return {MAIN: Rules(own, surplus=surplus), "vision": Rules(clip.rules(), surplus=clip.UNREAD)}
 
 

@@ -60,7 +60,7 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files and in the tower's folder; the authors' loader passes over a tower in the main files."""
     own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector))
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, "model.vision_tower.*")),
+        MAIN: Rules(own, surplus=(*llama.surplus(built.decoder), "model.vision_tower.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
 
