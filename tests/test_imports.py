@@ -59,6 +59,16 @@ def test_imports_go_one_way(file: Path) -> None:
         assert not is_within(module, FORBIDDEN.get(parts[0], set())), f"{module} in {parts[0]}"
 
 
+ALONE = "flamingo_lab.families"
+"""The files of this package are data of one family each; what two of them need is in `layouts`."""
+
+
+def test_no_family_imports_another() -> None:
+    for file in sorted((ROOT / ALONE.replace(".", "/")).glob("[!_]*.py")):
+        others = [module for module in imported(file) if is_within(module, {ALONE})]
+        assert not others, f"{file.name} imports {others}"
+
+
 LIGHT = {
     "flamingo_lab": "import flamingo_lab",
     "flab --help": "from flamingo_lab.cli import run; run(['--help'])",

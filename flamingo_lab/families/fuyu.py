@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flamingo_lab.config import Architecture, Inline, Projector
-from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import persimmon
+from flamingo_lab.layouts import persimmon, refuse, repeated
 from flamingo_lab.locations import Locations
 from flamingo_lab.markup.patches import PatchRows
 from flamingo_lab.patches import Patching
@@ -83,7 +82,8 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names of the published tensors."""
     decoder = persimmon.rules(built.decoder.heads, "language_model.model", "language_model.lm_head")
     patches = ("vision_embed_tokens.{weight|bias}", "connector.layers.0.{weight|bias}")
-    return {MAIN: Rules((*decoder, patches), surplus=persimmon.BUFFERS)}
+    surplus = (*persimmon.BUFFERS, *repeated(built.decoder, "language_model.lm_head.weight"))
+    return {MAIN: Rules((*decoder, patches), surplus=surplus)}
 
 
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:
@@ -91,9 +91,7 @@ def pipeline(folder: Folder, built: Architecture) -> Pipeline:
     given = folder.json("preprocessor_config.json")
     cut = patching(folder)
     patch = {"height": cut.patch_px, "width": cut.patch_px}
-    for key, known in (PROCESSOR | {"patch_size": patch}).items():
-        if given.get(key, known) != known:
-            raise BadConfig(f"preprocessor_config.json: {key} is {given[key]!r}; this model needs {known!r}")
+    refuse(given, PROCESSOR | {"patch_size": patch}, "preprocessor_config.json")
     normalise = Normalise(of_colours(given, "image_mean"), of_colours(given, "image_std"))
     return InPatches(cut, normalise, int(given.get("padding_value", 1)))
 

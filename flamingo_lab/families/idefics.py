@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from flamingo_lab.config import Architecture, Cross, Decoder, Resampler, Tower
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import BUNDLED, MAIN, Family, Folder, Size
+from flamingo_lab.layouts import clip, llama, reading, repeated
 from flamingo_lab.markup.marks import Marks
 from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, Normalise, OneView, Pipeline, Resize, RGBOnWhite, triple
 from flamingo_lab.tokens import Tokenizer, TokenizerFile
@@ -42,14 +44,16 @@ NESTED = {
 """Where the first revisions, whose config.json was flat, kept what is now in two inner objects."""
 
 DEFAULTS: dict[str, Any] = {
+    "vocab_size": 32000,
+    "additional_vocab_size": 0,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
     "alpha_type": "float",
     "cross_layer_interval": 1,
     "qk_layer_norms": False,
     "use_resampler": False,
-    "hidden_act": "silu",
-    "rms_norm_eps": 1e-6,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": False,
 }
 VISION_DEFAULTS: dict[str, Any] = {
     "embed_dim": 768,
@@ -72,23 +76,14 @@ PERCEIVER_DEFAULTS: dict[str, Any] = {
 
 GATES: dict[str, Literal["scalar", "vector"]] = {"float": "scalar", "vector": "vector"}
 
-LAYER = (
-    ("self_attn.{q|k|v|o}_proj.weight", "attention.{q|k|v|out}.weight"),
-    ("mlp.{gate|up|down}_proj.weight", "mlp.{gate|up|down}.weight"),
-    ("{input|post_attention}_layernorm.weight", "{attention|mlp}_norm.weight"),
-)
-GATED = (
+GATED: tuple[Rule, ...] = (
     ("alpha_{cross_attn|dense}", "{attention|mlp}_gate"),
     ("cross_attn.{q|k|v|o}_proj.weight", "attention.{q|k|v|out}.weight"),
     ("cross_attn.{q|k}_layer_norm.weight", "attention.{query|key}_norm.weight"),
-    *LAYER[1:],
+    ("mlp.{gate|up|down}_proj.weight", "mlp.{gate|up|down}.weight"),
+    ("{input|post_attention}_layernorm.weight", "{attention|mlp}_norm.weight"),
 )
-TOWER_LAYER = (
-    ("self_attn.{q|k|v|out}_proj.{weight|bias}", "attention.{q|k|v|out}.{weight|bias}"),
-    ("layer_norm{1|2}.{weight|bias}", "{attention|mlp}_norm.{weight|bias}"),
-    ("mlp.fc{1|2}.{weight|bias}", "mlp.{up|down}.{weight|bias}"),
-)
-RESAMPLER_LAYER = (
+RESAMPLER_LAYER: tuple[Rule, ...] = (
     ("0.{context|latents}_layer_norm.{weight|bias}", "{patches|latents}_norm.{weight|bias}"),
     ("0.{q|k}_layer_norm.{weight|bias}", "attention.{query|key}_norm.{weight|bias}"),
     ("0.{q_proj|k_proj|v_proj|output_proj}.weight", "attention.{q|k|v|out}.weight"),
@@ -96,20 +91,12 @@ RESAMPLER_LAYER = (
     ("1.{fc|c_proj}.weight", "mlp.{up|down}.weight"),
 )
 
-
 RULES: tuple[Rule, ...] = (
-    ("model.embed_tokens.weight", "decoder.embedding.weight"),
+    *llama.rules(),
     ("model.embed_tokens.additional_embedding.weight", "decoder.embedding.extra"),
-    ("lm_head.weight", "decoder.head.weight"),
     ("lm_head.additional_fc.weight", "decoder.head.extra"),
-    ("model.norm.weight", "decoder.norm.weight"),
-    *inside("model.layers.{n}", "decoder.layers.{n}", LAYER),
     *inside("model.gated_cross_attn_layers.{n}", "join.{n}", GATED),
-    ("model.vision_model.embeddings.class_embedding", "tower.class_token"),
-    ("model.vision_model.embeddings.{patch|position}_embedding.weight", "tower.{patches.weight|positions}"),
-    # "pre_layrnorm" is how the authors spell it.
-    ("model.vision_model.{pre_layrnorm|post_layernorm}.{weight|bias}", "tower.{pre|post}_norm.{weight|bias}"),
-    *inside("model.vision_model.encoder.layers.{n}", "tower.layers.{n}", TOWER_LAYER),
+    *clip.rules("model.vision_model"),
     ("model.perceiver_resampler.latents", "connector.latents"),
     ("model.perceiver_resampler.layer_norm.{weight|bias}", "connector.norm.{weight|bias}"),
     *inside("model.perceiver_resampler.blocks.{n}", "connector.layers.{n}", RESAMPLER_LAYER),
@@ -124,72 +111,69 @@ MARKS = Marks(
     strips=True,
 )
 
-BUFFERS = ("*.rotary_emb.inv_freq", "model.vision_model.embeddings.position_ids")
+BUFFERS = (*llama.BUFFERS, *clip.BUFFERS)
 """What 2023 files also carry and nothing reads."""
 
 
 def architecture(folder: Folder) -> Architecture:
-    """The model that config.json describes, nested or flat.
+    """The model that config.json describes, nested or flat."""
+    config = DEFAULTS | dict(folder.config)
+    seen = tower(folder)
+    connector = resampler(folder, seen) if config["use_resampler"] else None
+    text = decoder(folder, config)
+    return Architecture(seen, connector, text, gated(config, text, seen))
 
-    The number of extra tokens is taken from their embedding where the shapes are known: first revisions of the instruct
-    models state one too few.
+
+def decoder(folder: Folder, config: Mapping[str, Any]) -> Decoder:
+    """LLaMA's, with tokens of its own.
+
+    How many these are is taken from their embedding where the shapes are known: first revisions of the instruct models
+    state one too few.
     """
-    config = folder.config
-    get = DEFAULTS | dict(config)
-    vision = VISION_DEFAULTS | _inner(config, "vision_config")
-    perceiver = PERCEIVER_DEFAULTS | _inner(config, "perceiver_config")
-    try:
-        extra = folder.shape("model.embed_tokens.additional_embedding.weight")
-        decoder = Decoder(
-            vocab=get["vocab_size"],
-            extra_vocab=extra[0] if extra else get["additional_vocab_size"],
-            width=get["hidden_size"],
-            layers=get["num_hidden_layers"],
-            heads=get["num_attention_heads"],
-            mlp_width=get["intermediate_size"],
-            positions=get["max_position_embeddings"],
-            activation=get["hidden_act"],
-            norm_eps=get["rms_norm_eps"],
-            ties_embeddings=get["tie_word_embeddings"],
-        )
-        tower = Tower(
-            image_px=vision["image_size"],
-            patch_px=vision["patch_size"],
-            width=vision["embed_dim"],
-            layers=vision["num_hidden_layers"],
-            heads=vision["num_attention_heads"],
-            mlp_width=vision["intermediate_size"],
-            activation=vision["hidden_act"],
-            norm_eps=vision["layer_norm_eps"],
-        )
-        interval = get["cross_layer_interval"]
-        if decoder.layers % interval:
-            raise BadConfig(f"config.json: {decoder.layers} layers cannot hold a gated block every {interval} layers")
-        join = Cross(
-            layers=tuple(range(0, decoder.layers, interval)),
-            kv_width=tower.width,
-            heads=decoder.heads,
-            head_width=decoder.head_width,
-            mlp_width=decoder.mlp_width,
-            norm=decoder.norm,
-            norm_eps=decoder.norm_eps,
-            activation=decoder.activation,
-            is_gated=decoder.is_gated,
-            has_qk_norms=get["qk_layer_norms"],
-            gate=GATES[get["alpha_type"]],
-        )
-    except KeyError as error:
-        raise BadConfig(f"config.json of an IDEFICS model: {error} is missing or not a known value") from None
-    connector = Resampler(
-        width=tower.width,
+    extra = folder.shape("model.embed_tokens.additional_embedding.weight")
+    return replace(llama.decoder(config), extra_vocab=extra[0] if extra else config["additional_vocab_size"])
+
+
+def tower(folder: Folder) -> Tower:
+    """CLIP's, every token of its last layer."""
+    vision = VISION_DEFAULTS | _inner(folder.config, "vision_config")
+    return clip.tower(vision | {"hidden_size": vision["embed_dim"]}, reads_layer=-1, drops_first=False)
+
+
+def resampler(folder: Folder, seen: Tower) -> Resampler:
+    """The perceiver."""
+    perceiver = PERCEIVER_DEFAULTS | _inner(folder.config, "perceiver_config")
+    return Resampler(
+        width=seen.width,
         depth=perceiver["resampler_depth"],
         heads=perceiver["resampler_n_heads"],
         head_width=perceiver["resampler_head_dim"],
         latents=perceiver["resampler_n_latents"],
-        mlp_width=4 * tower.width,
+        mlp_width=4 * seen.width,
         has_qk_norms=perceiver["qk_layer_norms_perceiver"],
     )
-    return Architecture(tower, connector if get["use_resampler"] else None, decoder, join)
+
+
+def gated(config: Mapping[str, Any], text: Decoder, seen: Tower) -> Cross:
+    """A gated block before every so many layers, of the decoder's own shape."""
+    interval = config["cross_layer_interval"]
+    if text.layers % interval:
+        raise BadConfig(f"config.json: {text.layers} layers cannot hold a gated block every {interval} layers")
+    with reading("config.json: alpha_type"):
+        gate = GATES[config["alpha_type"]]
+    return Cross(
+        layers=tuple(range(0, text.layers, interval)),
+        kv_width=seen.width,
+        heads=text.heads,
+        head_width=text.head_width,
+        mlp_width=text.mlp_width,
+        norm=text.norm,
+        norm_eps=text.norm_eps,
+        activation=text.activation,
+        is_gated=text.is_gated,
+        has_qk_norms=config["qk_layer_norms"],
+        gate=gate,
+    )
 
 
 def _inner(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -199,8 +183,8 @@ def _inner(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names of the published tensors; the heads of a tied model, where a file repeats them, are surplus."""
-    tied = ("lm_head.weight", "lm_head.additional_fc.weight") if built.decoder.ties_embeddings else ()
-    return {MAIN: Rules(RULES, surplus=(*BUFFERS, *tied))}
+    heads = repeated(built.decoder, "lm_head.weight", "lm_head.additional_fc.weight")
+    return {MAIN: Rules(RULES, surplus=(*BUFFERS, *heads))}
 
 
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:

@@ -6,30 +6,23 @@ Layout, formulas and prompts follow haotian-liu/LLaVA (main, May 2024) and Skunk
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flamingo_lab.config import Architecture, Inline, Tower
-from flamingo_lab.errors import BadConfig, BadSetting
+from flamingo_lab.config import Architecture
+from flamingo_lab.errors import BadSetting
 from flamingo_lab.family import MAIN, Family, Folder, Size, flag, plain_sources
-from flamingo_lab.layouts import clip, llama, reading, unmerged
+from flamingo_lab.layouts import clip, llama, llava_text, unmerged
 from flamingo_lab.layouts import llava as layout
-from flamingo_lab.markup.chunks import Chunks
-from flamingo_lab.pixels import RGB, Pipeline, Views
 from flamingo_lab.templates import LLAVA
-from flamingo_lab.tiles import Tiling
 from flamingo_lab.tokens import SentencePieceFile
 from flamingo_lab.weights import Rule, Rules
 
 if TYPE_CHECKING:
     from flamingo_lab.checkpoint import Tensors
 
-INNER_TOWER = "model.vision_tower.vision_tower.vision_model"
-FEATURES = {"patch": True, "cls_patch": False}
-"""Whether the class token is left out."""
 
-MERGES = ("flat", "spatial", "spatial_unpad")
+NEWLINE = "model.image_newline"
 
 
 def matches(folder: Folder) -> bool:
@@ -59,101 +52,38 @@ def tensors(folder: Folder, rules: Mapping[str, Rules]) -> Mapping[str, Tensors]
 
 def architecture(folder: Folder) -> Architecture:
     """The model that config.json and the tower's own config.json describe."""
-    config = folder.config
-    vocab = len(tokenizer(folder)) if folder.has("config.json") else None
-    decoder = llama.decoder(config, vocab=vocab)
-    with reading("config.json: mm_vision_select_feature"):
-        drops_first = FEATURES[config.get("mm_vision_select_feature", "patch")]
-    vision = folder.part("vision")
-    if not vision.config:
-        raise BadConfig(f"{vision.path / 'config.json'}: missing or empty; it says what the tower is")
-    # Where the key is absent the authors' first code read the last layer; all later code asks for the key.
-    tower = clip.tower(vision.config, reads_layer=config.get("mm_vision_select_layer", -1), drops_first=drops_first)
-    if config.get("mm_hidden_size", tower.width) != tower.width:
-        raise BadConfig(
-            f"{vision.path}: a tower of width {tower.width}, where config.json of {folder.path} asks for "
-            f"{config['mm_hidden_size']}; is it {config['mm_vision_tower']}?"
-        )
-    connector = layout.projector(config.get("mm_projector_type") or "linear", tower.width, decoder.width)
-    return Architecture(
-        tower, connector, decoder, Inline(config.get("tokenizer_model_max_length")), tiling(config, tower)
-    )
-
-
-def tiling(config: Mapping[str, Any], tower: Tower) -> Tiling | None:
-    """How pictures of any resolution are cut, None where they are not (before LLaVA-1.6)."""
-    if config.get("image_aspect_ratio") != "anyres":
-        return None
-    grids = _grids(config.get("image_grid_pinpoints"), tower.image_px)
-    merge = config.get("mm_patch_merge_type", "flat")
-    if merge not in MERGES:
-        raise BadConfig(f"config.json: mm_patch_merge_type {merge!r} is none of {', '.join(MERGES)}")
-    return Tiling(grids, tower.image_px, tower.image_px // tower.patch_px, merge)
-
-
-def _grids(pinpoints: object, tile_px: int) -> tuple[tuple[int, int], ...]:
-    """The canvases (width, height) of `image_grid_pinpoints`, a list or the text of one; each a whole number of tiles."""
-    try:
-        pairs: Any = ast.literal_eval(pinpoints) if isinstance(pinpoints, str) else pinpoints
-        grids = tuple((int(width), int(height)) for width, height in pairs)
-    except (ValueError, TypeError, SyntaxError):
-        grids = ()
-    if not grids or any(side < tile_px or side % tile_px for grid in grids for side in grid):
-        raise BadConfig(
-            f"config.json: image_grid_pinpoints {pinpoints!r} is no list of (width, height) in tiles of {tile_px} pixels"
-        )
-    return grids
+    return layout.architecture(folder, len(tokenizer(folder)) if folder.has("config.json") else None)
 
 
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files, and in the tower's repository unless the tower is tuned and inside (LLaVA-1.6)."""
-    is_inside = folder.config.get("unfreeze_mm_vision_tower", False)
-    newline: tuple[Rule, ...] = (
-        (("model.image_newline", "newline"),) if built.tiling and built.tiling.has_newline else ()
-    )
-    own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector), *newline)
-    if is_inside:
-        return {MAIN: Rules((*own, *clip.rules(INNER_TOWER)), surplus=(*llama.BUFFERS, *clip.BUFFERS))}
+    has_newline = built.tiling is not None and built.tiling.has_newline
+    own: tuple[Rule, ...] = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector))
+    surplus = llama.surplus(built.decoder)
+    if has_newline:
+        own = (*own, (NEWLINE, "newline"))
+    elif "unpad" in folder.config.get("mm_patch_merge_type", ""):
+        surplus = (*surplus, NEWLINE)  # published, and never read where pictures are not cut
+    if folder.config.get("unfreeze_mm_vision_tower", False):
+        return {MAIN: Rules((*own, *clip.rules(layout.INNER_TOWER)), surplus=(*surplus, *clip.BUFFERS))}
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{INNER_TOWER}.*")),
+        MAIN: Rules(own, surplus=(*surplus, f"{layout.INNER_TOWER}.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
 
 
-def pipeline(folder: Folder, built: Architecture) -> Pipeline:
-    """Padded to a square, cut to tiles, or only cropped, as `image_aspect_ratio` says."""
-    settings = folder.part("vision").json("preprocessor_config.json")
-    plain = clip.pipeline(settings, built.tower)
-    if built.tiling:
-        return Views((RGB(),), built.tiling, plain)
-    if folder.config.get("image_aspect_ratio") != "pad":
-        return plain
-    return layout.padded(plain)
-
-
 def tokenizer(folder: Folder) -> SentencePieceFile:
-    """`tokenizer.model`, the base's where the folder has none, with the tokens that the authors' loader adds.
+    """`tokenizer.model`, the base's where the folder has none.
 
-    LLaVA-1.6's authors took the fast tokenizer for Mistral, the slow one for all others. Where the settings describe the
-    added tokens they are newer than the versions that drop white space beside them.
+    LLaVA-1.6's authors took the fast tokenizer for Mistral, the slow one for all others. White space beside added tokens
+    was lost in transformers of LLaVA-1's time, whose projectors had no type; settings that describe the added tokens are
+    of a later one.
     """
-    home = _home(folder)
-    settings = home.json("tokenizer_config.json")
-    described = settings.get("added_tokens_decoder", {})
-    added = {token["content"]: int(number) for number, token in described.items()}
-    is_fast = folder.config.get("model_type") == "llava_mistral" and "mm_patch_merge_type" in folder.config
-    wanted = {
-        "<im_patch>": folder.config.get("mm_use_im_patch_token", True),
-        "<im_start>": folder.config.get("mm_use_im_start_end", False),
-        "<im_end>": folder.config.get("mm_use_im_start_end", False),
-    }
-    return SentencePieceFile(
-        home.path / "tokenizer.model",
-        added | home.json("added_tokens.json"),
-        appended=[token for token, is_wanted in wanted.items() if is_wanted],
-        rule="fast" if is_fast else "slow" if settings.get("legacy") is False else "legacy",
-        strips=not described,
+    home, config = _home(folder), folder.config
+    is_old = config.get("mm_projector_type") is None and not home.json("tokenizer_config.json").get(
+        "added_tokens_decoder"
     )
+    return llava_text.tokenizer(home, config, is_fast=_is_tiled_mistral(config), strips=is_old)
 
 
 def _home(folder: Folder) -> Folder:
@@ -162,16 +92,9 @@ def _home(folder: Folder) -> Folder:
     return folder if is_own else unmerged.base(folder)
 
 
-def markup(folder: Folder) -> Chunks:
-    """Each picture's mark stands on a line of its own, between two tokens where the model was trained so."""
-    settings = _home(folder).json("tokenizer_config.json")
-    named = settings.get("bos_token") or "<s>"
-    start = named["content"] if isinstance(named, dict) else named
-    is_framed = folder.config.get("mm_use_im_start_end", False)
-    return Chunks(
-        start=start if settings.get("add_bos_token", True) else None,
-        picture=("<im_start>", "<im_end>\n") if is_framed else ("", "\n"),
-    )
+def _is_tiled_mistral(config: Mapping[str, Any]) -> bool:
+    """LLaVA-1.6's, not BakLLaVA's."""
+    return config.get("model_type") == "llava_mistral" and "mm_patch_merge_type" in config
 
 
 def wording(folder: Folder) -> str:
@@ -184,7 +107,7 @@ def wording(folder: Folder) -> str:
     config = folder.config
     if tokenizer(folder).id_of("<|im_end|>") is not None:
         return "chatml_direct"
-    if config.get("model_type") == "llava_mistral" and "mm_patch_merge_type" in config:
+    if _is_tiled_mistral(config):
         return "mistral_instruct"
     if (config.get("mm_projector_type") or "linear") != "linear":
         return "vicuna_v1"
@@ -246,9 +169,9 @@ FAMILY = Family(
     rules=rules,
     tensors=tensors,
     parts=parts,
-    pipeline=pipeline,
+    pipeline=layout.pipeline,
     tokenizer=tokenizer,
-    markup=markup,
+    markup=lambda folder: llava_text.markup(_home(folder), folder.config),
     wordings=LLAVA,
     wording=wording,
     sizes=(

@@ -12,7 +12,8 @@ from typing import Any
 from flamingo_lab.config import Architecture, Inline, Projector
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import activation, clip, llama, reading
+from flamingo_lab.layouts import activation, clip, llama, reading, refuse
+from flamingo_lab.layouts.llava import padded
 from flamingo_lab.markup.runs import Runs
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.templates import VICUNA_V1
@@ -55,6 +56,7 @@ def architecture(folder: Folder) -> Architecture:
             reads_layer=config.get("vision_feature_layer", -2),
             drops_first=STRATEGIES[strategy],
         )
+    refuse(config, {"multimodal_projector_bias": True}, "config.json")
     act = activation(config.get("projector_hidden_act", "gelu"))
     connector = Projector((tower.width, decoder.width, decoder.width), act)
     return Architecture(tower, connector, decoder, Inline())
@@ -67,12 +69,14 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
         ("multi_modal_projector.linear_{1|2}.{weight|bias}", "connector.layers.{0|1}.{weight|bias}"),
         *clip.rules("vision_tower.vision_model"),
     )
-    return {MAIN: Rules(own, surplus=(*llama.BUFFERS, *clip.BUFFERS))}
+    return {MAIN: Rules(own, surplus=(*llama.surplus(built.decoder, "language_model.lm_head"), *clip.BUFFERS))}
 
 
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:
-    """The folder's own processor: the middle of the picture."""
-    return clip.pipeline(folder.json("preprocessor_config.json"), built.tower)
+    """The folder's own processor: the middle of the picture, unless it is told to pad as the authors do."""
+    settings = folder.json("preprocessor_config.json")
+    plain = clip.pipeline(settings, built.tower)
+    return padded(plain) if settings.get("do_pad") else plain
 
 
 def _size(name: str, parameters: int, width: int, inner: int, layers: int, heads: int) -> Size:

@@ -16,7 +16,7 @@ from typing import Any
 from flamingo_lab.config import Architecture, Decoder, Experts, Inline, Tower
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import clip, llama, phi, qwen, reading, siglip, stablelm
+from flamingo_lab.layouts import clip, llama, phi, qwen, reading, repeated, siglip, stablelm
 from flamingo_lab.layouts import llava as layout
 from flamingo_lab.markup.chunks import Chunks
 from flamingo_lab.pixels import OneView, Pipeline
@@ -89,9 +89,9 @@ def architecture(folder: Folder) -> Architecture:
     vocab = len(reads(folder).tokenizer(folder)) if folder.path.is_dir() else None
     decoder = replace(reads(folder).decoder(config, vocab=vocab), experts=experts(folder))
     tower = sees(folder).tower(
-        folder.part("vision").config,
+        layout.described(folder).config,
         reads_layer=config.get("mm_vision_select_layer", -2),
-        drops_first=config.get("mm_vision_select_feature", "patch") == "patch",
+        drops_first=layout.drops_first(config),
     )
     connector = layout.projector(config.get("image_projector_type", "linear"), tower.width, decoder.width)
     return Architecture(tower, connector, decoder, Inline(config.get("tokenizer_model_max_length")))
@@ -101,8 +101,8 @@ def experts(folder: Folder) -> Experts:
     """The experts that `moe` in config.json describes, with their places at inference."""
     moe, layers = folder.config["moe"], range(folder.config.get("num_hidden_layers", 0))
     with reading("config.json, moe"):
-        if moe["top_k_experts"] != 2 or moe["use_residual"]:
-            raise BadConfig("config.json, moe: known are two experts a token (top_k_experts) without use_residual")
+        if moe["top_k_experts"] not in (1, 2):
+            raise BadConfig(f"config.json, moe: top_k_experts is {moe['top_k_experts']}; DeepSpeed has one or two")
         found = Experts(
             layers=tuple(moe["moe_layers_idx"]),
             counts=tuple(moe["num_experts"]),
@@ -110,6 +110,8 @@ def experts(folder: Folder) -> Experts:
             min_capacity=moe["min_capacity"],
             balance_weight=moe["router_aux_loss_coef"],
             noise_seed=folder.options.get("router_noise"),
+            chosen=moe["top_k_experts"],
+            has_common=moe["use_residual"],
         )
     if len(found.layers) != len(found.counts) or set(found.layers) - set(layers) or min(found.counts, default=2) < 2:
         raise BadConfig(
@@ -125,6 +127,8 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     mixture = (
         ("deepspeed_moe.gate.wg.weight", "router.weight"),
         *inside("deepspeed_moe.experts.deepspeed_experts.{n}", "experts.{n}", text.mlp),
+        *inside("mlp", "common", text.mlp),
+        ("coefficient.{weight|bias}", "shares.{weight|bias}"),
     )
     own = (
         *text.rules(vocab=built.decoder.vocab),
@@ -132,7 +136,10 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
         *layout.projector_rules(built.connector, f"{text.root}.mm_projector.image_spatial_proj"),
     )
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{text.root}.image_tower.*")),
+        MAIN: Rules(
+            own,
+            surplus=(*llama.BUFFERS, f"{text.root}.image_tower.*", *repeated(built.decoder, "lm_head.weight")),
+        ),
         "vision": Rules(tower.rules(), surplus=tower.surplus),
     }
 
@@ -140,7 +147,7 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:
     """The tower's own, behind padding where `image_aspect_ratio` asks for it."""
     plain = sees(folder).pipeline(folder.part("vision").json("preprocessor_config.json"), built.tower)
-    return layout.padded(plain) if folder.config.get("image_aspect_ratio") == "pad" else plain
+    return layout.as_told(plain, folder)
 
 
 def _moe(layers: int) -> dict[str, Any]:

@@ -38,13 +38,13 @@ class Language(NamedTuple):
     decoder: Callable[..., Decoder]
     rules: Callable[..., Sequence[Rule]]
     layers: str
-    buffers: tuple[str, ...] = ()
+    surplus: Callable[[Decoder], tuple[str, ...]] = lambda built: ()
 
 
 LANGUAGES = {
     "mosaic_gpt": Language(mpt.mpt_1b, mpt.mpt_1b_rules, mpt.LAYERS),
     "mpt": Language(mpt.mpt_7b, mpt.mpt_7b_rules, mpt.LAYERS),
-    "gpt_neox": Language(neox.decoder, neox.rules, neox.LAYERS, neox.BUFFERS),
+    "gpt_neox": Language(neox.decoder, neox.rules, neox.LAYERS, neox.surplus),
 }
 """By the `model_type` of the language model's own config.json."""
 
@@ -176,9 +176,9 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     trained = (*inside(f"{at}perceiver", "connector", RESAMPLER), *(rule for block in blocks for rule in block))
     twice = [name for name in folder.part("language_model").checkpoint if held(name) in folder.checkpoint]
     return {
-        MAIN: Rules((*trained, *decoder), surplus=kind.buffers),
+        MAIN: Rules((*trained, *decoder), surplus=kind.surplus(built.decoder)),
         "vision": _vision_rules(folder.part("vision"), built.tower),
-        "language_model": Rules(kind.rules(built.decoder, cuts=True), surplus=(*kind.buffers, *twice)),
+        "language_model": Rules(kind.rules(built.decoder, cuts=True), surplus=(*kind.surplus(built.decoder), *twice)),
     }
 
 

@@ -10,21 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flamingo_lab.config import Architecture, Decoder, Inline, QueryResampler, Rotary, Tower
+from flamingo_lab.config import Architecture, Inline, QueryResampler, Tower
 from flamingo_lab.errors import BadCheckpoint, BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
 from flamingo_lab.grounding import TAGS, TEMPLATE
-from flamingo_lab.layouts import reading
+from flamingo_lab.layouts import qwen, reading, refuse, repeated
 from flamingo_lab.markup.paths import PAD, SPAN, START, Paths, PathTokens
 from flamingo_lab.pixels import RGB, Normalise, OneView, Pipeline, Resize
 from flamingo_lab.prompt import CAPTION, QUESTION_ANSWER
 from flamingo_lab.weights import Rule, Rules, Split, inside, of_heads, thirds, transposed
 from flamingo_lab.wording import Piecewise, Running
-
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""How Qwen's tokenizer cuts words; each digit stands alone."""
 
 END_OF_TEXT = "<|endoftext|>"
 GROUNDING = tuple(tag for kind in ("ref", "box", "quad") for tag in TAGS[kind])
@@ -40,15 +35,11 @@ RESAMPLER_HEAD = 128
 
 VISION_EPS = 1e-6
 
+STATED = ("kv_channels", "no_bias", "rotary_emb_base", "rotary_pct", "seq_length", "use_dynamic_ntk", "use_logn_attn")
+"""What config.json has to say of the decoder: text models, with which it is read, assume other values."""
+
 QKV = ("attention.q.{weight|bias}", "attention.k.{weight|bias}", "attention.v.{weight|bias}")
 
-LAYER: tuple[Rule, ...] = (
-    ("ln_{1|2}.weight", "{attention|mlp}_norm.weight"),
-    Split("attn.c_attn.{weight|bias}", QKV, thirds),
-    ("attn.c_proj.{weight|bias}", "attention.out.{weight|bias}"),
-    # The activation is on w2.
-    ("mlp.{w2|w1|c_proj}.{weight|bias}", "mlp.{gate|up|down}.{weight|bias}"),
-)
 RESAMPLER: tuple[Rule, ...] = (
     ("{query|pos_embed}", "{latents|positions}"),
     ("kv_proj.weight", "project.weight"),
@@ -78,10 +69,7 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names of the published tensors."""
     vision = "transformer.visual"
     own: tuple[Rule, ...] = (
-        ("transformer.wte.weight", "decoder.embedding.weight"),
-        ("lm_head.weight", "decoder.head.weight"),
-        ("transformer.ln_f.weight", "decoder.norm.weight"),
-        *inside("transformer.h.{n}", "decoder.layers.{n}", LAYER),
+        *qwen.rules(vocab=built.decoder.vocab),
         (f"{vision}.conv1.weight", "tower.patches.weight"),
         (f"{vision}.positional_embedding", "tower.positions"),
         (f"{vision}.ln_pre.{{weight|bias}}", "tower.pre_norm.{weight|bias}"),
@@ -90,16 +78,16 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
         (f"{vision}.ln_post.{{weight|bias}}", "connector.norm.{weight|bias}"),
         Split(f"{vision}.proj", ("connector.out.weight",), transposed),
     )
-    return {MAIN: Rules(own)}
+    return {MAIN: Rules(own, surplus=repeated(built.decoder, "lm_head.weight"))}
 
 
 def architecture(folder: Folder) -> Architecture:
     """The model that config.json describes."""
     config = folder.config
     with reading("config.json of a Qwen-VL model"):
-        vision, width, length = config["visual"], config["hidden_size"], config["seq_length"]
-        if config["kv_channels"] * config["num_attention_heads"] != width:
-            raise BadConfig(f"config.json: heads of {config['kv_channels']} channels do not make up {width}")
+        decoder = qwen.decoder({key: config[key] for key in STATED} | dict(config))
+        vision, width = config["visual"], decoder.width
+        refuse(vision, {"n_queries": SPAN}, "config.json, visual")
         if vision["output_dim"] != width or width < RESAMPLER_HEAD:
             raise BadConfig(f"config.json: a picture's tokens are {vision['output_dim']} wide, the decoder {width}")
         tower = Tower(
@@ -121,25 +109,6 @@ def architecture(folder: Folder) -> Architecture:
             latents=SPAN,
             norm_eps=VISION_EPS,
         )
-        rotary = Rotary(
-            base=config["rotary_emb_base"],
-            fraction=config["rotary_pct"],
-            ntk_length=length if config["use_dynamic_ntk"] else None,
-        )
-        decoder = Decoder(
-            vocab=config["vocab_size"],
-            width=width,
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            mlp_width=config["intermediate_size"] // 2,
-            positions=config["max_position_embeddings"],
-            norm_eps=config["layer_norm_epsilon"],
-            has_qkv_bias=True,
-            has_out_bias=not config["no_bias"],
-            has_mlp_bias=not config["no_bias"],
-            place=rotary,
-            log_n_length=length if config["use_logn_attn"] else None,
-        )
     return Architecture(tower, resampler, decoder, Inline())
 
 
@@ -151,7 +120,7 @@ def pipeline(folder: Folder, built: Architecture) -> Pipeline:
 def tokenizer(folder: Folder) -> PathTokens:
     """The published qwen.tiktoken. Text-only Qwen's has the same name, and is not this model's where it is shorter."""
     file = folder.path / "qwen.tiktoken"
-    read = PathTokens(file, PATTERN, SPECIALS, form="NFC")
+    read = PathTokens(file, qwen.PATTERN, SPECIALS, form="NFC")
     wanted = folder.json("config.json").get("visual", {}).get("image_start_id", read.id_of(START))
     if read.id_of(START) != wanted:
         raise BadCheckpoint(

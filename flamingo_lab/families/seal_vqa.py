@@ -7,16 +7,17 @@ model together with the one that searches.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from flamingo_lab.config import Architecture, Inline, Resampler, TwoLengths
+from flamingo_lab.config import Architecture, Inline, Projector, Resampler, TwoLengths
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.families import llava
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import clip, llama
+from flamingo_lab.layouts import clip, llama, llava_text
 from flamingo_lab.layouts import llava as layout
 from flamingo_lab.markup.objects import Objects
 from flamingo_lab.templates import VICUNA_V1
+from flamingo_lab.tokens import SentencePieceFile
 from flamingo_lab.weights import Rule, Rules, Split, halves, inside
 
 HEADS = 16
@@ -49,10 +50,10 @@ def architecture(folder: Folder) -> Architecture:
         raise BadConfig(
             f"config.json: object_mm_projector_type {kind!r} is not known; the published model's is perceiver"
         )
-    plain = llava.architecture(folder)
-    width, out_width = plain.tower.width, plain.decoder.width
-    long = layout.projector(config.get("mm_projector_type", "linear"), width, out_width)
-    return Architecture(plain.tower, TwoLengths(long, perceiver(folder, width, out_width)), plain.decoder, Inline())
+    plain = layout.architecture(folder, len(tokenizer(folder)) if folder.has("config.json") else None)
+    assert isinstance(plain.connector, Projector)
+    short = perceiver(folder, plain.tower.width, plain.decoder.width)
+    return replace(plain, connector=TwoLengths(plain.connector, short), join=Inline(), tiling=None)
 
 
 def perceiver(folder: Folder, width: int, out_width: int) -> Resampler:
@@ -84,16 +85,21 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     long = layout.projector_rules(built.connector.long, ours="connector.long")
     own = (*llama.rules(vocab=built.decoder.vocab), *long, *SHORT)
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, f"{llava.INNER_TOWER}.*")),
+        MAIN: Rules(own, surplus=(*llama.surplus(built.decoder), f"{layout.INNER_TOWER}.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
+
+
+def tokenizer(folder: Folder) -> SentencePieceFile:
+    """`tokenizer.model`, as transformers 4.31 read it."""
+    return llava_text.tokenizer(folder, folder.config, strips=True)
 
 
 def markup(folder: Folder) -> Objects:
     """The picture's mark stands on a line of its own, an object's within the text."""
     built = architecture(folder)
     assert isinstance(built.connector, TwoLengths)
-    plain = llava.markup(folder)
+    plain = llava_text.markup(folder, folder.config)
     return Objects(built.tower.tokens, built.connector.short.latents, start=plain.start, picture=plain.picture)
 
 
@@ -120,8 +126,8 @@ FAMILY = Family(
     architecture=architecture,
     rules=rules,
     parts=lambda folder: {"vision": folder.config["mm_vision_tower"]},
-    pipeline=llava.pipeline,
-    tokenizer=llava.tokenizer,
+    pipeline=layout.pipeline,
+    tokenizer=tokenizer,
     markup=markup,
     wordings={"v1": VICUNA_V1},
     wording=lambda folder: "v1",

@@ -12,9 +12,8 @@ from typing import Any
 
 from flamingo_lab.config import Architecture, Locator, MaskDecoder
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.families import llava
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import clip, llama, owlvit
+from flamingo_lab.layouts import clip, llama, llava_text, owlvit
 from flamingo_lab.layouts import llava as layout
 from flamingo_lab.pixels import RGB, OneView, PadSquare
 from flamingo_lab.templates import LLAVA_V1
@@ -83,7 +82,8 @@ def architecture(folder: Folder) -> Architecture:
         query_width=folder.config.get("out_dim", 512),
         masks=decoder,
     )
-    return replace(llava.architecture(folder), locator=locator)
+    plain = layout.architecture(folder, len(tokenizer(folder)) if folder.has("config.json") else None)
+    return replace(plain, locator=locator)
 
 
 def masks(folder: Folder) -> MaskDecoder:
@@ -102,7 +102,7 @@ def masks(folder: Folder) -> MaskDecoder:
 def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files and in the tower's repository; OWL-ViT's weights are in the main files."""
     own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector), *LOCATOR)
-    surplus = (*llama.BUFFERS, f"{llava.INNER_TOWER}.*", *owlvit.BUFFERS)
+    surplus = (*llama.surplus(built.decoder), f"{layout.INNER_TOWER}.*", *owlvit.BUFFERS)
     return {MAIN: Rules(own, surplus=surplus), "vision": Rules(clip.rules(), surplus=clip.UNREAD)}
 
 
@@ -150,7 +150,7 @@ FAMILY = Family(
     parts=lambda folder: {"vision": folder.config["mm_vision_tower"], "owlvit": None},
     pipeline=pipeline,
     tokenizer=tokenizer,
-    markup=llava.markup,
+    markup=lambda folder: llava_text.markup(folder, folder.config),
     wordings={"llava_v1": LLAVA_V1},
     wording=lambda folder: "llava_v1",
     sizes=(

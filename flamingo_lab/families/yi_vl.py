@@ -51,11 +51,7 @@ def architecture(folder: Folder) -> Architecture:
     """The model that config.json and the tower's own config.json describe."""
     config = folder.config
     decoder = llama.decoder(config, vocab=len(tokenizer(folder)) if folder.path.is_dir() else None)
-    tower = clip.tower(
-        folder.part("vision").config,
-        reads_layer=config.get("mm_vision_select_layer", -2),
-        drops_first=config.get("mm_vision_select_feature", "patch") == "patch",
-    )
+    tower = layout.tower(folder, reads_layer=config.get("mm_vision_select_layer", -2))
     connector = layout.projector(config["mm_projector_type"], tower.width, decoder.width)
     return Architecture(tower, connector, decoder, Inline())
 
@@ -64,15 +60,14 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
     """Names in the main files and in the tower's folder; the authors' loader passes over a tower in the main files."""
     own = (*llama.rules(vocab=built.decoder.vocab), *layout.projector_rules(built.connector))
     return {
-        MAIN: Rules(own, surplus=(*llama.BUFFERS, "model.vision_tower.*")),
+        MAIN: Rules(own, surplus=(*llama.surplus(built.decoder), "model.vision_tower.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
 
 
 def pipeline(folder: Folder, built: Architecture) -> Pipeline:
     """The tower's own, behind padding where `image_aspect_ratio` asks for it."""
-    plain = clip.pipeline(folder.part("vision").json("preprocessor_config.json"), built.tower)
-    return layout.padded(plain) if folder.config.get("image_aspect_ratio") == "pad" else plain
+    return layout.as_told(clip.pipeline(folder.part("vision").json("preprocessor_config.json"), built.tower), folder)
 
 
 def tokenizer(folder: Folder) -> SentencePieceFile:

@@ -7,8 +7,20 @@ from typing import Any
 
 from flamingo_lab.config import Tower
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import activation, reading
-from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, RGB, CentreCrop, Normalise, OneView, ResizeShortest, triple
+from flamingo_lab.layouts import activation, reading, refuse
+from flamingo_lab.pixels import (
+    CLIP_MEAN,
+    CLIP_STD,
+    RGB,
+    CentreCrop,
+    Kernel,
+    Normalise,
+    OneView,
+    Resize,
+    ResizeShortest,
+    Step,
+    triple,
+)
 from flamingo_lab.weights import Rule, inside
 
 DEFAULTS: dict[str, Any] = {
@@ -66,6 +78,11 @@ RULES: tuple[Rule, ...] = (
 )
 """Of a vision model, without the prefix under which a checkpoint holds it."""
 
+DOES: dict[str, Any] = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255}
+"""What image processors do with every picture; one that says otherwise is refused."""
+
+KERNELS: Mapping[int, Kernel] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
 BUFFERS = ("*vision_model.embeddings.position_ids",)
 
 UNREAD = ("text_model.*", "text_projection.weight", "visual_projection.weight", "logit_scale", *BUFFERS)
@@ -112,11 +129,28 @@ def normalise(settings: Mapping[str, Any]) -> Normalise:
 
 
 def pipeline(settings: Mapping[str, Any], built: Tower) -> OneView:
-    """`CLIPImageProcessor`: the shorter side to the tower's, the middle of it, normalised."""
-    shortest, crop = side(settings, "size", built.image_px), side(settings, "crop_size", built.image_px)
+    """`CLIPImageProcessor`: the shorter side to the tower's, or both, the middle of it, normalised."""
+    refuse(settings, DOES | {"do_center_crop": True}, "preprocessor_config.json")
+    crop = side(settings, "crop_size", built.image_px)
     if crop != built.image_px:
         raise BadConfig(f"preprocessor_config.json: crop_size {crop}, but the tower takes {built.image_px}")
-    return OneView((RGB(), ResizeShortest(shortest), CentreCrop(crop)), normalise(settings))
+    return OneView((RGB(), resizing(settings, built), CentreCrop(crop)), normalise(settings))
+
+
+def resizing(settings: Mapping[str, Any], built: Tower) -> Step:
+    """The step that `size` describes: one number, or `shortest_edge`, keeps the aspect ratio."""
+    held = settings.get("size")
+    if isinstance(held, Mapping) and "shortest_edge" not in held and held.keys() >= {"height", "width"}:
+        return Resize(held["width"], held["height"], kernel(settings))
+    return ResizeShortest(side(settings, "size", built.image_px), kernel(settings))
+
+
+def kernel(settings: Mapping[str, Any]) -> Kernel:
+    """The kernel of `resample`, which is Pillow's number of it."""
+    number = settings.get("resample", 3)
+    if number not in KERNELS:
+        raise BadConfig(f"preprocessor_config.json: resample is {number!r}, none of {', '.join(map(str, KERNELS))}")
+    return KERNELS[number]
 
 
 def side(settings: Mapping[str, Any], key: str, default: int) -> int:

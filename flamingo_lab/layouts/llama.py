@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flamingo_lab.config import Decoder, Rotary
-from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import activation, reading
+from flamingo_lab.config import Decoder
+from flamingo_lab.layouts import activation, reading, refuse, repeated, rotary
 from flamingo_lab.weights import Rule, Split, first_rows, inside
 
 LAYER: tuple[Rule, ...] = (
-    ("self_attn.{q|k|v|o}_proj.weight", "attention.{q|k|v|out}.weight"),
-    ("mlp.{gate|up|down}_proj.weight", "mlp.{gate|up|down}.weight"),
+    ("self_attn.{q|k|v|o}_proj.{weight|bias}", "attention.{q|k|v|out}.{weight|bias}"),
+    ("mlp.{gate|up|down}_proj.{weight|bias}", "mlp.{gate|up|down}.{weight|bias}"),
     ("{input|post_attention}_layernorm.weight", "{attention|mlp}_norm.weight"),
 )
 
@@ -23,8 +22,10 @@ BUFFERS = ("*.rotary_emb.inv_freq",)
 def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
     """The decoder of a `config.json`; `vocab` where the authors' loader resizes the vocabulary."""
     with reading("config.json of a LLaMA decoder"):
-        if config.get("rope_scaling"):
-            raise BadConfig(f"config.json: rope_scaling {config['rope_scaling']!r} is not known")
+        head_width = config["hidden_size"] // config["num_attention_heads"]
+        if config.get("head_dim"):
+            refuse(config, {"head_dim": head_width}, "config.json")
+        has_bias = config.get("attention_bias", False)
         return Decoder(
             vocab=vocab or config["vocab_size"],
             width=config["hidden_size"],
@@ -35,10 +36,18 @@ def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
             positions=config.get("max_position_embeddings", 2048),
             activation=activation(config.get("hidden_act", "silu")),
             norm_eps=config.get("rms_norm_eps", 1e-6),
-            place=Rotary(config.get("rope_theta", 10_000.0)),
+            has_qkv_bias=has_bias,
+            has_out_bias=has_bias,
+            has_mlp_bias=config.get("mlp_bias", False),
+            place=rotary(config, head_width),
             window=config.get("sliding_window"),
             ties_embeddings=config.get("tie_word_embeddings", False),
         )
+
+
+def surplus(built: Decoder, head: str = "lm_head") -> tuple[str, ...]:
+    """What files carry beside the decoder's own weights."""
+    return (*BUFFERS, *repeated(built, f"{head}.weight"))
 
 
 def rules(model: str = "model", head: str = "lm_head", *, vocab: int | None = None) -> tuple[Rule, ...]:

@@ -1,15 +1,63 @@
-"""What the descendants of LLaVA share: the projector by its published name, its tensors, and padding to a square."""
+"""What the descendants of LLaVA share: which of the tower's tokens are read, the projector, the decoder behind it, padding."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from flamingo_lab.config import Connector, Projector
+from flamingo_lab.config import Architecture, Connector, Inline, Projector, Tower
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.pixels import RGB, OneView, PadSquare
+from flamingo_lab.family import Folder
+from flamingo_lab.layouts import anyres, clip, llama, reading
+from flamingo_lab.pixels import RGB, OneView, PadSquare, Pipeline, Views
 from flamingo_lab.weights import Rule
 
 PROJECTOR = re.compile(r"mlp(\d+)x_gelu(_Norm)?")
+
+INNER_TOWER = "model.vision_tower.vision_tower.vision_model"
+"""Where the main files keep a tower of their own, read or not."""
+
+FEATURES = {"patch": True, "cls_patch": False}
+"""Whether the class token is left out."""
+
+
+def architecture(folder: Folder, vocab: int | None) -> Architecture:
+    """The model that config.json and the tower's own config.json describe; `vocab`: rows that the authors' loader keeps."""
+    config = folder.config
+    decoder = llama.decoder(config, vocab=vocab)
+    # Where the key is absent the authors' first code read the last layer; all later code asks for the key.
+    seen = tower(folder, reads_layer=config.get("mm_vision_select_layer", -1))
+    connector = projector(config.get("mm_projector_type") or "linear", seen.width, decoder.width)
+    join = Inline(config.get("tokenizer_model_max_length"))
+    return Architecture(seen, connector, decoder, join, anyres.tiling(config, seen))
+
+
+def tower(folder: Folder, *, reads_layer: int) -> Tower:
+    """CLIP's tower, of its own config.json, as the model's config.json reads it."""
+    vision = described(folder)
+    built = clip.tower(vision.config, reads_layer=reads_layer, drops_first=drops_first(folder.config))
+    wanted = folder.config.get("mm_hidden_size", built.width)
+    if wanted != built.width:
+        raise BadConfig(
+            f"{vision.path}: a tower of width {built.width}, where config.json of {folder.path} asks for {wanted}; "
+            f"is it {folder.config['mm_vision_tower']}?"
+        )
+    return built
+
+
+def described(folder: Folder) -> Folder:
+    """The tower's folder, which has to say what the tower is."""
+    vision = folder.part("vision")
+    if not vision.config:
+        raise BadConfig(f"{vision.path / 'config.json'}: missing or empty; it says what the tower is")
+    return vision
+
+
+def drops_first(config: Mapping[str, Any]) -> bool:
+    """Whether the first of the tower's tokens is left out, the class token where there is one."""
+    with reading("config.json: mm_vision_select_feature"):
+        return FEATURES[config.get("mm_vision_select_feature", "patch")]
 
 
 def projector(kind: str, width: int, out_width: int) -> Projector:
@@ -17,6 +65,8 @@ def projector(kind: str, width: int, out_width: int) -> Projector:
     if kind == "linear":
         return Projector((width, out_width))
     if kind == "identity":
+        if width != out_width:
+            raise BadConfig(f"config.json: the projector is identity, but {width} channels are not {out_width}")
         return Projector((width,))
     match = PROJECTOR.fullmatch(kind)
     if match is None:
@@ -44,6 +94,17 @@ def projector_rules(
         if has_norms:
             rules.append((f"{prefix}.{number * each + 1}.{{weight|bias}}", f"{ours}.norms.{number}.{{weight|bias}}"))
     return tuple(rules)
+
+
+def pipeline(folder: Folder, built: Architecture) -> Pipeline:
+    """The tower's own: on tiles, behind padding to a square, or alone, as `image_aspect_ratio` says."""
+    plain = clip.pipeline(folder.part("vision").json("preprocessor_config.json"), built.tower)
+    return Views((RGB(),), built.tiling, plain) if built.tiling else as_told(plain, folder)
+
+
+def as_told(plain: OneView, folder: Folder) -> OneView:
+    """A tower's pipeline, behind padding where `image_aspect_ratio` asks for it."""
+    return padded(plain) if folder.config.get("image_aspect_ratio") == "pad" else plain
 
 
 def padded(plain: OneView) -> OneView:

@@ -7,11 +7,10 @@ https://huggingface.co/mosaicml/mpt-1b-redpajama-200b, https://huggingface.co/mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from flamingo_lab.config import Alibi, Decoder
-from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import reading
+from flamingo_lab.layouts import reading, refuse
 from flamingo_lab.weights import Rule, Split, first_rows, inside, thirds
 
 LAYERS = "transformer.blocks"
@@ -24,6 +23,7 @@ MPT_1B: dict[str, Any] = {
     "n_layers": 24,
     "mlp_ratio": 4,
     "max_seq_len": 2048,
+    "alibi": True,
     "alibi_bias_max": 8,
     "attn_qk_ln": True,
 }
@@ -37,7 +37,7 @@ MPT_7B: dict[str, Any] = {
     "n_layers": 32,
     "expansion_ratio": 4,
     "max_seq_len": 2048,
-    "attn_config": {"alibi_bias_max": 8, "qk_ln": False},
+    "attn_config": {"alibi": True, "alibi_bias_max": 8, "qk_ln": False},
 }
 """anas-awadalla/mpt-7b."""
 
@@ -58,30 +58,53 @@ MPT_7B_LAYER: tuple[Rule, ...] = (
 )
 
 KNOWN: dict[str, Any] = {"no_bias": True, "logit_scale": None}
-KNOWN_ATTENTION: dict[str, Any] = {"alibi": True, "softmax_scale": None, "prefix_lm": False}
+KNOWN_ATTENTION: dict[str, Any] = {"softmax_scale": None, "prefix_lm": False}
+WITH_ALIBI: dict[str, Any] = {"alibi": True}
 """What the published models set among what the authors' code can do, and the core does."""
+
+NORMS = ("low_precision_layernorm", "layernorm")
+"""Equal but under autocast."""
 
 
 def mpt_1b(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
     """The decoder of a `config.json` of type mosaic_gpt; `vocab` where the authors' loader resizes the vocabulary."""
-    with reading("config.json of an MPT-1b decoder"):
-        _check(config, KNOWN | KNOWN_ATTENTION | {"attn_clip_qkv": None})
-        alibi = Alibi(float(config["alibi_bias_max"]), slopes="plain")
-        return _decoder(config, vocab, config["mlp_ratio"], alibi, normalises=config["attn_qk_ln"])
+    what = "config.json of an MPT-1b decoder"
+    with reading(what):
+        refuse(config, KNOWN | KNOWN_ATTENTION, what)
+        refuse({"alibi": config["alibi"]}, WITH_ALIBI, what)
+        return _decoder(
+            config,
+            vocab,
+            ratio=config["mlp_ratio"],
+            alibi=Alibi(float(config.get("alibi_bias_max", 8)), slopes="plain"),
+            has_norms=config.get("attn_qk_ln", False),
+            limit=config.get("attn_clip_qkv"),
+        )
 
 
 def mpt_7b(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
     """The decoder of a `config.json` of type mpt; `vocab` where the authors' loader resizes the vocabulary."""
-    with reading("config.json of an MPT decoder"):
+    what = "config.json of an MPT decoder"
+    with reading(what):
         attention = config["attn_config"]
-        _check(config, KNOWN)
-        _check(attention, KNOWN_ATTENTION | {"attn_type": "multihead_attention", "clip_qkv": None})
-        alibi = Alibi(float(attention["alibi_bias_max"]), slopes="interleaved")
-        return _decoder(config, vocab, config["expansion_ratio"], alibi, normalises=attention["qk_ln"])
+        refuse(config, KNOWN, what)
+        refuse(attention, KNOWN_ATTENTION | {"attn_type": "multihead_attention"}, what)
+        refuse({"alibi": attention["alibi"]}, WITH_ALIBI, what)
+        if config.get("norm_type") not in (None, *NORMS):
+            refuse(config, {"norm_type": NORMS[0]}, what)
+        return _decoder(
+            config,
+            vocab,
+            ratio=config["expansion_ratio"],
+            alibi=Alibi(float(attention.get("alibi_bias_max", 8)), slopes="interleaved"),
+            has_norms=attention.get("qk_ln", False),
+            limit=attention.get("clip_qkv"),
+        )
 
 
-def _decoder(config: Mapping[str, Any], vocab: int | None, ratio: int, alibi: Alibi, *, normalises: bool) -> Decoder:
-    qk_norm: Literal["width"] | None = "width" if normalises else None
+def _decoder(
+    config: Mapping[str, Any], vocab: int | None, *, ratio: int, alibi: Alibi, has_norms: bool, limit: float | None
+) -> Decoder:
     return Decoder(
         vocab=vocab or config["vocab_size"],
         width=config["d_model"],
@@ -93,16 +116,11 @@ def _decoder(config: Mapping[str, Any], vocab: int | None, ratio: int, alibi: Al
         norm_eps=1e-5,
         activation="gelu",
         is_gated=False,
-        qk_norm=qk_norm,
+        qk_norm="width" if has_norms else None,
+        qkv_limit=limit or None,
         place=alibi,
         ties_embeddings=True,
     )
-
-
-def _check(settings: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    for key, value in known.items():
-        if settings.get(key, value) != value:
-            raise BadConfig(f"config.json of an MPT decoder: {key} is {settings[key]!r}; only {value!r} is known")
 
 
 def mpt_1b_rules(built: Decoder, *, cuts: bool = False) -> tuple[Rule, ...]:

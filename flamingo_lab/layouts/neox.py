@@ -1,13 +1,12 @@
-"""GPT-NeoX's decoder with its branches one after the other (RedPajama-INCITE), as transformers' checkpoints name it."""
+"""GPT-NeoX's decoder, its branches side by side or one after the other (RedPajama-INCITE), in transformers' layout."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from flamingo_lab.config import Activation, Decoder, Rotary
-from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import reading
+from flamingo_lab.config import Decoder
+from flamingo_lab.layouts import activation, reading, refuse, repeated, rotary
 from flamingo_lab.weights import Rule, Split, first_rows, inside, of_heads
 
 LAYERS = "gpt_neox.layers"
@@ -28,8 +27,6 @@ REDPAJAMA_3B: dict[str, Any] = {
 }
 """togethercomputer/RedPajama-INCITE-*-3B-v1."""
 
-ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "relu": "relu"}
-
 BUFFERS = ("*.attention.bias", "*.attention.masked_bias", "*.attention.rotary_emb.inv_freq")
 """Masks and angles that 2023 files also carry and nothing reads."""
 
@@ -37,34 +34,40 @@ BUFFERS = ("*.attention.bias", "*.attention.masked_bias", "*.attention.rotary_em
 def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
     """The decoder of a `config.json`; `vocab` where the authors' loader resizes the vocabulary."""
     with reading("config.json of a GPT-NeoX decoder"):
-        if config.get("use_parallel_residual", True):
-            raise BadConfig("config.json: a GPT-NeoX decoder with use_parallel_residual true is not known")
-        if config.get("rope_scaling"):
-            raise BadConfig(f"config.json: rope_scaling {config['rope_scaling']!r} is not known")
+        refuse(config, {"attention_bias": True}, "config.json of a GPT-NeoX decoder")
         return Decoder(
             vocab=vocab or config["vocab_size"],
             width=config["hidden_size"],
             layers=config["num_hidden_layers"],
             heads=config["num_attention_heads"],
             mlp_width=config["intermediate_size"],
-            positions=config["max_position_embeddings"],
+            positions=config.get("max_position_embeddings", 2048),
             norm="layer",
-            norm_eps=config["layer_norm_eps"],
-            activation=ACTIVATIONS[config["hidden_act"]],
+            norm_eps=config.get("layer_norm_eps", 1e-5),
+            activation=activation(config.get("hidden_act", "gelu")),
             is_gated=False,
+            is_parallel=config.get("use_parallel_residual", True),
             has_qkv_bias=True,
             has_out_bias=True,
             has_mlp_bias=True,
-            place=Rotary(config["rotary_emb_base"], config["rotary_pct"]),
+            place=rotary(
+                config,
+                config["hidden_size"] // config["num_attention_heads"],
+                base=config.get("rotary_emb_base", 10_000.0),
+                fraction=config.get("rotary_pct", 0.25),
+            ),
             ties_embeddings=config.get("tie_word_embeddings", False),
         )
 
 
+def surplus(built: Decoder) -> tuple[str, ...]:
+    """What files carry beside the decoder's own weights."""
+    return (*BUFFERS, *repeated(built, "*embed_out.weight"))
+
+
 def rules(built: Decoder, *, cuts: bool = False) -> tuple[Rule, ...]:
     """Rules of the whole decoder; `cuts`: the vocabulary's rows beyond the decoder's are left out."""
-    ends = [("gpt_neox.embed_in.weight", "decoder.embedding.weight")]
-    if not built.ties_embeddings:
-        ends.append(("embed_out.weight", "decoder.head.weight"))
+    ends = (("gpt_neox.embed_in.weight", "decoder.embedding.weight"), ("embed_out.weight", "decoder.head.weight"))
     fused = tuple(f"attention.{part}.{{weight|bias}}" for part in "qkv")
     layer: tuple[Rule, ...] = (
         Split("attention.query_key_value.{weight|bias}", fused, of_heads(built.heads)),

@@ -7,7 +7,7 @@ from typing import Any
 
 from flamingo_lab.config import Tower
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import clip, reading
+from flamingo_lab.layouts import activation, clip, reading, refuse
 from flamingo_lab.pixels import RGB, OneView, Resize
 from flamingo_lab.weights import Rule, inside
 
@@ -51,15 +51,16 @@ def tower(config: Mapping[str, Any]) -> Tower:
             layers=get["num_hidden_layers"],
             heads=get["num_attention_heads"],
             mlp_width=get["intermediate_size"],
-            activation=get["hidden_act"],
+            activation=activation(get["hidden_act"]),
             norm_eps=get["layer_norm_eps"],
         )
 
 
 def pipeline(settings: Mapping[str, Any], built: Tower) -> OneView:
     """`OwlViTImageProcessor`: straight to the tower's square; the aspect ratio is not kept."""
+    refuse(settings, clip.DOES | {"do_center_crop": False}, "preprocessor_config.json")
     size = settings.get("size", built.image_px)
     sides = list(size.values()) if isinstance(size, Mapping) else size if isinstance(size, list) else [size, size]
     if sides != [built.image_px, built.image_px]:
         raise BadConfig(f"preprocessor_config.json: size {size}, but the tower takes {built.image_px}")
-    return OneView((RGB(), Resize(built.image_px, built.image_px)), clip.normalise(settings))
+    return OneView((RGB(), Resize(built.image_px, built.image_px, clip.kernel(settings))), clip.normalise(settings))

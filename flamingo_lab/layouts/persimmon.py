@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flamingo_lab.config import Activation, Decoder, Rotary
-from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import reading
+from flamingo_lab.config import Decoder
+from flamingo_lab.layouts import activation, reading, rotary
 from flamingo_lab.weights import Rule, Split, inside, of_heads
-
-ACTIVATIONS: dict[str, Activation] = {"relu2": "relu_squared", "gelu": "gelu", "relu": "relu", "silu": "silu"}
-"""Our names of the activations that a configuration may name."""
 
 BUFFERS = ("*.rotary_emb.inv_freq",)
 """What files may also carry and nothing reads."""
@@ -20,8 +16,6 @@ BUFFERS = ("*.rotary_emb.inv_freq",)
 def decoder(config: Mapping[str, Any]) -> Decoder:
     """The decoder of a configuration; sums and products follow transformers 4.35.0, models/persimmon."""
     with reading("config.json of a Persimmon decoder"):
-        if config.get("rope_scaling"):
-            raise BadConfig(f"config.json: rope_scaling {config['rope_scaling']!r} is not known")
         return Decoder(
             vocab=config["vocab_size"],
             width=config["hidden_size"],
@@ -31,13 +25,17 @@ def decoder(config: Mapping[str, Any]) -> Decoder:
             positions=config["max_position_embeddings"],
             norm="layer",
             norm_eps=config["layer_norm_eps"],
-            activation=ACTIVATIONS[config["hidden_act"]],
+            activation=activation(config["hidden_act"]),
             is_gated=False,
             has_qkv_bias=True,
             has_out_bias=True,
             has_mlp_bias=True,
             qk_norm="head" if config["qk_layernorm"] else None,
-            place=Rotary(config["rope_theta"], config["partial_rotary_factor"]),
+            place=rotary(
+                config,
+                config["hidden_size"] // config["num_attention_heads"],
+                fraction=config["partial_rotary_factor"],
+            ),
             ties_embeddings=config["tie_word_embeddings"],
         )
 

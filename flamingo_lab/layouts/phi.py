@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flamingo_lab.config import Activation, Decoder
-from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import partly_rotary, reading
+from flamingo_lab.config import Decoder
+from flamingo_lab.layouts import activation, reading, refuse, rotary
 from flamingo_lab.tokens import BytePairFiles
 from flamingo_lab.weights import Rule, Split, first_rows, inside
 
 if TYPE_CHECKING:
     from flamingo_lab.family import Folder
-
-ACTIVATIONS: Mapping[str, Activation] = {"gelu_new": "gelu_tanh", "gelu": "gelu"}
 
 MLP: tuple[Rule, ...] = (("fc{1|2}.{weight|bias}", "{up|down}.{weight|bias}"),)
 
@@ -31,9 +28,7 @@ NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
     """The decoder of a `config.json`; `vocab` where the authors' loader resizes the vocabulary."""
     with reading("config.json of a Phi decoder"):
-        for key in ("rope_scaling", "qk_layernorm"):
-            if config.get(key):
-                raise BadConfig(f"config.json: {key} {config[key]!r} is not known")
+        refuse(config, {"qk_layernorm": False}, "config.json of a Phi decoder")
         return Decoder(
             vocab=vocab or config["vocab_size"],
             width=config["hidden_size"],
@@ -44,16 +39,17 @@ def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
             positions=config.get("max_position_embeddings", 2048),
             norm="layer",
             norm_eps=config.get("layer_norm_eps", 1e-5),
-            activation=ACTIVATIONS[config.get("hidden_act", "gelu_new")],
+            activation=activation(config.get("hidden_act", "gelu_new")),
             is_gated=False,
             is_parallel=True,
+            has_two_norms=False,
             has_qkv_bias=True,
             has_out_bias=True,
             has_mlp_bias=True,
-            place=partly_rotary(
-                config.get("rope_theta", 10_000.0),
-                config.get("partial_rotary_factor", 0.5),
+            place=rotary(
+                config,
                 config["hidden_size"] // config["num_attention_heads"],
+                fraction=config.get("partial_rotary_factor", 0.5),
             ),
             ties_embeddings=config.get("tie_word_embeddings", False),
         )

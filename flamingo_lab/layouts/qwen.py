@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Decoder, Rotary
-from flamingo_lab.layouts import reading
+from flamingo_lab.layouts import reading, refuse
 from flamingo_lab.tokens import TiktokenFile
 from flamingo_lab.weights import Rule, Split, first_rows, inside, thirds
 
@@ -37,7 +37,11 @@ def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
 
     `intermediate_size` counts both halves of the gated branch.
     """
-    with reading("config.json of a Qwen decoder"):
+    what = "config.json of a Qwen decoder"
+    with reading(what):
+        refuse(config, {"scale_attn_weights": True}, what)
+        if "kv_channels" in config:
+            refuse(config, {"kv_channels": config["hidden_size"] // config["num_attention_heads"]}, what)
         length = config.get("seq_length", 8192)
         has_bias = not config.get("no_bias", True)
         return Decoder(

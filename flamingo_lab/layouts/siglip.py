@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flamingo_lab.config import Activation, Tower
+from flamingo_lab.config import Tower
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.layouts import clip, reading
+from flamingo_lab.layouts import activation, clip, reading, refuse
 from flamingo_lab.pixels import RGB, Normalise, OneView, Resize, triple
 from flamingo_lab.weights import Rule, inside
 
@@ -35,8 +35,6 @@ SO400M_384: dict[str, Any] = {
     },
 }
 """google/siglip-so400m-patch14-384."""
-
-ACTIVATIONS: Mapping[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 
 RULES: tuple[Rule, ...] = (
     ("embeddings.patch_embedding.{weight|bias}", "patches.{weight|bias}"),
@@ -71,7 +69,7 @@ def tower(config: Mapping[str, Any], *, reads_layer: int, drops_first: bool) -> 
             layers=get["num_hidden_layers"],
             heads=get["num_attention_heads"],
             mlp_width=get["intermediate_size"],
-            activation=ACTIVATIONS[get["hidden_act"]],
+            activation=activation(get["hidden_act"]),
             norm_eps=get["layer_norm_eps"],
             has_class_token=False,
             has_patch_bias=True,
@@ -83,8 +81,9 @@ def tower(config: Mapping[str, Any], *, reads_layer: int, drops_first: bool) -> 
 
 def pipeline(settings: Mapping[str, Any], built: Tower) -> OneView:
     """`SiglipImageProcessor`: straight to the tower's square, normalised."""
+    refuse(settings, clip.DOES, "preprocessor_config.json")
     size = settings.get("size", {"height": built.image_px, "width": built.image_px})
     if size != {"height": built.image_px, "width": built.image_px}:
         raise BadConfig(f"preprocessor_config.json: size {size!r}, but the tower takes {built.image_px}")
     normalise = Normalise(triple(settings, "image_mean", HALF), triple(settings, "image_std", HALF))
-    return OneView((RGB(), Resize(built.image_px, built.image_px)), normalise)
+    return OneView((RGB(), Resize(built.image_px, built.image_px, clip.kernel(settings))), normalise)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Decoder
-from flamingo_lab.layouts import partly_rotary, reading
+from flamingo_lab.layouts import activation, reading, refuse, rotary
 from flamingo_lab.layouts.qwen import PATTERN
 from flamingo_lab.tokens import TiktokenFile
 from flamingo_lab.weights import Rule, Split, first_rows, inside
@@ -40,7 +40,9 @@ LAYER: tuple[Rule, ...] = (
 
 def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
     """The decoder of a `config.json`; `vocab` where the authors' loader resizes the vocabulary."""
-    with reading("config.json of a StableLM decoder"):
+    what = "config.json of a StableLM decoder"
+    with reading(what):
+        refuse(config, {"rotary_scaling_factor": 1.0, "use_parallel_residual": False, "qk_layernorm": False}, what)
         return Decoder(
             vocab=vocab or config["vocab_size"],
             width=config["hidden_size"],
@@ -51,12 +53,12 @@ def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
             positions=config.get("max_position_embeddings", 4096),
             norm="layer",
             norm_eps=config.get("norm_eps", 1e-5),
-            activation=config.get("hidden_act", "silu"),
+            activation=activation(config.get("hidden_act", "silu")),
             has_qkv_bias=config.get("use_qkv_bias", True),
-            place=partly_rotary(
-                config.get("rope_theta", 10_000.0),
-                config.get("rope_pct", 0.25),
+            place=rotary(
+                config,
                 config["hidden_size"] // config["num_attention_heads"],
+                fraction=config.get("rope_pct", 0.25),
             ),
             ties_embeddings=config.get("tie_word_embeddings", False),
         )

@@ -102,7 +102,8 @@ def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
 class Attention(nn.Module):
     """Projections around `attend`. Queries come from one sequence, keys and values from the same or another one.
 
-    `query_norm` and `key_norm` act on each head after the split, or on the whole width before it (`norms_width`).
+    `query_norm` and `key_norm` act on each head after the split, or on the whole width before it (`norms_width`). `limit`:
+    what the projections are cut to, on either side of zero.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Attention(nn.Module):
         query_norm: nn.Module | None = None,
         key_norm: nn.Module | None = None,
         norms_width: bool = False,
+        limit: float | None = None,
     ) -> None:
         super().__init__()
         self.head_width = head_width or width // heads
@@ -129,6 +131,7 @@ class Attention(nn.Module):
         self.query_norm = query_norm
         self.key_norm = key_norm
         self._norms_width = norms_width
+        self._limit = limit
 
     def queries(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, H, T, d)."""
@@ -148,7 +151,9 @@ class Attention(nn.Module):
         return self.merge(attend(self.queries(x), heads.keys, heads.values, mask))
 
     def _split(self, x: Tensor, norm: nn.Module | None) -> Tensor:
-        """(B, T, H * d) -> (B, H, T, d), normalised before or after."""
+        """(B, T, H * d) -> (B, H, T, d), cut to the limit, then normalised before or after."""
+        if self._limit is not None:
+            x = x.clamp(-self._limit, self._limit)
         if norm is not None and self._norms_width:
             x = norm(x)
         heads = x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from flamingo_lab.config import Decoder, Rotary
 from flamingo_lab.nn.attention import Attention, Causal, Heads, attend
-from flamingo_lab.nn.experts import Mixture
-from flamingo_lab.nn.mlp import feed_forward
+from flamingo_lab.nn.experts import Mixture, branch
 from flamingo_lab.nn.norms import norm
 from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, log_n, rotate, rotation, slopes
 
@@ -62,7 +61,7 @@ class Head(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention and a feed-forward branch, one after the other behind a norm each, or side by side behind one."""
+    """Self-attention and a feed-forward branch, one after the other behind a norm each, or side by side."""
 
     def __init__(self, config: Decoder, number: int) -> None:
         super().__init__()
@@ -77,18 +76,14 @@ class DecoderLayer(nn.Module):
             query_norm=norm(config.norm, normed, config.norm_eps) if normed else None,
             key_norm=norm(config.norm, normed, config.norm_eps) if normed else None,
             norms_width=config.qk_norm == "width",
+            limit=config.qkv_limit,
         )
-        self.mlp_norm = None if config.is_parallel else norm(config.norm, config.width, config.norm_eps)
+        self._is_parallel = config.is_parallel
+        self.mlp_norm = norm(config.norm, config.width, config.norm_eps) if config.has_two_norms else None
         if config.experts is not None and number in config.experts.layers:
             self.mlp = Mixture(config, config.experts, config.experts.layers.index(number))
         else:
-            self.mlp = feed_forward(
-                config.width,
-                config.mlp_width,
-                config.activation,
-                is_gated=config.is_gated,
-                has_bias=config.has_mlp_bias,
-            )
+            self.mlp = branch(config)
         self._log_n_length = config.log_n_length
 
     def forward(
@@ -112,10 +107,9 @@ class DecoderLayer(nn.Module):
         else:
             attended = memory.attend(layer, queries, heads)
         attended = self.attention.merge(attended)
-        if self.mlp_norm is None:
-            return x + attended + self._feed(normed, places)
-        x = x + attended
-        return x + self._feed(self.mlp_norm(x), places)
+        after = x + attended
+        read = x if self._is_parallel else after
+        return after + self._feed(normed if self.mlp_norm is None else self.mlp_norm(read), places)
 
     def _feed(self, x: Tensor, places: Places) -> Tensor:
         return self.mlp(x, places) if isinstance(self.mlp, Mixture) else self.mlp(x)

@@ -64,7 +64,7 @@ def rotation(places: Places, rotary: Rotary, head_width: int, dtype: torch.dtype
         stretched = rotary.base * ntk_factor(places, rotary.ntk_length) ** (rotated / (rotated - 2))
         base = stretched.float()[:, None, None, None]
     # By frequencies, as all authors have it: at far positions a division is rounded to other angles.
-    angles = places.positions[:, None, :, None].float() * (1.0 / base**exponents)
+    angles = places.positions[:, None, :, None].float() / rotary.stretch * (1.0 / base**exponents)
     angles = torch.cat((angles, angles), -1)
     return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
 

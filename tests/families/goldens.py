@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -82,14 +83,18 @@ class Golden:
         return tuple((key, value) for key, value in case.options.items() if key in known)
 
     @property
-    def has_weights(self) -> bool:
-        """Whether a whole model is loaded, not only its processor or tokenizer."""
-        main = self.folder / self.facts["load"].get("path", "")
-        return (
-            "path" in self.facts["load"]
-            and any(main.glob(form) for form in ("*.safetensors", "*.bin", "*.pt"))
-            and any(file for form in ("*.safetensors", "*.bin", "*.pt") for file in main.glob(form))
-        )
+    def kind(self) -> str:
+        """What is loaded, one of `KINDS`."""
+        load = self.facts["load"]
+        if not load:
+            return "search"
+        if load.keys() >= {"vqa", "vsm"}:
+            return "composed"
+        if "path" not in load:
+            return f"only {sorted(load)}"
+        main = self.folder / load["path"]
+        has_weights = any(True for form in ("*.safetensors", "*.bin", "*.pt") for _ in main.glob(form))
+        return "model" if has_weights else f"{self.facts['family']} without weights"
 
     @cached_property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -138,7 +143,7 @@ class Golden:
                 rendered=of_row("rendered", number),
                 # The ids of padding are the authors' affair: nothing looks at them.
                 input_ids=ids and ids[options.get("left_pad", 0) :],
-                expect=dict(_of_row(expect, number)) if batch else expect,
+                expect=dict(_of_row(expect, number, len(batch))) if batch else expect,
             )
 
     @property
@@ -174,17 +179,19 @@ def _padded(
     return case | {"padded_input_ids": ids, "attention_mask": mask, "input_ids": real}, stages
 
 
-def _of_row(expect: dict[str, Any], number: int) -> Iterator[tuple[str, Any]]:
-    """The stages of one row: those with its number behind a dot or a low line, and its entry of lists by row."""
+NUMBERED = re.compile(r"(.+)[._](\d+)")
+
+
+def _of_row(expect: dict[str, Any], number: int, rows: int) -> Iterator[tuple[str, Any]]:
+    """The stages of one row of several: those with its number behind a dot or a low line, its entry of what is by row."""
     for stage, value in expect.items():
-        name, is_numbered = next(
-            ((stage.removesuffix(end), True) for end in (f".{number}", f"_{number}") if stage.endswith(end)),
-            (stage, False),
-        )
-        if is_numbered:
-            yield name, value
-        elif isinstance(value, list) or (isinstance(value, np.ndarray) and not stage[-1].isdigit()):
-            yield stage, value[number]
+        match = NUMBERED.fullmatch(stage)
+        if match is None:
+            yield stage, value[number] if isinstance(value, list | np.ndarray) else value
+            continue
+        assert int(match[2]) < rows, f"a stage of a row that there is not: {stage}"
+        if int(match[2]) == number:
+            yield match[1], value
 
 
 @cache
@@ -218,10 +225,61 @@ def _replaced(held: Any, changes: Mapping[str, Any]) -> Any:
     return {key: changes[key] if key in changes else _replaced(value, changes) for key, value in held.items()}
 
 
-def found(root: Path) -> list[Golden]:
-    """The goldens of whole models under a folder. One that no family knows, or two, fails where it is loaded."""
-    goldens = [Golden(file.parent) for file in sorted(root.glob("*/golden.json"))]
-    return [golden for golden in goldens if golden.has_weights]
+KINDS = {
+    "model": "test_goldens.py",
+    "composed": "test_seal_bench_goldens.py",
+    "search": "test_seal_search_goldens.py",
+    "fuyu without weights": "test_fuyu_goldens.py",
+    "qwen_vl without weights": "test_qwen_vl_tokenizer_goldens.py",
+}
+"""Which file's tests read the goldens of each kind. A golden of another kind is a failure (test_golden_format.py)."""
+
+
+def found(root: Path, kind: str = "model") -> list[Golden]:
+    """The goldens of a kind under a folder. One that no family knows, or two, fails where it is loaded."""
+    return [golden for golden in every(root) if golden.kind == kind]
+
+
+def every(root: Path) -> list[Golden]:
+    """All goldens under a folder."""
+    return [Golden(file.parent) for file in sorted(root.glob("*/golden.json"))]
+
+
+def apart(computed: Any, expected: Any) -> float:
+    """The largest difference of the floats, however they are nested; `AssertionError` where anything else differs."""
+    if isinstance(expected, dict):
+        assert computed.keys() == expected.keys(), f"{list(computed)} against {list(expected)}"
+        return max((apart(computed[key], value) for key, value in expected.items()), default=0.0)
+    stored = _floats(expected)
+    if stored is not None:
+        found = np.asarray(computed, dtype=np.float64)
+        assert found.size == stored.size, f"{found.shape} against {stored.shape}"
+        found = found.reshape(stored.shape)
+        with np.errstate(invalid="ignore"):  # infinities that are equal
+            differences = np.where(found == stored, 0.0, np.abs(found - stored))
+        return float(differences.max()) if stored.size else 0.0
+    if isinstance(expected, list) and any(isinstance(one, dict | list | float) for one in expected):
+        assert len(computed) == len(expected), f"{len(computed)} against {len(expected)}"
+        return max(apart(one, other) for one, other in zip(computed, expected, strict=True))
+    assert plain(computed) == plain(expected)
+    return 0.0
+
+
+def _floats(expected: Any) -> np.ndarray | None:
+    """The array that a stage is, where it is one of floats."""
+    if isinstance(expected, float):
+        return np.array(expected)
+    if isinstance(expected, list) and expected and all(type(one) in (int, float) for one in expected):
+        expected = np.array(expected)
+    is_float = isinstance(expected, np.ndarray) and np.issubdtype(expected.dtype, np.floating)
+    return expected if is_float else None
+
+
+def plain(value: Any) -> Any:
+    """Arrays, tensors and tuples as lists, however ragged."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def params(goldens: list[Golden], each: Any) -> list[Any]:

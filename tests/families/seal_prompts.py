@@ -19,9 +19,9 @@ def prepared(prompt: fl.Prompt, options: Mapping[str, Any], px: int) -> fl.Promp
     def of_turn(turn: fl.Turn) -> Iterator[fl.Image | str]:
         for part in turn.parts:
             if isinstance(part, fl.Image):
-                (is_long,) = options["images_long"] or (None,)
+                (is_long,) = options.get("images_long") or (None,)
                 whole = fl.Image(part.source, name=part.name, is_long=is_long)
-                yield whole if options["pad_image"] else focus.middle(whole, px)
+                yield whole if options.get("pad_image", True) else focus.middle(whole, px)
                 continue
             for number, text in enumerate(part.split("<object>")):
                 if number:
@@ -35,6 +35,6 @@ def prepared(prompt: fl.Prompt, options: Mapping[str, Any], px: int) -> fl.Promp
 
 def _details(image: fl.Image, options: Mapping[str, Any], px: int) -> Iterator[fl.Image]:
     found = options.get("search_result", [])
-    lengths = options["objects_long"] or [None] * len(found)
+    lengths = options.get("objects_long") or [None] * len(found)
     for one, is_long in zip(found, lengths, strict=True):
         yield focus.cut_out(image, focus.Box(*one["bbox"]), px, is_long=is_long)

@@ -270,12 +270,16 @@ def test_settings_come_from_text_config_then_the_top_level_then_the_published_mo
 @pytest.mark.parametrize(
     ("file", "settings", "message"),
     [
-        ("preprocessor_config.json", {"patch_size": {"height": 7, "width": 7}}, "patch_size is .*; this model needs"),
-        ("preprocessor_config.json", {"do_normalize": False}, "do_normalize is False; this model needs True"),
+        ("preprocessor_config.json", {"patch_size": {"height": 7, "width": 7}}, "patch_size is .*; only .* is known"),
+        ("preprocessor_config.json", {"do_normalize": False}, "do_normalize is False; only True is known"),
         ("preprocessor_config.json", {"image_mean": [0.5]}, "image_mean is .*; three numbers"),
         ("preprocessor_config.json", {"size": {"height": 25, "width": 36}}, "no whole number of patches of 6"),
-        ("config.json", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling .* is not known"),
-        ("config.json", {"hidden_act": "swish9"}, "'swish9' is missing or not a known value"),
+        (
+            "config.json",
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            "rotary positions by 'dynamic' is not known",
+        ),
+        ("config.json", {"hidden_act": "swish9"}, "activation 'swish9' is none of"),
     ],
 )
 def test_settings_that_the_core_does_not_follow_are_refused(

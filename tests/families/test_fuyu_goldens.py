@@ -14,16 +14,11 @@ from flamingo_lab.family import Folder
 from flamingo_lab.markup import Rendered
 from flamingo_lab.markup.patches import PatchRows
 from flamingo_lab.render import Renderer
-from tests.families.goldens import Case, Golden, params
+from tests.families.goldens import Case, Golden, apart, found, params
 from tests.families.stages.patches import indices
 from tests.folders import GOLDENS
 
-
-def is_processor(golden: Golden) -> bool:
-    return golden.facts["family"] == FAMILY.name and "path" in golden.facts["load"] and not golden.has_weights
-
-
-FOUND = [golden for file in sorted(GOLDENS.glob("*/golden.json")) if is_processor(golden := Golden(file.parent))]
+FOUND = found(GOLDENS, "fuyu without weights")
 
 pytestmark = pytest.mark.skipif(not FOUND, reason=f"no goldens of this processor under FLAB_GOLDENS ({GOLDENS})")
 
@@ -100,10 +95,4 @@ def test_golden_processor_stages_are_equal(golden: Golden, name: str, stage: str
     case = golden.cases[name]
     expected = case.rows[0].expect[stage]
     computed = STAGES[stage](Processor(golden, case))
-    if isinstance(expected, np.ndarray) and np.issubdtype(expected.dtype, np.floating):
-        assert np.shape(computed) == expected.shape
-        assert float(np.abs(computed - expected).max()) <= golden.tolerance
-    elif isinstance(expected, float):
-        assert computed == pytest.approx(expected, abs=golden.tolerance)
-    else:
-        assert computed == expected
+    assert apart(computed, expected) <= golden.tolerance

@@ -55,6 +55,7 @@ def decoders(draw: st.DrawFn) -> dict[str, Any]:
         "num_key_value_heads": kv_heads,
         "rms_norm_eps": draw(st.sampled_from([1e-6, 1e-3])),
         "rope_theta": draw(st.sampled_from([10_000.0, 1e6, 50.0])),
+        "rope_scaling": draw(st.sampled_from([None, {"type": "linear", "factor": 2.5}])),
     }
 
 
@@ -65,6 +66,9 @@ def originals(draw: st.DrawFn) -> dict[str, Any]:
     return draw(decoders()) | {
         "model_type": "llava_mistral" if is_mistral else "llava",
         "sliding_window": draw(st.sampled_from([None, 3, 7])) if is_mistral else None,
+        "attention_bias": not is_mistral and draw(st.booleans()),
+        "mlp_bias": not is_mistral and draw(st.booleans()),
+        "tie_word_embeddings": draw(st.booleans()),
         "mm_projector_type": draw(st.sampled_from(["linear", "mlp2x_gelu", "mlp3x_gelu"])),
         "mm_vision_select_layer": draw(st.sampled_from([-2, -1, 0, 1])),
         "mm_vision_select_feature": draw(st.sampled_from(["patch", "cls_patch"])),

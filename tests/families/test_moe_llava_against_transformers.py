@@ -34,6 +34,8 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
         "num_experts": [draw(st.integers(2, 5)) for _ in chosen],
         "partial_rotary_factor": fraction,
         "rope_pct": fraction,
+        "use_residual": draw(st.booleans()),
+        "tie_word_embeddings": draw(st.booleans()),
     }
 
 

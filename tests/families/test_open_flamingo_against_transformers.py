@@ -35,8 +35,14 @@ def configurations(draw: st.DrawFn, kind: str) -> dict[str, Any]:
             "rotary_pct": draw(st.sampled_from([0.25, 0.5, 1.0])),
             "rotary_emb_base": draw(st.sampled_from([10000, 500])),
             "layer_norm_eps": draw(st.sampled_from([1e-5, 1e-3])),
+            "use_parallel_residual": draw(st.booleans()),
+            "hidden_act": draw(st.sampled_from(["gelu", "gelu_new", "relu"])),
+            "tie_word_embeddings": draw(st.booleans()),
         },
-        "mpt": {"alibi_bias_max": draw(st.sampled_from([8, 4]))},
+        "mpt": {
+            "alibi_bias_max": draw(st.sampled_from([8, 4])),
+            "clip_qkv": draw(st.sampled_from([None, 0.5, 6.0])),
+        },
         "mosaic_gpt": {},
     }[kind]
     layers = every * draw(st.integers(1, 2)) + draw(st.integers(0, every - 1))

@@ -204,12 +204,13 @@ def test_a_language_model_of_another_size_is_refused(mpt: Written, tmp_path: Pat
     [
         ("mpt", {"model_type": "llama"}, "model_type 'llama' is none of mosaic_gpt, mpt, gpt_neox"),
         ("mpt", {"no_bias": False}, "no_bias is False; only True is known"),
-        ("mpt", {"attn_config": {"clip_qkv": 6}}, "clip_qkv is 6; only None is known"),
-        ("mpt", {"attn_config": {}}, "'alibi_bias_max' is missing"),
+        ("mpt", {"attn_config": {"alibi": False}}, "alibi is False; only True is known"),
+        ("mpt", {"attn_config": {}}, "'alibi' is missing"),
+        ("mpt", {"norm_type": "rmsnorm"}, "norm_type is 'rmsnorm'; only 'low_precision_layernorm' is known"),
         ("mosaic_gpt", {"softmax_scale": 1.0}, "softmax_scale is 1.0; only None is known"),
-        ("gpt_neox", {"use_parallel_residual": True}, "use_parallel_residual true is not known"),
-        ("gpt_neox", {"rope_scaling": {"factor": 2}}, "rope_scaling .* is not known"),
-        ("gpt_neox", {"hidden_act": "swish"}, "'swish' is missing or not a known value"),
+        ("gpt_neox", {"attention_bias": False}, "attention_bias is False; only True is known"),
+        ("gpt_neox", {"rope_scaling": {"type": "yarn"}}, "rotary positions by 'yarn' is not known"),
+        ("gpt_neox", {"hidden_act": "swiglu"}, "activation 'swiglu' is none of"),
     ],
 )
 def test_a_language_model_that_the_core_cannot_build_is_one_line(

@@ -22,14 +22,10 @@ from flamingo_lab.markup import Rendered
 from flamingo_lab.markup.paths import END, START, PathTokens
 from flamingo_lab.render import Renderer
 from flamingo_lab.wording import Piecewise
-from tests.families.goldens import Golden
+from tests.families.goldens import Golden, found
 from tests.folders import GOLDENS
 
-FOUND = [
-    golden
-    for file in sorted(GOLDENS.glob("*/golden.json"))
-    if (golden := Golden(file.parent)).facts["family"] == FAMILY.name and not golden.has_weights
-]
+FOUND = found(GOLDENS, "qwen_vl without weights")
 
 pytestmark = pytest.mark.skipif(not FOUND, reason=f"no goldens of tokenizers under FLAB_GOLDENS ({GOLDENS})")
 

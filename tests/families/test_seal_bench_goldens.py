@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,44 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import load_file
 
 import flamingo_lab as fl
 from flamingo_lab.search.guided import Settings
 from flamingo_lab.search.vstar import VStar
+from tests.families.goldens import Golden, apart, found, params
 from tests.families.seal_searches import parser
 from tests.folders import GOLDENS
 
+FOUND = found(GOLDENS, "composed")
 
-def found() -> list[Any]:
-    """Every case of every golden of the combined model."""
-    cases: list[Any] = []
-    for file in sorted(GOLDENS.glob("*/golden.json")):
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        if facts["load"].keys() >= {"vqa", "vsm"}:
-            cases += [
-                pytest.param(file.parent, case["name"], id=f"{facts['name']}-{case['name']}") for case in facts["cases"]
-            ]
-    return cases
-
-
-CASES = found()
-
-pytestmark = pytest.mark.skipif(not CASES, reason=f"no goldens of the combined model under FLAB_GOLDENS ({GOLDENS})")
+pytestmark = pytest.mark.skipif(not FOUND, reason=f"no goldens of the combined model under FLAB_GOLDENS ({GOLDENS})")
 
 
 @cache
-def facts(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "golden.json").read_text(encoding="utf-8"))
-
-
-def case_of(folder: Path, name: str) -> dict[str, Any]:
-    return next(case for case in facts(folder)["cases"] if case["name"] == name)
-
-
-@cache
-def loaded(folder: Path) -> VStar:
-    given = {role: folder / path for role, path in facts(folder)["load"].items()}
+def loaded(golden: Golden) -> VStar:
+    given = {role: golden.folder / path for role, path in golden.facts["load"].items()}
     model = fl.load("seal", dtype="float32", device="cpu", **given)
     assert isinstance(model, VStar)
     return model
@@ -78,16 +56,16 @@ class Asked:
         return [max(width, height)] * 2 if self.trace["is_padded"] else [width, height]
 
 
-def model_of(folder: Path, options: dict[str, Any]) -> VStar:
+def model_of(golden: Golden, options: Mapping[str, Any]) -> VStar:
     names = options.keys() & Settings.__dataclass_fields__.keys()
     settings = Settings(**{name: options[name] for name in names}, **options.get("thresholds", {}))
-    return replace(loaded(folder), settings=settings, parse=parser(options.get("parses", {})))
+    return replace(loaded(golden), settings=settings, parse=parser(options.get("parses", {})))
 
 
 @cache
-def asked(folder: Path, name: str) -> Asked:
-    options = case_of(folder, name)["options"]
-    return ask(model_of(folder, options), folder / options["image"], folder / options["annotation"])
+def asked(golden: Golden, name: str) -> Asked:
+    options = golden.cases[name].options
+    return ask(model_of(golden, options), golden.folder / options["image"], golden.folder / options["annotation"])
 
 
 def ask(model: VStar, image: Path, annotation: Path) -> Asked:
@@ -128,29 +106,20 @@ STAGES: dict[str, Callable[[Asked], Any]] = {
 }
 
 
-def accuracy(folder: Path, options: dict[str, Any]) -> dict[str, float]:
+def accuracy(golden: Golden, options: Mapping[str, Any]) -> dict[str, float]:
     """Of every kind of question, and over all, from a benchmark's own folder."""
-    model = model_of(folder, options)
+    model = model_of(golden, options)
     kinds: dict[str, list[float]] = {}
-    for annotation in sorted((folder / options["folder"]).glob("*/*.json")):
+    for annotation in sorted((golden.folder / options["folder"]).glob("*/*.json")):
         (image,) = (file for file in annotation.parent.glob(f"{annotation.stem}.*") if file.suffix != ".json")
         kinds.setdefault(annotation.parent.name, []).append(float(ask(model, image, annotation).chosen == 0))
     every = [one for scores in kinds.values() for one in scores]
     return {kind: sum(scores) / len(scores) for kind, scores in kinds.items()} | {"overall": sum(every) / len(every)}
 
 
-@pytest.mark.parametrize(("folder", "name"), CASES)
-def test_golden_evaluation_stages_are_equal(folder: Path, name: str) -> None:
-    case = case_of(folder, name)
-    tensors = load_file(folder / "expected.safetensors")
-    for stage, expected in case["expect"].items():
-        if stage == "accuracy":
-            assert accuracy(folder, case["options"]) == pytest.approx(expected)
-            continue
-        computed = STAGES[stage](asked(folder, name))
-        if isinstance(expected, dict) and "tensor" in expected:
-            stored = tensors[expected["tensor"]]
-            assert computed.shape == stored.shape, stage
-            assert np.abs(computed - stored).max() <= facts(folder)["tolerance"], stage
-        else:
-            assert computed == expected, stage
+@pytest.mark.parametrize(("golden", "name", "stage"), params(FOUND, lambda case: case.rows[0].expect))
+def test_golden_evaluation_stages_are_equal(golden: Golden, name: str, stage: str) -> None:
+    case = golden.cases[name]
+    is_whole = stage == "accuracy"
+    computed = accuracy(golden, case.options) if is_whole else STAGES[stage](asked(golden, name))
+    assert apart(computed, case.rows[0].expect[stage]) <= golden.tolerance

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from flamingo_lab.search.guided import Ask, Seen
 from flamingo_lab.search.phrases import noun_chunks
 from tests.families import seal_searches
+from tests.families.goldens import Golden, apart, found, params
 from tests.folders import GOLDENS
 
+FOUND = found(GOLDENS, "search")
 
-def found() -> list[Any]:
-    """Every case of every golden of guided search that loads nothing."""
-    cases: list[Any] = []
-    for file in sorted(GOLDENS.glob("*/golden.json")):
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        if facts["family"] == "seal" and not facts["load"]:
-            cases += [pytest.param(file.parent, facts, case, id=case["name"]) for case in facts["cases"]]
-    return cases
-
-
-CASES = found()
-
-pytestmark = pytest.mark.skipif(not CASES, reason=f"no goldens of guided search under FLAB_GOLDENS ({GOLDENS})")
+pytestmark = pytest.mark.skipif(not FOUND, reason=f"no goldens of guided search under FLAB_GOLDENS ({GOLDENS})")
 
 
 class Stub:
@@ -74,28 +62,24 @@ def field(blobs: Sequence[Sequence[float]], patch: Sequence[int]) -> np.ndarray:
     return heat.astype(np.float32)
 
 
-@pytest.mark.parametrize(("folder", "facts", "case"), CASES)
-def test_golden_search_stages_are_equal(folder: Path, facts: dict[str, Any], case: dict[str, Any]) -> None:
-    options = case["options"]
-    if options["mode"] == "search":
-        searched = seal_searches.searched(options, folder, Stub(options["stub"]))
-    tensors = load_file(folder / "expected.safetensors")
-    for name, expected in case["expect"].items():
-        match options["mode"]:
-            case "search":
-                computed = seal_searches.STAGES[name](searched)
-            case "noun_chunks":
-                assert name == "chunks"
-                parse = seal_searches.parser(options["parses"])
-                computed = {text: noun_chunks(parse(text)) for text in options["parses"]}
-            case "split":
-                assert name == "sub_patches"
-                computed = seal_searches.splits(options["boxes"])
-            case mode:
-                raise AssertionError(f"a mode that this test does not know: {mode}")
-        if isinstance(expected, dict) and "tensor" in expected:
-            stored = tensors[expected["tensor"]]
-            assert computed.shape == stored.shape, name
-            assert np.abs(computed - stored).max() <= facts["tolerance"], name
-        else:
-            assert computed == expected, name
+@cache
+def searched(golden: Golden, name: str) -> seal_searches.Searched:
+    options = golden.cases[name].options
+    return seal_searches.searched(options, golden.folder, Stub(options["stub"]))
+
+
+@pytest.mark.parametrize(("golden", "name", "stage"), params(FOUND, lambda case: case.rows[0].expect))
+def test_golden_search_stages_are_equal(golden: Golden, name: str, stage: str) -> None:
+    case = golden.cases[name]
+    options = case.options
+    match options["mode"], stage:
+        case "search", _:
+            computed = seal_searches.STAGES[stage](searched(golden, name))
+        case "noun_chunks", "chunks":
+            parse = seal_searches.parser(options["parses"])
+            computed = {text: noun_chunks(parse(text)) for text in options["parses"]}
+        case "split", "sub_patches":
+            computed = seal_searches.splits(options["boxes"])
+        case mode, _:
+            raise AssertionError(f"a stored stage that no test knows: {stage} of mode {mode}")
+    assert apart(computed, case.rows[0].expect[stage]) <= golden.tolerance

@@ -180,16 +180,26 @@ def test_llava_16_on_mistral_has_the_fast_rule(tmp_path: Path) -> None:
     assert words(tiny.load().tokenizer.encode("red</s>red")) == ["▁red", "</s>", "▁red"]
 
 
-def test_tokens_that_the_settings_describe_are_known_and_keep_white_space(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [None, "linear"])
+def test_tokens_that_the_settings_describe_are_known_and_keep_white_space(kind: str | None, tmp_path: Path) -> None:
     """transformers from 4.34 on writes them there, and drops nothing beside them."""
-    tiny = write(tmp_path, vocab=361)
+    tiny = write(tmp_path, {"mm_projector_type": "linear"}, vocab=361)
+    edit(tiny.path / "config.json", mm_projector_type=kind)
     edit(tiny.path / "tokenizer_config.json", added_tokens_decoder={"360": {"content": "<|im_end|>", "special": True}})
     tokenizer = tiny.load().tokenizer
     assert tokenizer.id_of("<|im_end|>") == 360
     assert tokenizer.encode("red <|im_end|>")[1:] == [PLAIN.PieceToId("▁"), 360]
-    (tiny.path / "tokenizer_config.json").write_text("{}")
+
+
+@pytest.mark.parametrize(("kind", "keeps"), [(None, False), ("linear", True)])
+def test_white_space_beside_added_tokens_is_lost_in_llava_1s_time(
+    kind: str | None, keeps: bool, tmp_path: Path
+) -> None:
+    """LLaVA-1's projectors have no type in config.json; later code ran on transformers that keep it."""
+    tiny = write(tmp_path, {"mm_projector_type": "linear"}, vocab=361)
+    edit(tiny.path / "config.json", mm_projector_type=kind)
     edit(tiny.path / "added_tokens.json", **{"<|im_end|>": 360})
-    assert tiny.load().tokenizer.encode("red <|im_end|>")[1:] == [360]
+    assert tiny.load().tokenizer.encode("red <|im_end|>")[1:] == [PLAIN.PieceToId("▁")] * keeps + [360]
 
 
 @pytest.mark.parametrize(

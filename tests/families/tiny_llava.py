@@ -109,11 +109,15 @@ def decoder_of(config: dict[str, Any], vocab: int) -> Any:
     shared = {key: config[key] for key in (*names, "rms_norm_eps", "max_position_embeddings") if key in config}
     # Version 5 reads the base from here; a plain rope_theta is what the files hold.
     turn = {"rope_type": "default", "rope_theta": config.get("rope_theta", 10_000.0)}
+    if scaling := config.get("rope_scaling"):
+        turn |= {"rope_type": scaling["type"], "factor": scaling["factor"]}
     shared |= {"vocab_size": vocab, "rope_parameters": turn}
+    shared["tie_word_embeddings"] = config.get("tie_word_embeddings", False)
     if config["model_type"] == "llava_mistral":
         window = config.get("sliding_window")
         return transformers.MistralForCausalLM(transformers.MistralConfig(**shared, sliding_window=window))
-    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shared))
+    biases = {key: config.get(key, False) for key in ("attention_bias", "mlp_bias")}
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shared, **biases))
 
 
 def projector_of(kind: str, width: int, out_width: int) -> nn.Sequential:

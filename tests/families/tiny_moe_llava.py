@@ -84,7 +84,7 @@ def _rest(spelt: list[bytes]) -> list[int]:
 def dense(kind: str, config: dict[str, Any]) -> Any:
     """transformers' decoder of this kind."""
     taken = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    given = {key: config[key] for key in taken} | {"tie_word_embeddings": False}
+    given = {key: config[key] for key in taken} | {"tie_word_embeddings": config.get("tie_word_embeddings", False)}
     if kind == "phi":
         given |= {"partial_rotary_factor": config.get("partial_rotary_factor", 0.5), "resid_pdrop": 0.0}
         return transformers.PhiForCausalLM(transformers.PhiConfig(**given)).eval()
@@ -138,6 +138,12 @@ def with_experts(tensors: dict[str, Tensor], config: dict[str, Any], seed: int, 
         for expert in range(counts[found[2]]):
             drawn = tensor if copies else torch.randn(tensor.shape, generator=generator) * 0.4
             named[f"{inner}.experts.deepspeed_experts.{expert}.{found[3]}"] = drawn.clone()
+        if config.get("use_residual"):
+            named[f"{found[1]}.mlp.{found[3]}"] = tensor.clone()
+            named.setdefault(
+                f"{found[1]}.coefficient.weight", torch.randn(2, config["hidden_size"], generator=generator)
+            )
+            named.setdefault(f"{found[1]}.coefficient.bias", torch.randn(2, generator=generator))
         shape = (counts[found[2]], config["hidden_size"])
         named.setdefault(f"{inner}.gate.wg.weight", torch.randn(shape, generator=generator))
     return named
@@ -169,7 +175,7 @@ def write_checkpoint(
     prefix = f"{root}.mm_projector.image_spatial_proj"
     tensors = with_experts(published(kind, dict(decoder.state_dict())), plain, seed + 3, copies)
     tensors |= {f"{prefix}.{name}": tensor for name, tensor in projector.state_dict().items()}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, model / "model.safetensors")
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, model / "model.safetensors")
     (model / "config.json").write_text(json.dumps(_config(kind, plain, tower, capacity_factor)))
     return Theirs(seeing, projector, decoder)
 
@@ -181,7 +187,7 @@ def _config(kind: str, plain: dict[str, Any], tower: str, capacity_factor: float
         "top_k_experts": 2,
         "eval_capacity_factor": capacity_factor,
         "min_capacity": 0,
-        "use_residual": False,
+        "use_residual": plain.get("use_residual", False),
         "router_aux_loss_coef": 0.01,
     }
     own = {key: value for key, value in plain.items() if key not in moe}

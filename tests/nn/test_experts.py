@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -22,28 +22,36 @@ from flamingo_lab.nn.positions import Places
 WIDTH = 5
 
 
-def spelt_out(logits: np.ndarray, noise: np.ndarray, factor: float, least: int) -> tuple[np.ndarray, int]:
-    """Weights (T, E) of one sequence and its capacity, by the rules of DeepSpeed 0.9.5."""
+def spelt_out(
+    logits: np.ndarray, noise: np.ndarray, factor: float, least: int, chosen: int = 2
+) -> tuple[np.ndarray, int]:
+    """Weights (T, E) of one sequence and its capacity, by the rules of DeepSpeed 0.9.5.
+
+    A single choice keeps its gate as its weight; of tokens that ask for too few places the first ones get them, where
+    DeepSpeed draws them by lot.
+    """
     tokens, count = logits.shape
     gates = np.exp(logits - logits.max(-1, keepdims=True))
     gates /= gates.sum(-1, keepdims=True)
-    capacity = max(math.ceil(np.float32(tokens / count) * np.float32(2 * factor)), least)
+    capacity = max(math.ceil(np.float32(tokens / count) * np.float32(chosen * factor)), least)
     first = gates.argmax(-1)
     other = logits + noise
     other[np.arange(tokens), first] = -np.inf
     second = other.argmax(-1)
     kept = np.zeros_like(gates)
     taken = Counter[int]()
-    for choices in (first, second):  # all first choices before any second one
+    for choices in (first, second)[:chosen]:  # all first choices before any second one
         for token, expert in enumerate(choices):
             if taken[expert] < capacity:
                 kept[token, expert] = gates[token, expert]
             taken[expert] += 1  # a choice without a place keeps its number
-    return kept / np.maximum(kept.sum(-1, keepdims=True), np.finfo(np.float32).eps), capacity
+    if chosen == 2:
+        kept /= np.maximum(kept.sum(-1, keepdims=True), np.finfo(np.float32).eps)
+    return kept, capacity
 
 
-def routed(count: int, factor: float, least: int, x: Tensor, places: Places) -> Routing:
-    router = Router(WIDTH, Experts((0,), (count,), factor, least), 0)
+def routed(count: int, factor: float, least: int, x: Tensor, places: Places, chosen: Literal[1, 2] = 2) -> Routing:
+    router = Router(WIDTH, Experts((0,), (count,), factor, least, chosen=chosen), 0)
     torch.nn.init.normal_(router.weight)
     with torch.no_grad():
         return router(x, places)
@@ -56,20 +64,22 @@ def routed(count: int, factor: float, least: int, x: Tensor, places: Places) -> 
     factor=st.sampled_from([0.1, 0.3, 0.4, 0.75, 1.0, 2.0]),
     least=st.sampled_from([0, 1, 4]),
     is_noisy=st.booleans(),
+    chosen=st.sampled_from([1, 2]),
     seed=st.integers(0, 1000),
 )
 def test_routing_follows_the_rules_row_by_row(
-    lengths: list[int], count: int, factor: float, least: int, is_noisy: bool, seed: int
+    lengths: list[int], count: int, factor: float, least: int, is_noisy: bool, chosen: Literal[1, 2], seed: int
 ) -> None:
     torch.manual_seed(seed)
     rows, longest = len(lengths), max(lengths)
     positions = torch.arange(longest).expand(rows, -1)
     real = positions < torch.tensor(lengths)[:, None]
     noise = torch.randn(rows, 1, longest, count) if is_noisy else None
-    routing = routed(count, factor, least, torch.randn(rows, longest, WIDTH), Places(positions, real, noise=noise))
+    places = Places(positions, real, noise=noise)
+    routing = routed(count, factor, least, torch.randn(rows, longest, WIDTH), places, chosen)
     for row, length in enumerate(lengths):
         own = np.zeros((length, count)) if noise is None else noise[row, 0, :length].double().numpy()
-        weights, capacity = spelt_out(routing.logits[row][real[row]].double().numpy(), own, factor, least)
+        weights, capacity = spelt_out(routing.logits[row][real[row]].double().numpy(), own, factor, least, chosen)
         assert int(routing.capacity[row]) == capacity
         np.testing.assert_allclose(routing.weights[row][real[row]].numpy(), weights, atol=1e-6)
 
@@ -119,6 +129,22 @@ def test_a_token_that_no_expert_takes_adds_nothing() -> None:
     assert 0 < is_left.sum() < 12
     assert (mixed[is_left] == 0).all()
     assert (mixed[~is_left] != 0).all()
+
+
+def test_a_common_branch_stands_beside_the_experts_by_shares() -> None:
+    torch.manual_seed(0)
+    config = Decoder(vocab=3, width=WIDTH, layers=1, heads=1, mlp_width=7, positions=64)
+    mixture = Mixture(config, Experts((0,), (3,), 2.0, 0, has_common=True), 0)
+    alone = Mixture(config, Experts((0,), (3,), 2.0, 0), 0)
+    for parameter in mixture.parameters():
+        torch.nn.init.normal_(parameter)
+    alone.load_state_dict({name: mixture.state_dict()[name] for name in alone.state_dict()})
+    x, places = torch.randn(1, 12, WIDTH), Places(torch.arange(12)[None])
+    assert mixture.shares is not None and mixture.common is not None
+    with torch.no_grad():
+        first, second = mixture.shares(x).softmax(-1).unbind(-1)
+        expected = first[..., None] * alone(x, places) + second[..., None] * mixture.common(x)
+        np.testing.assert_allclose(mixture(x, places).numpy(), expected.numpy(), atol=1e-6)
 
 
 def test_balance_is_one_where_tokens_spread_evenly_and_counts_the_prompt_alone() -> None:

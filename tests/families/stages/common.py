@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +50,7 @@ def image_embeds(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[st
 
 
 def image_embeds_every(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
+    """Every so many rows of each picture by itself."""
     return torch.cat([tokens[:: int(match[1])] for tokens in shown_tokens(model, row)])
 
 
@@ -72,19 +72,6 @@ def logits(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) ->
     return reference.logits(model, asked.sequence, reference.picture_tokens(model, asked), noise=noise)
 
 
-def logits_last(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
-    return logits(model, case, row, match)[-1]
-
-
-def logits_argmax(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> list[int]:
-    return logits(model, case, row, match).argmax(-1).tolist()
-
-
-def logits_tail(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
-    held = np.asarray(row.expect["logits_tail"])
-    return logits(model, case, row, match)[-len(held) :]
-
-
 def class_logprobs(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[str]) -> Tensor:
     answer = model.generate(row.prompt, fl.Rank(case.classes))
     assert answer.option_logprobs is not None
@@ -94,13 +81,10 @@ def class_logprobs(model: fl.LoadedModel, case: Case, row: Row, match: re.Match[
 STAGES = {
     "pixel_values": pixel_values,
     "vision_features": vision_features,
-    "image_embeds": image_embeds,
+    "image_embeds|perceiver": image_embeds,
     r"image_embeds_every_(\d+)(?:st|nd|rd|th)": image_embeds_every,
     "inputs_embeds": inputs_embeds,
     "image_attention_mask": image_attention_mask,
     "logits": logits,
-    "logits_last|last_logits": logits_last,
-    "logits_argmax": logits_argmax,
-    "logits_tail": logits_tail,
     "class_logprobs": class_logprobs,
 }

@@ -110,7 +110,7 @@ STAGES = {
     "low_res_masks": low_res_masks,
     "boxes": boxes,
     "scores": scores,
-    "mask": mask,
+    "mask|heatmap": mask,
     "error": error,
     "|".join(seal_searches.STAGES): of_search,
 }

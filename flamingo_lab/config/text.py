@@ -1,0 +1,130 @@
+"""Text: the decoder, and how pictures come into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flamingo_lab.config.kinds import Activation, Norm
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions on the first `fraction` of each head (arXiv 2104.09864), in halves as LLaMA lays them out.
+
+    `ntk_length`: prompts longer than that stretch the base, by a factor that their length fixes (dynamic NTK, Qwen).
+    `stretch`: what positions are divided by (linear scaling, arXiv 2306.15595).
+    """
+
+    base: float = 10_000.0
+    fraction: float = 1.0
+    ntk_length: int | None = None
+    stretch: float = 1.0
+
+
+@dataclass(frozen=True)
+class Alibi:
+    """Linear biases by distance (arXiv 2108.12409). `slopes`: how they are spread where heads are no power of two.
+
+    "plain" uses the formula as it stands; "interleaved" takes the next power of two's, the odd ones first.
+    """
+
+    max_bias: float = 8.0
+    slopes: Literal["plain", "interleaved"] = "plain"
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Several feed-forward branches in place of one in the decoder layers `layers`; each token takes `chosen` of them.
+
+    `counts`: how many there are in each of these layers. A sequence of S tokens has `chosen` S / count * `capacity_factor`
+    places with each of them, rounded up, and at least `min_capacity`; a token that finds none goes on without. `has_common`:
+    whether a branch that every token takes stands beside them, each token weighing the two. `balance_weight`: what the loss
+    that spreads tokens over the experts counts in training. `noise_seed`: the authors' noise on the second choice, drawn
+    anew for every request; None leaves it out.
+    """
+
+    layers: tuple[int, ...]
+    counts: tuple[int, ...]
+    capacity_factor: float
+    min_capacity: int
+    balance_weight: float = 0.0
+    noise_seed: int | None = None
+    chosen: Literal[1, 2] = 2
+    has_common: bool = False
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A pre-norm causal decoder.
+
+    `extra_vocab` rows are held apart from the frozen vocabulary and follow it in the ids (decoupled embeddings).
+    `is_parallel`: both branches of a layer read its input and are added together, behind one norm (Phi) or each behind its
+    own (`has_two_norms`, GPT-NeoX).
+    `qk_norm`: whether queries and keys are normalised, each head by itself or over the whole width. `qkv_limit`: what no
+    number of queries, keys and values may be beyond, on either side of zero (MPT).
+    `window`: how many positions back a token sees, itself counted; None for all.
+    `log_n_length`: beyond that many positions queries grow with the logarithm of their own (log-n attention, Qwen).
+    """
+
+    vocab: int
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int
+    positions: int
+    extra_vocab: int = 0
+    kv_heads: int | None = None
+    norm: Norm = "rms"
+    norm_eps: float = 1e-6
+    activation: Activation = "silu"
+    is_gated: bool = True
+    is_parallel: bool = False
+    has_two_norms: bool = True
+    has_qkv_bias: bool = False
+    has_out_bias: bool = False
+    has_mlp_bias: bool = False
+    qk_norm: Literal["head", "width"] | None = None
+    qkv_limit: float | None = None
+    place: Rotary | Alibi = Rotary()
+    window: int | None = None
+    log_n_length: int | None = None
+    ties_embeddings: bool = False
+    experts: Experts | None = None
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one head."""
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class Cross:
+    """Gated cross-attention blocks before the decoder layers named by `layers`.
+
+    `kv_width` is the width of the picture tokens; a `scalar` gate is one number a branch, a `vector` gate one a channel.
+    """
+
+    layers: tuple[int, ...]
+    kv_width: int
+    heads: int
+    head_width: int
+    mlp_width: int
+    norm: Norm
+    norm_eps: float
+    activation: Activation
+    is_gated: bool
+    has_qk_norms: bool
+    gate: Literal["scalar", "vector"]
+
+
+@dataclass(frozen=True)
+class Inline:
+    """Picture tokens take positions in the sequence, like words.
+
+    `cut_at`: the authors cut longer sequences at their end; None where they do not. `pictures`: how many a prompt may
+    hold; None for any number.
+    """
+
+    cut_at: int | None = None
+    pictures: int | None = None
