@@ -11,13 +11,12 @@ from typing import Any
 
 from flamingo_lab.config import Architecture, Inline, Projector
 from flamingo_lab.family import MAIN, Family, Folder, Size
-from flamingo_lab.layouts import persimmon, refuse, repeated
+from flamingo_lab.layouts import llama, persimmon, refuse, repeated
 from flamingo_lab.locations import Locations
 from flamingo_lab.markup.patches import PatchRows
 from flamingo_lab.patches import Patching
 from flamingo_lab.pixels import InPatches, Normalise, Pipeline, triple
 from flamingo_lab.prompt import CAPTION, QUESTION_ANSWER
-from flamingo_lab.tokens import TokenizerFile
 from flamingo_lab.weights import Rules
 from flamingo_lab.wording import Running
 
@@ -110,7 +109,7 @@ FAMILY = Family(
     architecture=architecture,
     rules=rules,
     pipeline=pipeline,
-    tokenizer=lambda folder: TokenizerFile(folder.path / "tokenizer.json"),
+    tokenizer=llama.tokenizer_file,
     markup=lambda folder: PatchRows(Locations(patching(folder))),
     finish=lambda folder: Locations(patching(folder)).finish,
     answers_apart=True,

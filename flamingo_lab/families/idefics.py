@@ -18,7 +18,6 @@ from flamingo_lab.family import BUNDLED, MAIN, Family, Folder, Size
 from flamingo_lab.layouts import clip, llama, reading, repeated
 from flamingo_lab.markup.marks import Marks
 from flamingo_lab.pixels import CLIP_MEAN, CLIP_STD, Normalise, OneView, Pipeline, Resize, RGBOnWhite, triple
-from flamingo_lab.tokens import Tokenizer, TokenizerFile
 from flamingo_lab.weights import Rule, Rules, inside
 from flamingo_lab.wording import Chat, Running
 
@@ -197,14 +196,9 @@ def pipeline(folder: Folder, built: Architecture) -> Pipeline:
     return OneView((RGBOnWhite(), Resize(size, size)), normalise)
 
 
-def tokenizer(folder: Folder) -> Tokenizer:
-    """The published `tokenizer.json`."""
-    return TokenizerFile(folder.path / "tokenizer.json")
-
-
 def wording(folder: Folder) -> str:
     """Instruct models are those whose tokenizer knows the end of an utterance."""
-    return "base" if tokenizer(folder).id_of(UTTERANCE_END) is None else "instruct"
+    return "base" if llama.tokenizer_file(folder).id_of(UTTERANCE_END) is None else "instruct"
 
 
 def _published(width: int, layers: int, heads: int, inner: int, eps: float, extra: int) -> dict[str, Any]:
@@ -249,7 +243,7 @@ FAMILY = Family(
     architecture=architecture,
     rules=rules,
     pipeline=pipeline,
-    tokenizer=tokenizer,
+    tokenizer=llama.tokenizer_file,
     markup=lambda folder: MARKS,
     poor_in={"float16": "the 80B is known to answer nothing; the authors use bfloat16"},
     wordings={

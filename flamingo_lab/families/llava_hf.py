@@ -17,7 +17,6 @@ from flamingo_lab.layouts.llava import padded
 from flamingo_lab.markup.runs import Runs
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.templates import VICUNA_V1
-from flamingo_lab.tokens import TokenizerFile
 from flamingo_lab.weights import Rules
 
 TEXT: dict[str, dict[str, Any]] = {
@@ -93,7 +92,7 @@ FAMILY = Family(
     architecture=architecture,
     rules=rules,
     pipeline=pipeline,
-    tokenizer=lambda folder: TokenizerFile(folder.path / "tokenizer.json"),
+    tokenizer=llama.tokenizer_file,
     markup=lambda folder: Runs(start="<s>"),
     wordings={"vicuna_v1": VICUNA_V1},
     wording=lambda folder: "vicuna_v1",

@@ -47,6 +47,9 @@ def rotary(config: Mapping[str, Any], head_width: int, *, base: float = 10_000.0
     """
     new = config.get("rope_parameters") or {}
     scaling = config.get("rope_scaling") or new
+    for held in (new, scaling):
+        if not isinstance(held, Mapping):
+            raise BadConfig(f"config.json: {held!r} does not describe rotary positions; an object is expected")
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind not in ("default", "linear"):
         raise BadConfig(f"config.json: scaling of rotary positions by {kind!r} is not known; linear is")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Decoder
 from flamingo_lab.layouts import activation, reading, refuse, repeated, rotary
+from flamingo_lab.tokens import TokenizerFile
 from flamingo_lab.weights import Rule, Split, first_rows, inside
+
+if TYPE_CHECKING:
+    from flamingo_lab.family import Folder
 
 LAYER: tuple[Rule, ...] = (
     ("self_attn.{q|k|v|o}_proj.{weight|bias}", "attention.{q|k|v|out}.{weight|bias}"),
@@ -43,6 +47,12 @@ def decoder(config: Mapping[str, Any], *, vocab: int | None = None) -> Decoder:
             window=config.get("sliding_window"),
             ties_embeddings=config.get("tie_word_embeddings", False),
         )
+
+
+def tokenizer_file(folder: Folder) -> TokenizerFile:
+    """The published `tokenizer.json`; decoded text loses blanks before punctuation only where the settings ask for it."""
+    tidies = folder.json("tokenizer_config.json").get("clean_up_tokenization_spaces", False)
+    return TokenizerFile(folder.path / "tokenizer.json", tidies=bool(tidies))
 
 
 def surplus(built: Decoder, head: str = "lm_head") -> tuple[str, ...]:

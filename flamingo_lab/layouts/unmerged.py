@@ -29,8 +29,8 @@ NEAR = 0.5
 VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 """Where a delta has rows for tokens that its base lacks."""
 
-UNKNOWN_LORA = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
-"""Settings of later adapters that change how they are merged."""
+UNKNOWN_LORA = ("fan_in_fan_out", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+"""Settings that change how adapters are merged, most of them of later ones."""
 
 
 def is_adapter(folder: Folder) -> bool:

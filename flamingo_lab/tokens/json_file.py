@@ -14,7 +14,7 @@ class TokenizerFile:
 
     transformers' AutoTokenizer rebuilds such files and gives other ids for LLaMA's, so it is never used. `added`: special
     tokens that the authors' loader appends. `tidies`: decoded text loses blanks before punctuation, as transformers of
-    2023 had it where a folder's settings were silent.
+    2023 had it where a folder's settings were silent, but for LLaMA's.
     """
 
     def __init__(self, file: Path, added: Sequence[str] = (), *, tidies: bool = False) -> None:

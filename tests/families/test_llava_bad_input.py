@@ -75,6 +75,7 @@ def test_a_folder_without_a_tower_is_no_tower(tiny: Tiny, tmp_path: Path) -> Non
         ({"hidden_act": "swiglu"}, "activation 'swiglu' is none of"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2}}, "rotary positions by 'dynamic' is not known"),
         ({"rope_scaling": {"rope_type": "linear"}}, "'factor' is missing"),
+        ({"rope_scaling": 2.0}, "2.0 does not describe rotary positions"),
         ({"head_dim": 7}, "head_dim is 7; only 8 is known"),
         ({"mm_projector_type": "identity"}, "the projector is identity, but 12 channels are not 16"),
         ({"hidden_size": None}, "'hidden_size' is missing"),

@@ -205,6 +205,7 @@ def test_a_file_of_the_adapters_that_is_missing_is_named(name: str, tiny: Tiny, 
     [
         ({"r": None}, "'r' is missing"),
         ({"use_rslora": True}, "use_rslora True is not known"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out True is not known"),
         ({"rank_pattern": {"q_proj": 4}}, "rank_pattern .* is not known"),
     ],
 )
