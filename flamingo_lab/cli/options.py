@@ -114,23 +114,25 @@ class Chosen:
         held = {name: getattr(self, name) for name in SETTINGS}
         return {name: value for name, value in held.items() if value is not None}
 
-    def load(self, device: str, dtype: str) -> LoadedModel | VStar | Askable:
-        """The model, loaded after its name has been found to exist."""
-        import flamingo_lab as fl
+    def locate(self) -> None:
+        """Find the files of a model that has some. Raises `UnknownName`, `MissingModel`."""
         from flamingo_lab import backends, composed, hub
 
         if backends.find(self.model) is None and composed.find(self.model, ()) is None:
             hub.locate(self.model, weights=self.weights, download=self.download)
-        told: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT, *ENGINE, *PLACING)}
-        return fl.load(
-            self.model,
-            weights=self.weights,
-            wording=self.template,
-            device=device,
-            dtype=dtype,
-            download=self.download,
-            **told,
-        )
+
+    def told(self, device: str, dtype: str) -> dict[str, Any]:
+        """What `load` is told besides the model's name."""
+        held = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT, *ENGINE, *PLACING)}
+        own = {"weights": self.weights, "wording": self.template, "download": self.download}
+        return held | own | {"device": device, "dtype": dtype}
+
+    def load(self, device: str, dtype: str) -> LoadedModel | VStar | Askable:
+        """The model, loaded after its name has been found to exist."""
+        import flamingo_lab as fl
+
+        self.locate()
+        return fl.load(self.model, **self.told(device, dtype))
 
 
 PARTS = ("vision", "language_model", "base", "owlvit", "vqa", "vqa_vision", "vsm", "vsm_vision")
