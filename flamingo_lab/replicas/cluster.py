@@ -83,6 +83,8 @@ def connect(address: str) -> str | None:
     if ray.is_initialized():
         return _dashboard(ray.get_runtime_context())
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Ray prints what its nodes complain of on stdout, whatever it is told; there results are. Losses are told by us.
+    ray._private.worker.print_to_stdstream = _say_nothing
     try:
         if address == LOCAL:
             context = ray.init("local", _system_config=HEALTH, **quiet)
@@ -158,6 +160,10 @@ def _reached(address: str) -> str:
     except (OSError, OverflowError) as error:
         raise BadCluster(f"--ray {address}: nothing answers there ({error}); is the cluster's head up?") from None
     return f"{host}:{port or PORT}"
+
+
+def _say_nothing(*given: Any, **named: Any) -> None:
+    """Stands for a printer of log lines."""
 
 
 def _dashboard(context: Any) -> str | None:

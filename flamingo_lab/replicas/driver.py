@@ -164,7 +164,7 @@ class Replicas(Asking):
             for other in [one for one, asked in flight.items() if asked.member is member]:
                 del flight[other]
             self._gone.append(member)
-            self._fleet.lost(member, is_replaced=not is_nodes)
+            self._fleet.lost(member, said(error), is_replaced=not is_nodes)
             yield from schedule.lost(member.name, said(error), is_blamed=not is_nodes)
         else:
             flight[stream] = asked  # behind the others, so that each is heard in turn

@@ -64,6 +64,7 @@ class Fleet:
         self._own_versions = versions()
         self._members: list[Member] = []
         self._refused = self._failures = 0
+        self._why = ""
         self._looked_at = self._seen_at = time.monotonic()
         self.wanted = laid.replicas
         self.agreed: Facts | None = None
@@ -103,10 +104,11 @@ class Fleet:
                 self._compare(member)
         except BadNode as error:
             note(f"{error}; the run goes on without it")
-            self.lost(member, is_replaced=False)
+            self.lost(member, str(error), is_replaced=False)
 
-    def lost(self, member: Member, *, is_replaced: bool = True) -> None:
+    def lost(self, member: Member, why: str, *, is_replaced: bool = True) -> None:
         """Let a replica go; another one takes its place, here or elsewhere."""
+        self._why = why
         self._members.remove(member)
         self._ray.kill(member.actor)
         if not is_replaced:
@@ -133,7 +135,7 @@ class Fleet:
         if self.ready:
             self._seen_at = time.monotonic()
         elif not self._members:
-            raise BadCluster("no replica is left that could go on; the same command does, once the cluster is mended")
+            raise BadCluster(f"no replica is left ({self._why}); the same command goes on once that is mended")
         elif time.monotonic() - self._seen_at > self._patience_seconds:
             raise BadCluster(
                 f"no node has had room for a replica for {self._patience_seconds:.0f} s; others may be using the cluster"
@@ -149,7 +151,7 @@ class Fleet:
                 raise cause from None
             self._failures += 1
             is_hopeless = self._failures == LIVES
-            self.lost(member, is_replaced=not is_hopeless)
+            self.lost(member, said(error), is_replaced=not is_hopeless)
             told = f"{self._failures} replicas in a row were lost while they loaded; the last one: {said(error)}"
             if is_hopeless and not self.ready:
                 raise BadCluster(told) from None
