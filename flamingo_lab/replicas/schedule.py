@@ -44,6 +44,8 @@ class Shard:
     @property
     def alone(self) -> list[Request]:
         """Requests that no other shard has."""
+        if not self.twins:
+            return list(self.left.values())
         return [one for id, one in self.left.items() if not any(id in twin.left for twin in self.twins)]
 
 
@@ -59,6 +61,7 @@ class Schedule:
         self._losses: Counter[str] = Counter()
         self._withdrawn: list[Shard] = []
         self._is_taken = False
+        self._nothing_to_take = False
 
     @property
     def done(self) -> bool:
@@ -70,10 +73,11 @@ class Schedule:
         mine = self._flight.setdefault(replica, [])
         if len(mine) == IN_FLIGHT:
             return None
-        requests = self._again.popleft() if self._again else self._fresh()
-        if requests:
+        if self._again:
+            return self._hand(replica, self._again.popleft())
+        if not self._is_taken and (requests := self._fresh()):
             return self._hand(replica, requests)
-        return None if mine else self._take_over(replica)
+        return None if mine or self._nothing_to_take else self._take_over(replica)
 
     def answered(self, shard: Shard, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Those of the answers that are the first ones."""
@@ -112,7 +116,7 @@ class Schedule:
 
     def _fresh(self) -> Sequence[Request]:
         left = self._beginnings.left
-        size = MOST if left is None else max(LEAST, min(MOST, left // (SHARE * self._replicas)))
+        size = MOST if left is None else max(LEAST, min(MOST, int(left / (SHARE * self._replicas))))
         found = self._beginnings.take(size)
         self._is_taken = not found
         for one in found:
@@ -138,6 +142,7 @@ class Schedule:
                     found = waits, len(requests)
                     chosen = shard, requests if waits else requests[len(requests) // 2 :]
         if chosen is None:
+            self._nothing_to_take = True  # until shards end or are lost
             return None
         shard, requests = chosen
         if found[0]:
@@ -149,6 +154,7 @@ class Schedule:
 
     def _asked_again(self, shard: Shard, why: str, *, is_blamed: bool) -> Iterator[Answer]:
         """Queue what only this shard had, in parts where it is to blame for a loss."""
+        self._nothing_to_take = False
         requests = shard.alone
         for twin in shard.twins:
             twin.twins.remove(shard)

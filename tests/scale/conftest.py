@@ -62,6 +62,11 @@ class ThreeNodes:
         """Bring back nodes that are missing."""
         while len(self._nodes) < NODES - 1:
             self.add()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the cluster knows which nodes it has."""
+        self._cluster.wait_for_nodes()
 
     def add(self, **variables: str) -> Any:
         """Another node, with these variables in its environment."""

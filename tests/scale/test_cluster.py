@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import flamingo_lab as fl
 from eval_tasks import runner, task
 from eval_tasks.plan import Settings
 from flamingo_lab import notes
-from flamingo_lab.errors import BadNode, BadSetting
+from flamingo_lab.errors import BadCluster, BadNode, BadSetting
 from leaderboards.store import Store
 from tests.folders import ROOT
 from tests.scale.conftest import ThreeNodes
@@ -43,13 +43,18 @@ def expected(asked: list[fl.Request]) -> dict[str, str]:
     return {one.id: one.id for one in asked}
 
 
-def comparable(folder: Path) -> tuple[Any, ...]:
-    """A run without what times and machines change."""
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The records of the only run's samples, without the times."""
     store = Store(folder)
     (found,) = store.runs()
     records = store.samples(found.run_id)
-    rows = [dict(zip(records.columns, row, strict=True)) | {"seconds": 0} for row in records.fetchall()]
-    return found.run_id, found.status, found.scores, found.model_digest, rows
+    return [dict(zip(records.columns, row, strict=True)) | {"seconds": 0} for row in records.fetchall()]
+
+
+def comparable(folder: Path) -> tuple[Any, ...]:
+    """A run without what times and machines change."""
+    (found,) = Store(folder).runs()
+    return found.run_id, found.status, found.scores, found.model_digest, rows(folder)
 
 
 def test_a_run_on_three_nodes_is_the_run_of_one_machine(three: ThreeNodes, tmp_path: Path) -> None:
@@ -74,22 +79,12 @@ def test_each_replica_tells_what_it_did(three: ThreeNodes, tmp_path: Path) -> No
     assert [(score.metric, score.slice, score.value) for score in many.scores] == [
         (score.metric, score.slice, score.value) for score in one.scores
     ]
-    assert many.counters["prompt_tokens_asked"] == one.counters["prompt_tokens_asked"]
+    assert many.counters["prompt_tokens_asked"] >= one.counters["prompt_tokens_asked"]  # some are asked twice
     told = {name.partition(" on ")[0] for name in many.stages if name.startswith("answer: replica")}
     assert told == {"answer: replica 0", "answer: replica 1"}
-    answers = [
-        dict(zip(rows.columns, row, strict=True))
-        for rows in [Store(tmp_path / "many").samples(many.run_id)]
-        for row in rows.fetchall()
-    ]
-    alone = {
-        row["sample_id"]: row
-        for rows in [Store(tmp_path / "one").samples(one.run_id)]
-        for row in (dict(zip(rows.columns, r, strict=True)) for r in rows.fetchall())
-    }
-    for row in answers:
-        assert row["answer_raw"] == alone[row["sample_id"]]["answer_raw"]
-        assert row["logprob"] == pytest.approx(alone[row["sample_id"]]["logprob"], abs=1e-4)
+    for there, here in zip(rows(tmp_path / "many"), rows(tmp_path / "one"), strict=True):
+        assert there | {"logprob": None} == here | {"logprob": None}
+        assert there["logprob"] == pytest.approx(here["logprob"], abs=1e-4)
 
 
 def flab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -126,6 +121,7 @@ def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
 
 def test_a_node_that_joins_is_used(three: ThreeNodes) -> None:
     three.kill()
+    three.settle()
     model, asked = start(three.address, delay_seconds=0.02), requests(1500)
     assert model.state == "2 replicas"
     answers = model.answers(asked)
@@ -204,18 +200,22 @@ def test_a_node_with_other_versions_that_joins_is_refused_by_name_and_the_run_go
     assert f"({node.node_id[:8]}) has torch 9.9, and this machine" in caplog.text
 
 
-def test_a_node_without_the_data_is_refused_by_name(three: ThreeNodes, tmp_path: Path) -> None:
+def another_picture(file: Path) -> None:
+    pil.new("RGB", (4, 4), (9, 9, 8)).save(file)
+
+
+@pytest.mark.parametrize("there", [Path.unlink, another_picture])
+def test_a_node_without_the_data_is_refused_by_name(
+    there: Callable[[Path], None], three: ThreeNodes, tmp_path: Path
+) -> None:
     file = tmp_path / "picture.png"
     pil.new("RGB", (4, 4), (9, 9, 9)).save(file)
     picture = fl.Image(file)
     request = fl.Request("one", fl.Prompt.ask(picture, "say nothing"))
-    model = start(three.address, 1)
-    assert texts(model.answers([request])) == {"one": "nothing"}
-    pil.new("RGB", (4, 4), (9, 9, 8)).save(file)
-    moved = fl.Request("two", fl.Prompt.ask(picture, "say nothing"))
-    with pytest.raises(fl.LabError, match="no replica is left") as refused:
-        list(model.answers([moved]))
-    assert "picture.png" in str(refused.value)
+    assert picture.digest  # the driver has seen it
+    there(file)
+    with pytest.raises(BadCluster, match=r"no replica is left .*node .* picture\.png.* the same command goes on"):
+        list(start(three.address, 1).answers([request]))
 
 
 def test_more_replicas_than_have_room_are_refused(three: ThreeNodes) -> None:
