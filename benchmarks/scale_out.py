@@ -38,7 +38,7 @@ from simulated_cluster import Ended, Service, Simulation  # noqa: E402
 import flamingo_lab as fl  # noqa: E402
 from eval_tasks.run_record import to_line  # noqa: E402
 from flamingo_lab.engine import tree  # noqa: E402
-from flamingo_lab.engine.plan import job  # noqa: E402
+from flamingo_lab.engine.plan import Job, job  # noqa: E402
 from flamingo_lab.replicas import driver  # noqa: E402
 from flamingo_lab.replicas.schedule import Schedule, Shard  # noqa: E402
 from leaderboards.journal import Journal  # noqa: E402
@@ -65,6 +65,11 @@ AT_64 = 0.95
 
 LIFETIMES = {"none": float("inf"), "one an hour": 3600.0}
 """How often each replica is lost. Cloud machines that may be taken away are lost about once in some hours."""
+
+NARROW = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+DECODER: dict[str, Any] = NARROW | {"max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
+TOWER: dict[str, Any] = NARROW | {"image_size": 336, "patch_size": 14}
+"""LLaVA-1.5's positions, 576 for a picture, with no weights to speak of: nothing is computed."""
 
 PER_PICTURE = 5
 PICTURES = 64
@@ -217,12 +222,15 @@ def simulation_part(service: Service) -> tuple[list[str], list[str]]:
     return [*lines, ""], failed
 
 
-def shared_work(model: Any, asked: Sequence[fl.Request]) -> tuple[int, int]:
-    """Prompt tokens and pictures that an engine computes for these, by its own plan."""
-    found = tree.leaves([job(model, one) for one in asked])
+def tokens_of(jobs: Sequence[Job]) -> int:
+    """Prompt tokens that an engine computes for these, by its own plan."""
+    found = tree.leaves(jobs)
     nodes = {id(node): node for leaf in found for node in leaf.above}
-    tokens = sum(leaf.own_tokens for leaf in found) + sum(node.end - node.first for node in nodes.values())
-    return tokens, len({image.digest for leaf in found for image in leaf.job.rendered.images})
+    return sum(leaf.own_tokens for leaf in found) + sum(node.end - node.first for node in nodes.values())
+
+
+def pictures_of(jobs: Iterable[Job]) -> set[str]:
+    return {image.digest for one in jobs for image in one.rendered.images}
 
 
 def asked_with(shots: int, kind: str) -> list[fl.Request]:
@@ -251,21 +259,27 @@ def sharing_part() -> list[str]:
         "",
         f"{SHARED:,} questions, {PER_PICTURE} a picture, in mixed order: prompt tokens that are computed and pictures that "
         "are encoded, more than on one machine. Counted by the engine's plan, in LLaVA's layout, whose pictures are tokens "
-        "of the prompt, and in that of the bundled model, which looks at them across.",
+        "of the prompt, and in that of the bundled model, which looks at them across. Each replica computes shared shots "
+        "once a shard, and a picture once, so what is lost is the larger the fewer questions a replica gets.",
         "",
         "| layout | shots | replicas | shards | tokens | pictures |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        tiny_llava.write_converted(Path(folder), {}, {}, 1)
+        tiny_llava.write_converted(Path(folder), DECODER, TOWER, 1)
+        size = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
+        (Path(folder) / "preprocessor_config.json").write_text(json.dumps(size))
         for layout, model in (("LLaVA", fl.load(folder)), ("flamingo-tiny", fl.load("flamingo-tiny"))):
             for shots, kind in ((0, "none"), (4, "fixed"), (4, "random")):
                 asked = asked_with(shots, kind)
-                alone = shared_work(model, asked)
+                jobs = {one.id: job(model, one) for one in asked}
+                alone = tokens_of(list(jobs.values())), len(pictures_of(jobs.values()))
                 for replicas in REPLICAS:
-                    shards = [list(shard.left.values()) for shard in handed_out(asked, replicas)]
-                    apart = [sum(column) for column in zip(*(shared_work(model, one) for one in shards), strict=True)]
-                    more = [f"{100 * (many / one - 1):+.1f} %" for many, one in zip(apart, alone, strict=True)]
+                    shards = [(shard.replica, [jobs[id] for id in shard.left]) for shard in handed_out(asked, replicas)]
+                    tokens = sum(tokens_of(some) for _, some in shards)
+                    # A replica keeps pictures from one shard to the next.
+                    seen = {(replica, picture) for replica, some in shards for picture in pictures_of(some)}
+                    more = [f"{100 * (n / one - 1):+.1f} %" for n, one in zip((tokens, len(seen)), alone, strict=True)]
                     named = "none" if kind == "none" else f"{shots} {kind}"
                     lines.append(f"| {layout} | {named} | {replicas} | {len(shards)} | {more[0]} | {more[1]} |")
     return [*lines, ""]

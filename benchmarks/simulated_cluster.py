@@ -107,7 +107,7 @@ class Simulation:
                     self._begin(replica)
         for shard in self._schedule.withdrawn():
             holder = self._replicas[shard.replica]
-            if shard in holder.queue:
+            if shard in holder.queue and self._is_alive(holder):
                 holder.queue.remove(shard)
                 self._count(self._schedule.ended(shard))
 

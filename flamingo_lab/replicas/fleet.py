@@ -196,4 +196,6 @@ def said(error: Exception) -> str:
     """One line about what went wrong."""
     cause = cause_of(error)
     lines = str(cause).strip().splitlines()
+    if isinstance(cause, LabError):
+        return str(cause)
     return f"{type(cause).__name__}: {lines[0] if lines else 'no more is known'}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flamingo_lab
 from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError
-from flamingo_lab.model import Answer, Counts, Embeds, Limits, Model, Request, Sent
+from flamingo_lab.model import Answer, Counts, Embeds, Keeps, Limits, Model, Request, Sent, Session
 from flamingo_lab.prompt import Image
 from flamingo_lab.replicas.cluster import here
 
@@ -63,6 +63,7 @@ class Replica:
         self._folder = folder
         self._node = here()
         self._model: Model | None = None
+        self._session: Session | None = None
         self._stopped: set[int] = set()
         self._seen: set[tuple[str, str]] = set()
 
@@ -85,10 +86,11 @@ class Replica:
         self._look_at(requests)
         together: list[Answer] = []
         sent_at = time.monotonic()
-        for answer in self._loaded.answers(requests):
+        for answer in self._ask(requests):
             together.append(answer)
             if number in self._stopped:
                 self._stopped.discard(number)
+                self._end_session()
                 break
             if len(together) == TOGETHER or time.monotonic() - sent_at > TOGETHER_SECONDS:
                 yield self._batch(together)
@@ -110,6 +112,18 @@ class Replica:
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """See `Embeds`."""
         return self._embeds.embed(images)
+
+    def _ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Answers, with what earlier shards have computed where the model can keep it."""
+        if self._session is None and isinstance(self._loaded, Keeps):
+            self._session = self._loaded.session()
+        return (self._session or self._loaded).answers(requests)
+
+    def _end_session(self) -> None:
+        """A session that was not asked to its end cannot go on."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     @property
     def _loaded(self) -> Model:

@@ -16,10 +16,10 @@ from flamingo_lab.replicas.beginnings import Beginnings
 IN_FLIGHT = 2
 """Shards that a replica has at once: one is answered while the next one travels."""
 
-LEAST, MOST = 16, 512
+LEAST, MOST = 32, 1024
 """Requests in a shard. Larger ones share more and fill batches, smaller ones end together."""
 
-SHARE = 3
+SHARE = 2
 """A shard is this part of what would be a replica's share of the rest, so that the last ones are the smallest."""
 
 PARTS = 16
@@ -40,13 +40,6 @@ class Shard:
     left: dict[str, Request]
     twins: list[Shard] = field(default_factory=list["Shard"])
     is_withdrawn: bool = False
-
-    @property
-    def alone(self) -> list[Request]:
-        """Requests that no other shard has."""
-        if not self.twins:
-            return list(self.left.values())
-        return [one for id, one in self.left.items() if not any(id in twin.left for twin in self.twins)]
 
 
 class Schedule:
@@ -131,16 +124,16 @@ class Schedule:
         return shard
 
     def _take_over(self, replica: str) -> Shard | None:
-        """A shard that waits behind another one whole, else half of the longest that is being answered."""
+        """A shard that waits behind another one whole, else the end of the longest that is being answered."""
         found: tuple[bool, int] = (False, 0)
         chosen: tuple[Shard, list[Request]] | None = None
         for shards in self._flight.values():
             for place, shard in enumerate(shards):
-                requests = [] if shard.is_withdrawn else shard.alone
+                requests = [] if shard.is_withdrawn else self._alone(shard)
                 waits = place > 0
-                if (waits, len(requests)) > found and requests:
+                if requests and (waits, len(requests)) > found:
                     found = waits, len(requests)
-                    chosen = shard, requests if waits else requests[len(requests) // 2 :]
+                    chosen = shard, requests if waits else requests[-self._part(len(requests)) :]
         if chosen is None:
             self._nothing_to_take = True  # until shards end or are lost
             return None
@@ -152,10 +145,21 @@ class Schedule:
         twin.twins, shard.twins = [shard], [*shard.twins, twin]
         return twin
 
+    def _part(self, count: int) -> int:
+        """How many of so many requests another replica takes over: half of them where it is the only one that could."""
+        return min(-(-count // 2), max(LEAST, count // self._replicas))
+
+    def _alone(self, shard: Shard) -> list[Request]:
+        """Unanswered requests that no other shard has which will be answered."""
+        others = [twin.left for twin in shard.twins if not twin.is_withdrawn]
+        return [
+            one for id, one in shard.left.items() if id in self._unanswered and not any(id in left for left in others)
+        ]
+
     def _asked_again(self, shard: Shard, why: str, *, is_blamed: bool) -> Iterator[Answer]:
         """Queue what only this shard had, in parts where it is to blame for a loss."""
         self._nothing_to_take = False
-        requests = shard.alone
+        requests = self._alone(shard)
         for twin in shard.twins:
             twin.twins.remove(shard)
         if not requests:

@@ -214,7 +214,7 @@ def test_a_node_without_the_data_is_refused_by_name(
     request = fl.Request("one", fl.Prompt.ask(picture, "say nothing"))
     assert picture.digest  # the driver has seen it
     there(file)
-    with pytest.raises(BadCluster, match=r"no replica is left .*node .* picture\.png.* the same command goes on"):
+    with pytest.raises(BadCluster, match=r"no replica is left \(node .*/picture\.png.*\); the same command goes on"):
         list(start(three.address, 1).answers([request]))
 
 
