@@ -10,7 +10,7 @@ PACKAGE := $(VENV)/.package-installed
 PAGES := $(VENV)/.pages-installed
 TOOLS := $(VENV)/.tools-installed
 
-BENCHMARKS := $(filter-out benchmarks/machine.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/machine.py benchmarks/simulated_cluster.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -42,3 +42,11 @@ class BadSetting(LabError):
 
 class MissingPackage(LabError):
     """An optional package, or data that it needs, which is not installed."""
+
+
+class BadCluster(LabError):
+    """A cluster that cannot be reached, or on which no replica can work."""
+
+
+class BadNode(BadCluster):
+    """A node that holds other weights, versions or pictures than the others, or cannot load the model; named in the message."""

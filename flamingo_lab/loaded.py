@@ -11,7 +11,7 @@ from flamingo_lab.config import Inline
 from flamingo_lab.engine.budget import Room
 from flamingo_lab.engine.work import Work
 from flamingo_lab.markup import Finish
-from flamingo_lab.model import Answer, BeamCounts, Limits, Request, Sent
+from flamingo_lab.model import Answer, BeamCounts, Limits, Request, Sent, Session
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.prompt import Image
 from flamingo_lab.render import Renderer
@@ -82,6 +82,12 @@ class LoadedModel(Asking):
         from flamingo_lab.engine import loop
 
         return loop.answers(self, requests)
+
+    def session(self) -> Session:
+        """See `Keeps`: pictures' tokens stay while there is room."""
+        from flamingo_lab.engine import loop
+
+        return loop.Engine(self, self.room)
 
     def embeds_digest(self) -> str:
         """See `Embeds`."""

@@ -183,6 +183,27 @@ class Embeds(Protocol):
         ...
 
 
+class Session(Protocol):
+    """Requests in several parts, one after the other; what one part computed may serve the next. Each is asked to its end."""
+
+    def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """See `Model`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept."""
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A `Model` that can keep what it has computed, pictures above all, for requests that are not known yet."""
+
+    def session(self) -> Session:
+        """A new one, with nothing kept."""
+        ...
+
+
 @runtime_checkable
 class Counts(Protocol):
     """A `Model` that tells what it computed since it was loaded, in counts that are the same on any machine, and how long."""

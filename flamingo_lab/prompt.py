@@ -75,6 +75,21 @@ class Image:
         """(width, height) in pixels."""
         return self._facts.size
 
+    @property
+    def is_digested(self) -> bool:
+        """Whether the digest is known already; it travels with the picture."""
+        return "_facts" in self.__dict__
+
+    def is_same(self) -> bool:
+        """Whether the source gives the picture that was digested, perhaps on another machine. Raises `BadImage`.
+
+        A picture in memory travels itself, and one without a digest is compared with nothing.
+        """
+        is_elsewhere = callable(self.source) or isinstance(self.source, str | PathLike)
+        if not self.is_digested or not is_elsewhere:
+            return True
+        return self.__dict__.pop("_facts") == self._facts
+
     @cached_property
     def _facts(self) -> decoding.Facts:
         from PIL import Image as pil

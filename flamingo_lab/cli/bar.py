@@ -21,8 +21,8 @@ class Bar(NamedTuple):
 
 
 @contextmanager
-def bar(name: str) -> Generator[Bar]:
-    """The bar of a run of this name, drawn where stderr is a terminal."""
+def bar(name: str, state: Callable[[], str] = lambda: "") -> Generator[Bar]:
+    """The bar of a run of this name, drawn where stderr is a terminal; `state` says what else there is to say beside it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -39,19 +39,22 @@ def bar(name: str) -> Generator[Bar]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
-        TextColumn("{task.fields[errors]} errors"),
+        TextColumn("{task.fields[errors]} errors{task.fields[state]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        drawn = progress.add_task(name, total=None, errors=0, speed="")
+        drawn = progress.add_task(name, total=None, errors=0, speed="", state="")
 
         def say(plan: Plan) -> None:
             console.print(f"{name}: {len(plan.asked)} questions, {_shots(plan)}, {plan.how} · run {plan.run_id[:8]}")
 
         def report(done: int, total: int, errors: int) -> None:
             speed = progress.tasks[0].speed
-            progress.update(drawn, completed=done, total=total, errors=errors, speed=f"{speed or 0:,.0f} q/s")
+            beside = state() and f" · {state()}"
+            progress.update(
+                drawn, completed=done, total=total, errors=errors, speed=f"{speed or 0:,.0f} q/s", state=beside
+            )
 
         def looked(done: int, total: int) -> None:
             progress.update(drawn, completed=done, total=total, speed="pictures looked at")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flamingo_lab.cli import options
+from flamingo_lab.cli import many, options
 from flamingo_lab.cli.bar import bar
 from flamingo_lab.cli.ending import ended
 
@@ -69,6 +69,16 @@ def evaluate(
     results: options.Results = options.RESULTS,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Spread the run over a Ray cluster: auto starts one here, HOST:PORT is one's head."),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Copies of the model on the cluster; as many as have room by default.")
+    ] = None,
+    devices_per_replica: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of each replica; its cores where there are no GPUs.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the shots and of sampling.")] = 0,
     seeds: Annotated[
         str | None, typer.Option(help="One run for each of these, and their mean with its spread: 0,1,2.")
@@ -111,10 +121,11 @@ def evaluate(
     ]
     asking = [(one.task, [_for(one, way, wanted, spice) for way in seeded]) for one in wanted]
     _check(asking, settings.options, spice)
-    chosen.locate()
+    if ray is None:  # elsewhere the nodes need the files, this machine does not
+        chosen.locate()
     for task, ways in asking:
         _read(task, ways[0], chosen.download)
-    loaded = chosen.load(device, dtype)
+    loaded = many.load(chosen, device, dtype, ray, replicas, devices_per_replica)
     ask = _in_every_wording if wording == EVERY else _runs
     runs = [run for task, ways in asking for run in ask(loaded, task, ways, store)]
     _show(runs, json)
@@ -234,7 +245,7 @@ def _run(model: Model, task: Task, settings: Settings, store: Store) -> Run:
     from eval_tasks import runner
 
     command = shlex.join(["flab", *sys.argv[1:]])
-    with bar(task.name) as shown:
+    with bar(task.name, many.state(model)) as shown:
         return runner.run(
             model, task, settings, store, command=command, planned=shown.say, progress=shown.report, looked=shown.looked
         )

@@ -1,0 +1,171 @@
+"""The Ray cluster: how it is reached, what its nodes have, and how replicas are laid over them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from flamingo_lab.errors import BadCluster, BadSetting, MissingPackage
+
+LOCAL = "auto"
+"""As an address: start Ray on this machine."""
+
+PORT = 6379
+"""Where a cluster listens if nothing else is said."""
+
+REACHED_SECONDS = 5.0
+
+HEALTH = {
+    "health_check_initial_delay_ms": 5000,
+    "health_check_period_ms": 2000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
+"""A silent node is dead after 3 checks of at most 2 + 5 s. Only who starts a cluster can set this; else it is over a minute."""
+
+CONNECTING = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_gcs_rpc_server_connect_timeout_s": "10"}
+"""Ray's settings for this process: nothing is reported, and what is no cluster is given up soon. A user's own come first."""
+
+
+class Node(NamedTuple):
+    """What a living node has in all, used or not."""
+
+    name: str
+    cpus: int
+    gpus: int
+
+
+class Shape(NamedTuple):
+    """How many replicas there are, what each one takes, and how many may stand side by side on a node."""
+
+    replicas: int
+    cpus: int
+    gpus: int
+    beside: int
+
+    def fits(self, nodes: Sequence[Node]) -> int:
+        """How many of such replicas these nodes have room for."""
+        return sum(self.on(node) for node in nodes)
+
+    def on(self, node: Node) -> int:
+        """How many of them a node has room for."""
+        by_cpus = node.cpus // self.cpus
+        return min(by_cpus, node.gpus // self.gpus) if self.gpus else by_cpus
+
+    @property
+    def each(self) -> str:
+        """What a replica takes, in words."""
+        return (
+            f"{self.gpus or self.cpus} {'GPU' if self.gpus else 'core'}{'' if (self.gpus or self.cpus) == 1 else 's'}"
+        )
+
+
+def package() -> Any:
+    """Ray itself. Raises `MissingPackage`."""
+    try:
+        import ray
+    except ImportError:
+        raise MissingPackage("--ray needs Ray, which is not installed: pip install 'flamingo-lab[ray]'") from None
+    return ray
+
+
+def connect(address: str) -> str | None:
+    """Reach or start the cluster; the address of its dashboard, where it has one. Raises `BadCluster`.
+
+    A connection that the process has already is used as it is.
+    """
+    for name, value in CONNECTING.items():
+        os.environ.setdefault(name, value)
+    ray = package()
+    if ray.is_initialized():
+        return _dashboard(ray.get_runtime_context())
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Ray prints what its nodes complain of on stdout, whatever it is told; there results are. Losses are told by us.
+    ray._private.worker.print_to_stdstream = _say_nothing
+    try:
+        if address == LOCAL:
+            context = ray.init("local", _system_config=HEALTH, **quiet)
+        else:
+            context = ray.init(_reached(address), **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        said = str(error).strip().partition("\n")[0]
+        where = "Ray cannot be started here" if address == LOCAL else f"--ray {address}: no Ray cluster answers there"
+        raise BadCluster(f"{where} ({said})") from None
+    return _dashboard(context)
+
+
+def nodes() -> list[Node]:
+    """The nodes that are alive."""
+    found: list[Mapping[str, Any]] = package().nodes()
+    return [
+        Node(one["NodeManagerHostname"], int(one["Resources"].get("CPU", 0)), int(one["Resources"].get("GPU", 0)))
+        for one in found
+        if one["Alive"]
+    ]
+
+
+def here() -> str:
+    """The name of the node on which a worker runs."""
+    return f"{socket.gethostname()} ({package().get_runtime_context().get_node_id()[:8]})"
+
+
+def shape(there: Sequence[Node], replicas: int | None, devices: int | None, device: str) -> Shape:
+    """How replicas are laid over the nodes. Raises `BadSetting` where there is no room for them.
+
+    devices: GPUs of each replica, 1 by default, all on one node; on nodes without GPUs its cores, by default as many as
+    leave room for the replicas that are asked for. Without `replicas` there are as many as have room, on nodes without
+    GPUs one a node.
+    """
+    if device.startswith("cuda:"):
+        raise BadSetting(f"--device {device} names one GPU; with --ray each replica is given its own: say cuda")
+    has_gpus = any(node.gpus for node in there)
+    if device == "cuda" and not has_gpus:
+        raise BadSetting("--device cuda: no node of the cluster has a GPU")
+    if device != "cpu" and has_gpus:
+        cores = [node.cpus * (devices or 1) // node.gpus for node in there if node.gpus]
+        chosen = Shape(0, max(1, min(cores)), devices or 1, 0)
+    else:
+        chosen = Shape(0, devices or _cores(there, replicas), 0, 0)
+    room = chosen.fits(there)
+    if room < (replicas or 1):
+        has = f"{sum(node.gpus for node in there)} GPUs" if chosen.gpus else f"{sum(node.cpus for node in there)} cores"
+        raise BadSetting(
+            f"--replicas {replicas or 1} with {chosen.each} each: the cluster has {has} on {len(there)} "
+            f"node{'s' * (len(there) != 1)}, room for {room}"
+        )
+    count = room if replicas is None else replicas
+    return chosen._replace(replicas=count, beside=min(count, max(chosen.on(node) for node in there)))
+
+
+def _cores(there: Sequence[Node], replicas: int | None) -> int:
+    """The most cores that each replica can have: all of the smallest node's, or fewer where more replicas need room."""
+    most = min((node.cpus for node in there if node.cpus), default=1)
+    if replicas is None:
+        return most
+    return next((cores for cores in range(most, 0, -1) if Shape(0, cores, 0, 0).fits(there) >= replicas), 1)
+
+
+def _reached(address: str) -> str:
+    """The address, once something listens there. Ray itself would try for long."""
+    host, _, port = address.partition(":")
+    if "//" in address or not host or not (port or str(PORT)).isdecimal():
+        raise BadSetting(
+            f"--ray {address}: auto or HOST:PORT of a cluster's head is expected, from one of the cluster's own nodes"
+        )
+    try:
+        socket.create_connection((host, int(port or PORT)), timeout=REACHED_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BadCluster(f"--ray {address}: nothing answers there ({error}); is the cluster's head up?") from None
+    return f"{host}:{port or PORT}"
+
+
+def _say_nothing(*given: Any, **named: Any) -> None:
+    """Stands for a printer of log lines."""
+
+
+def _dashboard(context: Any) -> str | None:
+    url = getattr(context, "dashboard_url", None)
+    return f"http://{url}" if url else None

@@ -1,0 +1,188 @@
+"""The `Model` that many replicas are together. Answers are as one of them would give them; only the times differ."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flamingo_lab.asking import Asking
+from flamingo_lab.errors import BadCluster, BadNode, LabError
+from flamingo_lab.model import Answer, Limits, Model, Request, Sent
+from flamingo_lab.notes import note
+from flamingo_lab.prompt import Image
+from flamingo_lab.replicas import cluster
+from flamingo_lab.replicas.fleet import ASK, TALK, Fleet, Member, cause_of, said
+from flamingo_lab.replicas.replica import Batch, Facts
+from flamingo_lab.replicas.schedule import Schedule, Shard
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+POLL_SECONDS = 1.0
+"""How long answers are waited for before the nodes are looked at again."""
+
+
+class Asked(NamedTuple):
+    """A shard on its way, under a number that no other one has."""
+
+    number: int
+    member: Member
+    shard: Shard
+
+
+def start(
+    build: Callable[[int], Callable[[], Model]],
+    address: str,
+    *,
+    replicas: int | None = None,
+    devices: int | None = None,
+    device: str = "auto",
+) -> tuple[Replicas, str]:
+    """A model on a cluster, loaded on its nodes, and a line about it. Raises `LabError` kinds.
+
+    build: from the number of replicas that a node may hold to what loads one of them there; it is pickled. See
+    `cluster.shape` for the rest.
+    """
+    dashboard = cluster.connect(address)
+    there = cluster.nodes()
+    laid = cluster.shape(there, replicas, devices, device)
+    fleet = Fleet(build(laid.beside), laid, grows=replicas is None)
+    line = f"{laid.replicas} replicas with {laid.each} each on {len(there)} nodes"
+    return Replicas(fleet, fleet.start()), f"{line} · {dashboard}" if dashboard else line
+
+
+class Replicas(Asking):
+    """Replicas as one model. What needs no answer is asked of any of them, so the driver needs no weights."""
+
+    def __init__(self, fleet: Fleet, facts: Facts) -> None:
+        self._fleet = fleet
+        self._facts = facts
+        self._ray = cluster.package()
+        self._numbers = itertools.count()
+        self._gone: list[Member] = []
+
+    @property
+    def name(self) -> str:
+        """See `Model`."""
+        return self._facts.name
+
+    @property
+    def digest(self) -> str:
+        """See `Model`: that of each replica."""
+        return self._facts.digest
+
+    @property
+    def limits(self) -> Limits:
+        """See `Model`."""
+        return self._facts.limits
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """See `Model`; with the number of replicas."""
+        return {**self._facts.about, "replicas": self._fleet.wanted}
+
+    @property
+    def state(self) -> str:
+        """How many replicas answer now, in words."""
+        there, wanted = len(self._fleet.ready), self._fleet.wanted
+        return f"{there} replicas" if there == wanted else f"{there} of {wanted} replicas"
+
+    def counters(self) -> Mapping[str, float]:
+        """See `Counts`: of all replicas together, as far as they have told."""
+        total: Counter[str] = Counter()
+        for member in self._all:
+            total.update(dict(member.counters))
+        return dict(total)
+
+    def stages(self) -> Mapping[str, float]:
+        """See `Counts`: of each replica."""
+        return {f"{one.place}: {name}": spent for one in self._all for name, spent in one.stages.items()}
+
+    def sent(self, request: Request) -> Sent:
+        """See `Model`."""
+        return self._told("sent", request)
+
+    def embeds_digest(self) -> str:
+        """See `Embeds`."""
+        return self._told("embeds_digest")
+
+    def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """See `Embeds`."""
+        return self._told("embed", images)
+
+    def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """See `Model`. A replica that is lost costs the answers that it had not given; others give them."""
+        schedule = Schedule(requests, self._fleet.wanted)
+        flight: dict[Any, Asked] = {}
+        try:
+            while True:
+                self._hand_out(schedule, flight)
+                if schedule.done:
+                    return
+                loading = self._fleet.loading
+                ready, _ = self._ray.wait([*flight, *loading], timeout=POLL_SECONDS)
+                for promise in ready:
+                    if promise in flight:
+                        yield from self._hear(schedule, flight, promise)
+                    else:
+                        self._fleet.join(promise)
+                self._fleet.mend()
+        finally:
+            self._stop(flight.values())
+
+    @property
+    def _all(self) -> list[Member]:
+        return [*self._gone, *self._fleet.ready]
+
+    def _hand_out(self, schedule: Schedule, flight: dict[Any, Asked]) -> None:
+        """Give every replica as much as it can take."""
+        for member in self._fleet.ready:
+            while shard := schedule.next(member.name):
+                number = next(self._numbers)
+                call = member.actor.answers.options(num_returns="streaming", concurrency_group=ASK)
+                flight[call.remote(number, list(shard.left.values()))] = Asked(number, member, shard)
+        withdrawn = set(schedule.withdrawn())
+        self._stop(asked for asked in flight.values() if asked.shard in withdrawn)
+
+    def _hear(self, schedule: Schedule, flight: dict[Any, Asked], stream: Any) -> Iterator[Answer]:
+        """The next answers of a stream; at its end, or where the replica is lost, those of requests that are given up."""
+        asked = flight.pop(stream)
+        member, shard = asked.member, asked.shard
+        try:
+            batch: Batch = self._ray.get(next(stream))
+        except StopIteration:
+            yield from schedule.ended(shard)
+        except self._ray.exceptions.RayError as error:
+            cause = cause_of(error)
+            is_nodes = isinstance(cause, BadNode)
+            if isinstance(cause, LabError) and not is_nodes:
+                raise cause from None
+            note(f"{member.place} is lost, and others answer its questions: {said(error)}")
+            for other in [one for one, asked in flight.items() if asked.member is member]:
+                del flight[other]
+            self._gone.append(member)
+            self._fleet.lost(member, said(error), is_replaced=not is_nodes)
+            yield from schedule.lost(member.name, said(error), is_blamed=not is_nodes)
+        else:
+            flight[stream] = asked  # behind the others, so that each is heard in turn
+            member.counters, member.stages = batch.counters, batch.stages
+            yield from schedule.answered(shard, batch.answers)
+
+    def _stop(self, flight: Iterable[Asked]) -> None:
+        """Tell replicas that answers to these shards are not needed any more."""
+        for asked in flight:
+            asked.member.actor.stop.options(concurrency_group=TALK).remote([asked.number])
+
+    def _told(self, method: str, *given: Any) -> Any:
+        """What any replica says to this. Raises `BadCluster` where none is left that could."""
+        for member in self._fleet.ready:
+            try:
+                return self._ray.get(getattr(member.actor, method).options(concurrency_group=TALK).remote(*given))
+            except self._ray.exceptions.RayTaskError as error:
+                raise cause_of(error) from None
+            except self._ray.exceptions.RayError as error:
+                note(f"{member.place} does not answer: {said(error)}")
+        raise BadCluster("no replica answers any more; the same command goes on, once the cluster is mended")

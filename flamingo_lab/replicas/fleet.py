@@ -1,0 +1,201 @@
+"""The replicas that there are: started, compared with each other, replaced when they are lost, more where nodes join."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flamingo_lab.errors import BadCluster, BadNode, LabError
+from flamingo_lab.model import Model
+from flamingo_lab.notes import note
+from flamingo_lab.replicas.cluster import Shape, nodes, package
+from flamingo_lab.replicas.replica import Facts, Replica, versions
+
+ASK, TALK = "ask", "talk"
+"""The threads of a replica: one computes, the other one listens meanwhile."""
+
+PATIENCE_SECONDS = 600.0
+"""How long no replica at all may be there before a run ends. A node that is being started takes minutes."""
+
+GRACE_SECONDS = 30.0
+"""How much longer than for the first replica the others are waited for before a run begins without them."""
+
+LIVES = 3
+"""Replicas that may be lost one after the other while they load."""
+
+MEND_SECONDS = 5.0
+"""How often the nodes are looked at."""
+
+
+@dataclass(eq=False)
+class Member:
+    """A replica. `loading`: the promise of its facts; `facts` are there once it is ready. `stages`: what it last counted."""
+
+    name: str
+    actor: Any
+    loading: Any
+    facts: Facts | None = None
+    counters: Mapping[str, float] = field(default_factory=dict[str, float])
+    stages: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def place(self) -> str:
+        """The replica and its node, in words."""
+        return f"{self.name} on {self.facts.node}" if self.facts else self.name
+
+
+class Fleet:
+    """Replicas of one model. `grows`: as many as the nodes have room for, also those that join later."""
+
+    def __init__(
+        self, build: Callable[[], Model], laid: Shape, *, grows: bool, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        ray = package()
+        remote = ray.remote(concurrency_groups={ASK: 1, TALK: 1})(Replica)
+        self._remote = remote.options(num_cpus=laid.cpus, num_gpus=laid.gpus, max_restarts=0)
+        self._ray, self._build, self._laid, self._grows = ray, build, laid, grows
+        self._patience_seconds = patience_seconds
+        self._names = (f"replica {number}" for number in itertools.count())
+        self._own_versions = versions()
+        self._members: list[Member] = []
+        self._refused = self._failures = 0
+        self._why = ""
+        self._looked_at = self._seen_at = time.monotonic()
+        self.wanted = laid.replicas
+        self.agreed: Facts | None = None
+
+    @property
+    def ready(self) -> list[Member]:
+        """Replicas that can be asked."""
+        return [member for member in self._members if member.facts is not None]
+
+    @property
+    def loading(self) -> dict[Any, Member]:
+        """Those on their way, by the promise of their facts."""
+        return {member.loading: member for member in self._members if member.facts is None}
+
+    def start(self) -> Facts:
+        """Load the replicas, and what all of them say of themselves. Raises `BadNode` for one that differs, `BadCluster`."""
+        began = time.monotonic()
+        first_after = 0.0
+        self._fill()
+        while loading := self.loading:
+            elapsed = time.monotonic() - began
+            if self.ready and elapsed > 2 * first_after + GRACE_SECONDS:
+                break
+            self._be_patient()
+            for promise in self._ray.wait(list(loading), timeout=1.0)[0]:
+                self._hear(loading[promise])
+                first_after = first_after or time.monotonic() - began
+            self._fill()
+        return self._agree()
+
+    def join(self, promise: Any) -> None:
+        """Take in a replica that has loaded during a run; one that differs is refused, and told."""
+        member = self.loading[promise]
+        try:
+            self._hear(member)
+            if member.facts is not None:
+                self._compare(member)
+        except BadNode as error:
+            note(f"{error}; the run goes on without it")
+            self.lost(member, str(error), is_replaced=False)
+
+    def lost(self, member: Member, why: str, *, is_replaced: bool = True) -> None:
+        """Let a replica go; another one takes its place, here or elsewhere."""
+        self._why = why
+        self._members.remove(member)
+        self._ray.kill(member.actor)
+        if not is_replaced:
+            self._refused += 1
+            self.wanted -= 1
+
+    def mend(self) -> None:
+        """Replace what is lost, and use nodes that have joined. Raises `BadCluster` where nothing can work any more."""
+        now = time.monotonic()
+        if now - self._looked_at > MEND_SECONDS:
+            self._looked_at = now
+            if self._grows:
+                self.wanted = max(1, self._laid.fits(nodes())) - self._refused
+        self._fill()
+        self._be_patient()
+
+    def _fill(self) -> None:
+        while len(self._members) < self.wanted:
+            actor = self._remote.remote(self._build, str(Path.cwd()))
+            promise = actor.load.options(concurrency_group=ASK).remote()
+            self._members.append(Member(next(self._names), actor, promise))
+
+    def _be_patient(self) -> None:
+        if self.ready:
+            self._seen_at = time.monotonic()
+        elif not self._members:
+            raise BadCluster(f"no replica is left ({self._why}); the same command goes on once that is mended")
+        elif time.monotonic() - self._seen_at > self._patience_seconds:
+            raise BadCluster(
+                f"no node has had room for a replica for {self._patience_seconds:.0f} s; others may be using the cluster"
+            )
+
+    def _hear(self, member: Member) -> None:
+        """What a replica says once it has loaded. Raises `BadNode` for what its node lacks, `BadCluster` if none can."""
+        try:
+            member.facts = self._ray.get(member.loading)
+            self._failures = 0
+        except self._ray.exceptions.RayError as error:
+            if isinstance(cause := cause_of(error), LabError):
+                raise cause from None
+            self._failures += 1
+            is_hopeless = self._failures == LIVES
+            self.lost(member, said(error), is_replaced=not is_hopeless)
+            told = f"{self._failures} replicas in a row were lost while they loaded; the last one: {said(error)}"
+            if is_hopeless and not self.ready:
+                raise BadCluster(told) from None
+            note(told)
+
+    def _agree(self) -> Facts:
+        """What most replicas hold; the first that differs is refused."""
+        digests = Counter(facts.digest for facts in self._facts())
+        most = digests.most_common(1)[0][0]
+        self.agreed = next(facts for facts in self._facts() if facts.digest == most)
+        for member in self.ready:
+            self._compare(member)
+        return self.agreed
+
+    def _facts(self) -> Iterator[Facts]:
+        return (member.facts for member in self._members if member.facts is not None)
+
+    def _compare(self, member: Member) -> None:
+        """Raises `BadNode` for a replica with other versions than the driver's, or other weights than most."""
+        facts, agreed = member.facts, self.agreed
+        if facts is None or agreed is None:
+            return
+        for name, version in self._own_versions.items():
+            if facts.versions.get(name) != version:
+                raise BadNode(
+                    f"node {facts.node} has {name} {facts.versions.get(name)}, and this machine {version}; "
+                    "install the same on both, or take that node out"
+                )
+        if facts.digest != agreed.digest:
+            raise BadNode(
+                f"node {facts.node} holds other weights or settings of {facts.name} ({facts.digest[:12]}) than node "
+                f"{agreed.node} ({agreed.digest[:12]}); copy the same files to both, or take that node out"
+            )
+
+
+def cause_of(error: Exception) -> Exception:
+    """What was raised in a replica, where that is what went wrong; the error itself otherwise."""
+    return getattr(error, "cause", None) or error
+
+
+def said(error: Exception) -> str:
+    """One line about what went wrong."""
+    cause = cause_of(error)
+    lines = str(cause).strip().splitlines()
+    if isinstance(cause, LabError):
+        return str(cause)
+    return f"{type(cause).__name__}: {lines[0] if lines else 'no more is known'}"

@@ -1,0 +1,51 @@
+"""Models for replicas: made in the workers by functions of this module, which they import."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flamingo_lab as fl
+from flamingo_lab.replicas import driver
+from flamingo_lab.replicas.driver import Replicas
+from tests.doubles import Scripted, last_word
+
+WEIGHTS = "FLAB_TEST_WEIGHTS"
+"""The variable that says which weights a node holds."""
+
+POISON = "poison"
+KILLER = "killer"
+
+
+def dangerous(request: fl.Request) -> str:
+    """The last word; some questions raise, or end the process as the kernel does where memory is short."""
+    word = last_word(request)
+    if word == POISON:
+        raise MemoryError("no room for this picture")
+    if word == KILLER:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return word
+
+
+def scripted(delay_seconds: float = 0.0, log: Path | None = None) -> Scripted:
+    """A model whose weights are those of the node that it is on."""
+    return Scripted(dangerous, digest=os.environ.get(WEIGHTS, "weights"), delay_seconds=delay_seconds, log=log)
+
+
+def build(how: dict[str, Any], beside: int) -> partial[Scripted]:
+    return partial(scripted, **how)
+
+
+def start(address: str, replicas: int | None = None, **how: Any) -> Replicas:
+    """Replicas of `scripted` on the cluster."""
+    model, _ = driver.start(partial(build, how), address, replicas=replicas)
+    return model
+
+
+def requests(count: int, *more: str) -> list[fl.Request]:
+    """Questions whose answers are their numbers, then those that end with these words."""
+    words = [*(f"word{number}" for number in range(count)), *more]
+    return [fl.Request(word, fl.Prompt.ask(f"say {word}")) for word in words]

@@ -1,0 +1,232 @@
+"""Replicas on a real cluster: the answers of one machine, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as pil
+
+import flamingo_lab as fl
+from eval_tasks import runner, task
+from eval_tasks.plan import Settings
+from flamingo_lab import notes
+from flamingo_lab.errors import BadCluster, BadNode, BadSetting
+from leaderboards.store import Store
+from tests.folders import ROOT
+from tests.scale.conftest import ThreeNodes
+from tests.scale.replicated import KILLER, POISON, WEIGHTS, requests, scripted, start
+
+
+@pytest.fixture(autouse=True)
+def _notes_are_said_anew() -> None:
+    notes.note.cache_clear()
+
+
+def texts(answers: Iterator[fl.Answer]) -> dict[str, str]:
+    """Every answer by its request; none may come twice."""
+    found = list(answers)
+    assert max(Counter(one.id for one in found).values(), default=1) == 1
+    return {one.id: one.text for one in found}
+
+
+def expected(asked: list[fl.Request]) -> dict[str, str]:
+    return {one.id: one.id for one in asked}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The records of the only run's samples, without the times."""
+    store = Store(folder)
+    (found,) = store.runs()
+    records = store.samples(found.run_id)
+    return [dict(zip(records.columns, row, strict=True)) | {"seconds": 0} for row in records.fetchall()]
+
+
+def comparable(folder: Path) -> tuple[Any, ...]:
+    """A run without what times and machines change."""
+    (found,) = Store(folder).runs()
+    return found.run_id, found.status, found.scores, found.model_digest, rows(folder)
+
+
+def test_a_run_on_three_nodes_is_the_run_of_one_machine(three: ThreeNodes, tmp_path: Path) -> None:
+    settings = Settings(num_fewshot=2, limit=150)
+    model = start(three.address, 3)
+    assert model.state == "3 replicas"
+    many = runner.run(model, task.get("shapes-binding"), settings, Store(tmp_path / "many"))
+    one = runner.run(scripted(), task.get("shapes-binding"), settings, Store(tmp_path / "one"))
+    assert comparable(tmp_path / "many") == comparable(tmp_path / "one")
+    assert (many.replicas, one.replicas) == (3, 1)
+
+
+def test_each_replica_tells_what_it_did(three: ThreeNodes, tmp_path: Path) -> None:
+    """With the bundled model, whose engine counts; its table is that of one machine."""
+    command = ["eval", "--model", "flamingo-tiny", "--tasks", "easy-vqa", "--limit", "60", "--num-fewshot", "1"]
+    ended = flab(*command, "--results", tmp_path / "many", "--ray", three.address, "--replicas", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert "2 replicas with 1 core each on 3 nodes" in ended.stderr
+    assert flab(*command, "--results", tmp_path / "one").returncode == 0
+    (many,), (one,) = Store(tmp_path / "many").runs(), Store(tmp_path / "one").runs()
+    assert (many.run_id, many.replicas) == (one.run_id, 2)
+    assert [(score.metric, score.slice, score.value) for score in many.scores] == [
+        (score.metric, score.slice, score.value) for score in one.scores
+    ]
+    assert many.counters["prompt_tokens_asked"] >= one.counters["prompt_tokens_asked"]  # some are asked twice
+    told = {name.partition(" on ")[0] for name in many.stages if name.startswith("answer: replica")}
+    assert told == {"answer: replica 0", "answer: replica 1"}
+    for there, here in zip(rows(tmp_path / "many"), rows(tmp_path / "one"), strict=True):
+        assert there | {"logprob": None} == here | {"logprob": None}
+        assert there["logprob"] == pytest.approx(here["logprob"], abs=1e-4)
+
+
+def flab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flamingo_lab.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_killed_replica_costs_nothing_but_time(three: ThreeNodes, caplog: pytest.LogCaptureFixture) -> None:
+    model, asked = start(three.address, 2, delay_seconds=0.01), requests(400)
+    answers = model.answers(asked)
+    found = [next(answers) for _ in range(20)]
+    os.kill(model._fleet.ready[0].facts.pid, signal.SIGKILL)
+    assert texts(iter([*found, *answers])) == expected(asked)
+    assert "replica 0 on" in caplog.text and "others answer its questions" in caplog.text
+
+
+def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
+    three: ThreeNodes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, asked = start(three.address, delay_seconds=0.02), requests(600)
+    answers = model.answers(asked)
+    found = [next(answers) for _ in range(20)]
+    three.kill()
+    began = time.monotonic()
+    for answer in answers:
+        found.append(answer)
+        if "is lost" in caplog.text:
+            break
+    assert time.monotonic() - began < 30
+    assert texts(iter([*found, *answers])) == expected(asked)
+    assert model.state == "2 replicas"
+    assert capfd.readouterr().out == ""  # Ray has much to say about it
+
+
+def test_a_node_that_joins_is_used(three: ThreeNodes) -> None:
+    three.kill()
+    three.settle()
+    model, asked = start(three.address, delay_seconds=0.02), requests(1500)
+    assert model.state == "2 replicas"
+    answers = model.answers(asked)
+    found = [next(answers) for _ in range(20)]
+    three.add()
+    most = 0
+    for answer in answers:
+        found.append(answer)
+        most = max(most, len(model._fleet.ready))
+    assert texts(iter(found)) == expected(asked)
+    assert most == 3
+
+
+def test_questions_that_break_replicas_are_errors_and_the_others_are_answered(three: ThreeNodes) -> None:
+    """One raises, one ends the process as the kernel does where memory is short."""
+    asked = requests(60, POISON, KILLER)
+    found = {one.id: one for one in start(three.address, 3).answers(asked)}
+    assert len(found) == 62
+    errors = {id: one.error for id, one in found.items() if one.error is not None}
+    assert errors.keys() == {POISON, KILLER}
+    raised, killed = errors[POISON], errors[KILLER]
+    assert raised is not None and raised.kind == "ReplicaLost"
+    assert "MemoryError: no room for this picture" in raised.message
+    assert killed is not None and "3 replicas" in killed.message
+
+
+def test_a_killed_driver_goes_on_by_the_same_command(three: ThreeNodes, tmp_path: Path) -> None:
+    def begin(delay_seconds: float, log: str) -> subprocess.Popen[bytes]:
+        arguments = [three.address, tmp_path / "many", tmp_path / log, delay_seconds, 200]
+        return subprocess.Popen([sys.executable, "-m", "tests.scale.replicated_run", *map(str, arguments)], cwd=ROOT)
+
+    def journaled() -> list[str]:
+        files = list((tmp_path / "many").glob("runs/*/journal.jsonl"))
+        content = files[0].read_bytes() if files else b""
+        return [json.loads(line)["id"] for line in content.split(b"\n")[:-1]]
+
+    first = begin(0.05, "first")
+    while len(journaled()) < 20:
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    kept = journaled()
+    assert 20 <= len(kept) < 200
+    assert begin(0, "second").wait() == 0
+    assert not set(kept) & set((tmp_path / "second").read_text().split())
+    runner.run(scripted(), task.get("shapes-binding"), Settings(num_fewshot=2, limit=200), Store(tmp_path / "one"))
+    assert comparable(tmp_path / "many") == comparable(tmp_path / "one")
+
+
+def test_a_node_with_other_weights_is_refused_by_name(three: ThreeNodes) -> None:
+    node = three.add(**{WEIGHTS: "finetuned"})
+    try:
+        with pytest.raises(BadNode) as refused:
+            start(three.address, 4)
+    finally:
+        three.kill(node)
+    assert f"({node.node_id[:8]}) holds other weights" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_node_with_other_versions_that_joins_is_refused_by_name_and_the_run_goes_on(
+    three: ThreeNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "torch-9.9.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9\n")
+    model, asked = start(three.address, delay_seconds=0.02), requests(1000)
+    answers = model.answers(asked)
+    found = [next(answers) for _ in range(20)]
+    node = three.add(PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    try:
+        assert texts(iter([*found, *answers])) == expected(asked)
+    finally:
+        three.kill(node)
+    assert f"({node.node_id[:8]}) has torch 9.9, and this machine" in caplog.text
+
+
+def another_picture(file: Path) -> None:
+    pil.new("RGB", (4, 4), (9, 9, 8)).save(file)
+
+
+@pytest.mark.parametrize("there", [Path.unlink, another_picture])
+def test_a_node_without_the_data_is_refused_by_name(
+    there: Callable[[Path], None], three: ThreeNodes, tmp_path: Path
+) -> None:
+    file = tmp_path / "picture.png"
+    pil.new("RGB", (4, 4), (9, 9, 9)).save(file)
+    picture = fl.Image(file)
+    request = fl.Request("one", fl.Prompt.ask(picture, "say nothing"))
+    assert picture.digest  # the driver has seen it
+    there(file)
+    with pytest.raises(BadCluster, match=r"no replica is left \(node .*/picture\.png.*\); the same command goes on"):
+        list(start(three.address, 1).answers([request]))
+
+
+def test_more_replicas_than_have_room_are_refused(three: ThreeNodes) -> None:
+    with pytest.raises(
+        BadSetting, match="--replicas 9 with 1 core each: the cluster has 3 cores on 3 nodes, room for 3"
+    ):
+        start(three.address, 9)
+
+
+def test_what_a_replica_cannot_load_is_told_in_one_line(three: ThreeNodes) -> None:
+    ended = flab("eval", "--model", "openai:any", "--tasks", "easy-vqa", "--ray", three.address, "--replicas", "1")
+    assert ended.returncode == 2
+    (line,) = [line for line in ended.stderr.splitlines() if line]
+    assert line.startswith("error: node ") and "--base-url" in line
