@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
@@ -22,6 +21,8 @@ from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
+from flamingo_lab.placement import Placing
+from flamingo_lab.placement.devices import device_of, dtype_of
 from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
@@ -31,13 +32,8 @@ from flamingo_lab.wording import Running
 if TYPE_CHECKING:
     from flamingo_lab.search.vstar import VStar
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 SETTING_FILES = ("*.json", "tokenizer.model", "*.tiktoken", "merges.txt")
 """Besides the weights, what decides an answer."""
-
-ROOM = 0.5
-"""Share of this machine's memory that weights may take in float32 before `auto` takes bfloat16 on any CPU."""
 
 
 def load(
@@ -57,6 +53,9 @@ def load(
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    quant: str | None = None,
+    tensor_parallel: int = 1,
+    offload: bool = False,
     download: bool = False,
     base_url: str | None = None,
     api_key_env: str | None = None,
@@ -101,7 +100,8 @@ def load(
     )
     backend = None if path is None else backends.find(str(path))
     if backend is not None:
-        chosen = {name: value for name, value in {"device": device, "dtype": dtype}.items() if value != "auto"}
+        placing = Placing(device, dtype, quant, tensor_parallel, offload)
+        chosen = {name: value for name, value in placing._asdict().items() if value != Placing._field_defaults[name]}
         own = _told(weights=weights, wording=wording, download=download or None)
         of_engine = _told(memory=memory, batch_tokens=batch_tokens, features=features)
         return backend.load(str(path), own | chosen | folders | settings | endpoint | of_engine)
@@ -112,7 +112,7 @@ def load(
         batch_tokens=batch_tokens,
         features=None if features is None else Path(features),
     )
-    how = How(device, dtype, download, room)
+    how = How(Placing(device, dtype, quant, tensor_parallel, offload), download, room)
     given = {part: Path(where) for part, where in folders.items()}
     made = composed.find(None if path is None else str(path), given)
     if made is not None:
@@ -128,10 +128,9 @@ def _told(**options: Any) -> dict[str, Any]:
 
 
 class How(NamedTuple):
-    """On which device, in which dtype, whether missing files may be fetched, and what the engine may take; see `load`."""
+    """Where the weights go, whether missing files may be fetched, and what the engine may take; see `load`."""
 
-    device: str
-    dtype: str
+    placing: Placing
     download: bool
     room: Room = Room()
 
@@ -188,10 +187,10 @@ def prepare(
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
-    place = device_of(how.device)
-    kind = dtype_of(how.dtype, place, found.parameters)
-    if how.dtype in family.poor_in:
-        note(f"{name} in {how.dtype}: {family.poor_in[how.dtype]}")
+    place = device_of(how.placing.device)
+    kind = dtype_of(how.placing.dtype, place, found.parameters)
+    if how.placing.dtype in family.poor_in:
+        note(f"{name} in {how.placing.dtype}: {family.poor_in[how.placing.dtype]}")
     check(vlm, found.sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
     listed = hub.listed(name)
@@ -268,37 +267,6 @@ def find(
             there = ", ".join(map(flag, wanted)) or "nothing else"
             raise BadSetting(f"{flag(part)}: {folder.path} of the {family.name} family needs {there}; leave it away")
     return hub.parts(folder, wanted, given, download=download), family
-
-
-def device_of(name: str) -> torch.device:
-    """The device of this name; auto is the GPU where there is one. Raises `BadSetting`."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise BadSetting(f"device {name!r} is none of auto, cpu, cuda, cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BadSetting(f"device {name}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
-    return device
-
-
-def dtype_of(name: str, device: torch.device, parameters: int) -> torch.dtype:
-    """The dtype of this name; see `load` for auto, which depends on how many parameters there are. Raises `BadSetting`."""
-    if name != "auto":
-        if name not in DTYPES:
-            raise BadSetting(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}")
-        return DTYPES[name]
-    if device.type != "cpu" or has_native_bfloat16():
-        return torch.bfloat16
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return torch.float32 if 4 * parameters <= ROOM * memory else torch.bfloat16
-
-
-def has_native_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 by itself, and not through float32."""
-    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, flag, lambda: False)() for flag in flags)
 
 
 def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:

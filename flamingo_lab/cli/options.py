@@ -78,6 +78,11 @@ class Chosen:
         int | None, typer.Option(help="Seed of MoE-LLaVA's noise on the choice of experts; none by default.")
     ] = None
     template: Annotated[str | None, typer.Option(help="How the model is spoken to; its own by default.")] = None
+    quant: Annotated[str | None, typer.Option(help="Weights of the decoder and the tower as int8 or int4.")] = None
+    tensor_parallel: Annotated[int, typer.Option(min=1, help="Processes that hold a slice of the weights each.")] = 1
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Leave the weights in their files; they pass through memory.")
+    ] = False
     download: Annotated[bool, typer.Option("--download", help="Fetch missing files from the hub.")] = False
     base_url: Annotated[str | None, typer.Option(help="Of an endpoint: http://127.0.0.1:8000/v1, say.")] = None
     api_key_env: Annotated[
@@ -116,7 +121,7 @@ class Chosen:
 
         if backends.find(self.model) is None and composed.find(self.model, ()) is None:
             hub.locate(self.model, weights=self.weights, download=self.download)
-        told: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT, *ENGINE)}
+        told: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, *SETTINGS, *ENDPOINT, *ENGINE, *PLACING)}
         return fl.load(
             self.model,
             weights=self.weights,
@@ -133,6 +138,7 @@ SETTINGS = ("cross_attn_every_n_layers", "router_noise")
 ENDPOINT = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout_seconds", "retries")
 
 ENGINE = ("memory", "batch_tokens", "features")
+PLACING = ("quant", "tensor_parallel", "offload")
 
 
 def with_model(
