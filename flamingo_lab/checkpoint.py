@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,10 @@ class Tensors(Protocol):
         """Headers by published name."""
         ...
 
+    def tensor(self, name: str) -> Tensor:
+        """One tensor."""
+        ...
+
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name."""
         ...
@@ -79,6 +84,7 @@ class Checkpoint(Mapping[str, Entry]):
         self.folder = folder
         self.files = files
         self._entries = entries
+        self._mapped: dict[Path, Mapping[str, Tensor]] = {}
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
@@ -92,10 +98,14 @@ class Checkpoint(Mapping[str, Entry]):
     def tensor(self, name: str) -> Tensor:
         """One tensor."""
         file = self._entries[name].file
-        if file.suffix != ".safetensors":
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as views:
+                return views.get_tensor(name)
+        if not is_mapped(file):
             return _unpickled(file)[name]
-        with safe_open(file, "pt") as views:
-            return views.get_tensor(name)
+        if file not in self._mapped:  # views, which hold no memory, and take long to find
+            self._mapped[file] = _unpickled(file)
+        return self._mapped[file][name]
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name, file by file; a file's views are dropped before the next one is opened."""
@@ -129,12 +139,28 @@ def open_file(file: Path) -> Checkpoint:
     return Checkpoint(file.parent, (file,), _headers(file))
 
 
+def is_mapped(file: Path) -> bool:
+    """Whether a file's tensors are views of it. torch < 1.6 wrote a form that has to be read as a whole."""
+    return file.suffix == ".safetensors" or zipfile.is_zipfile(file)
+
+
 def release(tensor: Tensor) -> None:
     """Drop the resident pages of a tensor that views a mapped file; they would be read again if touched."""
     start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if end > start and hasattr(mmap, "MADV_DONTNEED"):
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+    _advise(start, end, "MADV_DONTNEED")
+
+
+def read_ahead(tensor: Tensor) -> None:
+    """Begin to read the pages of a tensor that views a mapped file, without waiting for them."""
+    start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+    _advise(start, tensor.data_ptr() + tensor.nbytes, "MADV_WILLNEED")
+
+
+def _advise(start: int, end: int, advice: str) -> None:
+    """Tell the kernel what becomes of these addresses, where it takes such advice."""
+    if end > start and hasattr(mmap, advice):
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), getattr(mmap, advice))
 
 
 def _from_index(folder: Path, index: Path) -> Checkpoint:

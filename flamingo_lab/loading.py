@@ -118,6 +118,10 @@ def load(
     if made is not None:
         if weights or wording or settings:
             raise BadSetting(f"{made.name} is made of {' and '.join(made.models.values())}: name their folders instead")
+        if offload:
+            raise BadSetting(
+                f"--offload: {made.name} is made of {len(made.models)} models, and only one may be offloaded"
+            )
         return made.build(made.name, Seats(prepare_all(made, given, how)))
     return prepare(str(path), Path(weights) if weights else None, given, how, wording, settings).read()
 
@@ -178,6 +182,10 @@ def prepare(
     settings: Mapping[str, int] | None = None,
 ) -> Prepared:
     """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
+    if how.placing.offload and (how.placing.quant or how.placing.tensor_parallel > 1):
+        raise BadSetting(
+            "--offload leaves weights as they are in their files: leave --quant and --tensor-parallel away"
+        )
     found = understand(name, weights, parts, settings, download=how.download)
     folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
     built = vlm.architecture
@@ -223,7 +231,7 @@ def prepare(
             "cuts": dict(said.cuts) if isinstance(said, Running) else {},
         },
     )
-    return Prepared(unread, found.sources, kind, place)
+    return Prepared(unread, found.sources, kind, place, how.placing.offload)
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:
