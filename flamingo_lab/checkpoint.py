@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import pickle
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,6 +48,10 @@ FORMS = (
 
 WRAPPINGS = ("model_state_dict", "state_dict")
 """Keys under which trainers put the tensors beside their own state."""
+
+
+PAGEOUT = 21
+"""Linux' MADV_PAGEOUT, which Python's `mmap` does not name."""
 
 
 @dataclass(frozen=True)
@@ -144,23 +149,27 @@ def is_mapped(file: Path) -> bool:
     return file.suffix == ".safetensors" or zipfile.is_zipfile(file)
 
 
-def release(tensor: Tensor) -> None:
-    """Drop the resident pages of a tensor that views a mapped file; they would be read again if touched."""
+def release(tensor: Tensor, *, is_cached: bool = True) -> None:
+    """Drop the resident pages of a tensor that views a mapped file; they would be read again if touched.
+
+    Unless `is_cached`, the system's cache of the file lets go of them too.
+    """
+    if not is_cached and sys.platform == "linux":
+        _advise(tensor, PAGEOUT)
+    _advise(tensor, getattr(mmap, "MADV_DONTNEED", None))
+
+
+def will_stream(tensor: Tensor) -> None:
+    """Say that a tensor that views a mapped file is going to be read once, from its beginning to its end."""
+    _advise(tensor, getattr(mmap, "MADV_SEQUENTIAL", None))
+
+
+def _advise(tensor: Tensor, advice: int | None) -> None:
+    """Tell the kernel, where it takes such advice, what becomes of the pages that are wholly the tensor's."""
     start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    _advise(start, end, "MADV_DONTNEED")
-
-
-def read_ahead(tensor: Tensor) -> None:
-    """Begin to read the pages of a tensor that views a mapped file, without waiting for them."""
-    start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
-    _advise(start, tensor.data_ptr() + tensor.nbytes, "MADV_WILLNEED")
-
-
-def _advise(start: int, end: int, advice: str) -> None:
-    """Tell the kernel what becomes of these addresses, where it takes such advice."""
-    if end > start and hasattr(mmap, advice):
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), getattr(mmap, advice))
+    if end > start and advice is not None:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
 
 
 def _from_index(folder: Path, index: Path) -> Checkpoint:

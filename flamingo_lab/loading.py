@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
@@ -16,7 +17,7 @@ from flamingo_lab import backends, composed, families, hub, noise
 from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
-from flamingo_lab.engine.budget import GIB, Room
+from flamingo_lab.engine.budget import GIB, Room, free_bytes
 from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.loaded import LoadedModel, no_noise
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 SETTING_FILES = ("*.json", "tokenizer.model", "*.tiktoken", "merges.txt")
 """Besides the weights, what decides an answer."""
+
+DIGEST_BYTES = 4 * 2**20
+"""Of a file at a time."""
 
 
 def load(
@@ -287,12 +291,19 @@ def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
     folders = [folder, *(folder.parts[name] for name in sorted(folder.parts))]
     settings = [file for one in folders for form in SETTING_FILES for file in sorted(one.path.glob(form))]
     files = [file for part in sorted(tensors) for file in tensors[part].files]
+    # A cache that is too small for all of the files is of no use.
+    is_cached = sum(file.stat().st_size for file in files) <= free_bytes(torch.device("cpu"))
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(file_digest, [*settings, *files]))
+        digests = list(pool.map(lambda file: file_digest(file, is_cached=is_cached), [*settings, *files]))
     return hashlib.sha256(json.dumps([how, PIL.__version__, digests]).encode()).hexdigest()
 
 
-def file_digest(file: Path) -> str:
-    """Hex SHA-256 of a file's contents."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def file_digest(file: Path, *, is_cached: bool = True) -> str:
+    """Hex SHA-256 of a file's contents. Unless `is_cached`, the system's cache of the file lets go of them."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(DIGEST_BYTES))
+    with file.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            if not is_cached and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(stream.fileno(), 0, stream.tell(), os.POSIX_FADV_DONTNEED)
+    return digest.hexdigest()

@@ -54,6 +54,11 @@ class Item:
         tensor = self.tensors.tensor(self.published)
         return tensor, self.target.apply(tensor)
 
+    def is_view(self, part: Tensor, tensor: Tensor) -> bool:
+        """Whether one of the parameters that `read` gave views the file, as the published tensor does."""
+        storages = {one.untyped_storage().data_ptr() for one in (part, tensor)}
+        return isinstance(self.tensors, Checkpoint) and len(storages) == 1
+
 
 class Parted(NamedTuple):
     """A model's weights. `passes` is in the order in which a model's parts are listed, which is nearly that of their use."""

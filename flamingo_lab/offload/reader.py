@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from flamingo_lab.checkpoint import read_ahead, release
+from flamingo_lab.checkpoint import release, will_stream
 from flamingo_lab.offload.items import CHUNK_BYTES, Item, aligned
 from flamingo_lab.offload.ring import Ring
 
@@ -50,11 +50,13 @@ class Reader:
 
     `items` in the order that is likely at first. What is only likely is read with nothing else ahead. `memory` (bytes,)
     uint8, on the device that computes, has room for the largest item; twice that lets one be read while another is in use.
+    `is_cached`: whether the system may keep what was read of the files, for the next time.
     """
 
     items: Sequence[Item]
     memory: Tensor
     dtype: torch.dtype
+    is_cached: bool = True
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
@@ -144,26 +146,25 @@ class Reader:
         try:
             tensor, parts = reading.item.read()
             for part, place in zip(parts, reading.parts, strict=True):
-                self._pour(part, place)
+                self._pour(part, place, is_view=reading.item.is_view(part, tensor))
                 reading.nbytes += part.nbytes
-            release(tensor)
+            release(tensor, is_cached=self.is_cached)
         except Exception as error:  # raised where the item is needed
             reading.error = error
         self.counts.bytes += reading.nbytes
         self.counts.reading_seconds += time.perf_counter() - began
 
-    def _pour(self, source: Tensor, place: Tensor) -> None:
-        """Copy what views a mapped file, the next chunk of it on its way and the last one's pages given back."""
-        if not source.is_contiguous():
+    def _pour(self, source: Tensor, place: Tensor, *, is_view: bool) -> None:
+        """Copy a tensor; of one that views a mapped file, each chunk's pages are given back before the next is touched."""
+        if not (is_view and source.is_contiguous()):
             place.copy_(source)
             return
         flat, into = source.view(-1), place.view(-1)
         step = CHUNK_BYTES // source.itemsize
-        read_ahead(flat[:step])
+        will_stream(flat)
         for start in range(0, len(flat), step):
             if self._is_over:
                 return
-            read_ahead(flat[start + step : start + 2 * step])
             chunk = flat[start : start + step]
             into[start : start + step].copy_(chunk)
-            release(chunk)
+            release(chunk, is_cached=self.is_cached)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flamingo_lab.checkpoint import release
-from flamingo_lab.engine.budget import GIB, taken_bytes
+from flamingo_lab.engine.budget import GIB, free_bytes, taken_bytes
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.offload.items import Item, Parted, part
 from flamingo_lab.offload.reader import Reader
@@ -43,14 +43,15 @@ class Place:
 class Streamed:
     """The weights of a `VLM` that are not in memory. A hook before each module that owns one has it brought.
 
-    `memory` (bytes,) uint8 is what they pass through. `counts` says what was read. Only one thread may compute.
+    `memory` (bytes,) uint8 is what they pass through; `is_cached`: see `Reader`. `counts` says what was read. Only one thread
+    may compute.
     """
 
-    def __init__(self, vlm: VLM, parted: Parted, memory: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, vlm: VLM, parted: Parted, memory: Tensor, dtype: torch.dtype, *, is_cached: bool) -> None:
         self.memory_bytes = memory.nbytes
         self._dtype, self._device = dtype, memory.device
         self._items = {name: item for item in (*parted.passes, *parted.rows) for name in item.target.names}
-        reader = Reader(parted.passes, memory, dtype)
+        reader = Reader(parted.passes, memory, dtype, is_cached)
         self.counts, self._take = reader.counts, reader.take
         weakref.finalize(vlm, reader.close)
         self._current: Item | None = None
@@ -131,7 +132,13 @@ def stream(
     whole = sum(item.nbytes(dtype) for item in parted.passes)
     # Touched at once, so that what the engine finds to be free is free.
     memory = torch.empty(min(whole, max(twice, int(AHEAD * bound_bytes))), dtype=torch.uint8, device=device).fill_(0)
-    return Streamed(vlm, parted, memory, dtype)
+    return Streamed(vlm, parted, memory, dtype, is_cached=_are_cached(sources, bound_bytes - taken_bytes(device)))
+
+
+def _are_cached(sources: Sequence[Source], wanted_bytes: int) -> bool:
+    """Whether the files fit into what this process leaves free; a cache that is too small for all of them is of no use."""
+    files = sum(file.stat().st_size for tensors, _ in sources for file in tensors.files)
+    return files <= free_bytes(torch.device("cpu")) - wanted_bytes
 
 
 def _places(vlm: VLM, item: Item) -> Sequence[Place]:

@@ -113,6 +113,13 @@ def test_shards_and_any_memory(folder: Path, memory: float | None) -> None:
     equal(fl.load(folder, dtype="float32"), fl.load(folder, dtype="float32", offload=True, memory=memory), requests(24))
 
 
+def test_files_larger_than_the_systems_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fl.load(folder, dtype="float32")
+    for module in ("loading", "offload.streamed"):
+        monkeypatch.setattr(f"flamingo_lab.{module}.free_bytes", lambda device: 0)
+    equal(model, fl.load(folder, dtype="float32", offload=True, memory=2.0), requests(4))
+
+
 def test_bin_files(folder: Path, tmp_path: Path) -> None:
     as_bin(folder, tmp_path)
     equal(fl.load(tmp_path, dtype="float32"), fl.load(tmp_path, dtype="float32", offload=True), requests(4))
