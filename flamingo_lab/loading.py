@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
@@ -20,6 +19,7 @@ from flamingo_lab.composed import Composed
 from flamingo_lab.engine.budget import GIB, Room, free_bytes
 from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
+from flamingo_lab.files import file_digest
 from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
 from flamingo_lab.placement import Placing
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 SETTING_FILES = ("*.json", "tokenizer.model", "*.tiktoken", "merges.txt")
 """Besides the weights, what decides an answer."""
-
-DIGEST_BYTES = 4 * 2**20
-"""Of a file at a time."""
 
 
 def load(
@@ -296,14 +293,3 @@ def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(lambda file: file_digest(file, is_cached=is_cached), [*settings, *files]))
     return hashlib.sha256(json.dumps([how, PIL.__version__, digests]).encode()).hexdigest()
-
-
-def file_digest(file: Path, *, is_cached: bool = True) -> str:
-    """Hex SHA-256 of a file's contents. Unless `is_cached`, the system's cache of the file lets go of them."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(DIGEST_BYTES))
-    with file.open("rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            digest.update(buffer[:count])
-            if not is_cached and hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(stream.fileno(), 0, stream.tell(), os.POSIX_FADV_DONTNEED)
-    return digest.hexdigest()
