@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import pickle
+import sys
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,10 @@ WRAPPINGS = ("model_state_dict", "state_dict")
 """Keys under which trainers put the tensors beside their own state."""
 
 
+PAGEOUT = 21
+"""Linux' MADV_PAGEOUT, which Python's `mmap` does not name."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A tensor's header: its shape, dtype and the file that holds it."""
@@ -67,6 +73,10 @@ class Tensors(Protocol):
         """Headers by published name."""
         ...
 
+    def tensor(self, name: str) -> Tensor:
+        """One tensor."""
+        ...
+
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name."""
         ...
@@ -79,6 +89,7 @@ class Checkpoint(Mapping[str, Entry]):
         self.folder = folder
         self.files = files
         self._entries = entries
+        self._mapped: dict[Path, Mapping[str, Tensor]] = {}
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
@@ -92,10 +103,14 @@ class Checkpoint(Mapping[str, Entry]):
     def tensor(self, name: str) -> Tensor:
         """One tensor."""
         file = self._entries[name].file
-        if file.suffix != ".safetensors":
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as views:
+                return views.get_tensor(name)
+        if not is_mapped(file):
             return _unpickled(file)[name]
-        with safe_open(file, "pt") as views:
-            return views.get_tensor(name)
+        if file not in self._mapped:  # views, which hold no memory, and take long to find
+            self._mapped[file] = _unpickled(file)
+        return self._mapped[file][name]
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name, file by file; a file's views are dropped before the next one is opened."""
@@ -129,12 +144,32 @@ def open_file(file: Path) -> Checkpoint:
     return Checkpoint(file.parent, (file,), _headers(file))
 
 
-def release(tensor: Tensor) -> None:
-    """Drop the resident pages of a tensor that views a mapped file; they would be read again if touched."""
+def is_mapped(file: Path) -> bool:
+    """Whether a file's tensors are views of it. torch < 1.6 wrote a form that has to be read as a whole."""
+    return file.suffix == ".safetensors" or zipfile.is_zipfile(file)
+
+
+def release(tensor: Tensor, *, is_cached: bool = True) -> None:
+    """Drop the resident pages of a tensor that views a mapped file; they would be read again if touched.
+
+    Unless `is_cached`, the system's cache of the file lets go of them too.
+    """
+    if not is_cached and sys.platform == "linux":
+        _advise(tensor, PAGEOUT)
+    _advise(tensor, getattr(mmap, "MADV_DONTNEED", None))
+
+
+def will_stream(tensor: Tensor) -> None:
+    """Say that a tensor that views a mapped file is going to be read once, from its beginning to its end."""
+    _advise(tensor, getattr(mmap, "MADV_SEQUENTIAL", None))
+
+
+def _advise(tensor: Tensor, advice: int | None) -> None:
+    """Tell the kernel, where it takes such advice, what becomes of the pages that are wholly the tensor's."""
     start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if end > start and hasattr(mmap, "MADV_DONTNEED"):
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+    if end > start and advice is not None:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
 
 
 def _from_index(folder: Path, index: Path) -> Checkpoint:

@@ -1,12 +1,17 @@
-"""Small published files. Needs no torch."""
+"""Published files: small ones as objects, any of them by digest. Needs no torch."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from flamingo_lab.errors import BadCheckpoint
+
+DIGEST_BYTES = 4 * 2**20
+"""Of a file at a time."""
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -20,3 +25,14 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(held, dict):
         raise BadCheckpoint(f"{file}: expected a JSON object")
     return held
+
+
+def file_digest(file: Path, *, is_cached: bool = True) -> str:
+    """Hex SHA-256 of a file's contents. Unless `is_cached`, the system's cache of the file lets go of them."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(DIGEST_BYTES))
+    with file.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            if not is_cached and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(stream.fileno(), 0, stream.tell(), os.POSIX_FADV_DONTNEED)
+    return digest.hexdigest()

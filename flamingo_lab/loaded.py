@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from flamingo_lab.offload.streamed import Streamed
+
 
 def no_noise(request_id: str) -> Tensor | None:
     """What a model without router noise has of it."""
@@ -34,7 +36,7 @@ class LoadedModel(Asking):
     """A local model. `digest` names weights, pre-processing, tokenizer and dtype; `about` holds facts for the record.
 
     `finish`: see `Family`. `noise`: a request's router noise by its id (see `RouterNoise`), None where there is none.
-    `room`: what the engine may take; `work`: what it has done.
+    `room`: what the engine may take; `work`: what it has done. `streamed`: the weights that stay in their files, if any do.
     """
 
     name: str
@@ -51,10 +53,16 @@ class LoadedModel(Asking):
     noise: Callable[[str], Tensor | None] = no_noise
     room: Room = field(default_factory=Room)
     work: Work = field(default_factory=Work)
+    streamed: Streamed | None = None
+
+    def weight(self, name: str) -> Tensor:
+        """A parameter by its name in `vlm`, wherever it is."""
+        held = self.vlm.get_parameter(name)
+        return self.streamed.weight(name) if self.streamed and held.is_meta else held
 
     def counters(self) -> Mapping[str, float]:
         """See `Counts`."""
-        return self.work.counters()
+        return {**self.work.counters(), **(self.streamed.counters() if self.streamed else {})}
 
     def stages(self) -> Mapping[str, float]:
         """See `Counts`."""

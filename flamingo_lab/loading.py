@@ -16,9 +16,10 @@ from flamingo_lab import backends, composed, families, hub, noise
 from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
-from flamingo_lab.engine.budget import GIB, Room
+from flamingo_lab.engine.budget import GIB, Room, free_bytes
 from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
+from flamingo_lab.files import file_digest
 from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
 from flamingo_lab.placement import Placing
@@ -118,6 +119,10 @@ def load(
     if made is not None:
         if weights or wording or settings:
             raise BadSetting(f"{made.name} is made of {' and '.join(made.models.values())}: name their folders instead")
+        if offload:
+            raise BadSetting(
+                f"--offload: {made.name} is made of {len(made.models)} models, and only one may be offloaded"
+            )
         return made.build(made.name, Seats(prepare_all(made, given, how)))
     return prepare(str(path), Path(weights) if weights else None, given, how, wording, settings).read()
 
@@ -178,6 +183,10 @@ def prepare(
     settings: Mapping[str, int] | None = None,
 ) -> Prepared:
     """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
+    if how.placing.offload and (how.placing.quant or how.placing.tensor_parallel > 1):
+        raise BadSetting(
+            "--offload leaves weights as they are in their files: leave --quant and --tensor-parallel away"
+        )
     found = understand(name, weights, parts, settings, download=how.download)
     folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
     built = vlm.architecture
@@ -223,7 +232,7 @@ def prepare(
             "cuts": dict(said.cuts) if isinstance(said, Running) else {},
         },
     )
-    return Prepared(unread, found.sources, kind, place)
+    return Prepared(unread, found.sources, kind, place, how.placing.offload)
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:
@@ -279,12 +288,8 @@ def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:
     folders = [folder, *(folder.parts[name] for name in sorted(folder.parts))]
     settings = [file for one in folders for form in SETTING_FILES for file in sorted(one.path.glob(form))]
     files = [file for part in sorted(tensors) for file in tensors[part].files]
+    # A cache that is too small for all of the files is of no use.
+    is_cached = sum(file.stat().st_size for file in files) <= free_bytes(torch.device("cpu"))
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(file_digest, [*settings, *files]))
+        digests = list(pool.map(lambda file: file_digest(file, is_cached=is_cached), [*settings, *files]))
     return hashlib.sha256(json.dumps([how, PIL.__version__, digests]).encode()).hexdigest()
-
-
-def file_digest(file: Path) -> str:
-    """Hex SHA-256 of a file's contents."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -22,10 +22,15 @@ class Joined:
         self.folder = sources[0].folder
         self.files = tuple(chain.from_iterable(source.files for source in sources))
         self._sources = sources
+        self._of = {name: source for source in sources for name, _ in source.items()}
 
     def items(self) -> Iterator[tuple[str, Entry]]:
         """Headers by published name."""
         return chain.from_iterable(source.items() for source in self._sources)
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor."""
+        return self._of[name].tensor(name)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name."""
@@ -38,10 +43,15 @@ class Renamed:
     def __init__(self, source: Tensors, rename: Callable[[str], str]) -> None:
         self.folder, self.files = source.folder, source.files
         self._source, self._rename = source, rename
+        self._own = {rename(name): name for name, _ in source.items()}
 
     def items(self) -> Iterator[tuple[str, Entry]]:
         """Headers by published name."""
         return ((self._rename(name), entry) for name, entry in self._source.items())
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor."""
+        return self._source.tensor(self._own[name])
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name."""
@@ -81,13 +91,19 @@ class Adapted:
         """Headers by published name."""
         return self._base.items()
 
+    def tensor(self, name: str) -> Tensor:
+        """One tensor of the base, merged in float32 where an adapter names it."""
+        return self._merged(name, self._base.tensor(name))
+
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the base with its name, merged in float32 where an adapter names it."""
-        for name, tensor in self._base.tensors():
-            up, down = (self._adapters.get(self._name(name, side)) for side in "BA")
-            if up is not None and down is not None:
-                tensor = (tensor.float() + self._scale * (up.float() @ down.float())).to(tensor.dtype)
-            yield name, tensor
+        """Every tensor with its name."""
+        return ((name, self._merged(name, tensor)) for name, tensor in self._base.tensors())
+
+    def _merged(self, name: str, tensor: Tensor) -> Tensor:
+        up, down = (self._adapters.get(self._name(name, side)) for side in "BA")
+        if up is None or down is None:
+            return tensor
+        return (tensor.float() + self._scale * (up.float() @ down.float())).to(tensor.dtype)
 
 
 class Added:
@@ -117,11 +133,17 @@ class Added:
         """Headers by published name."""
         return self._delta.items()
 
+    def tensor(self, name: str) -> Tensor:
+        """One tensor of the delta, the base added."""
+        return self._added(name, self._delta.tensor(name))
+
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the delta with its name, the base added."""
-        for name, tensor in self._delta.tensors():
-            if name in self._base:
-                base = self._base.tensor(name)
-                tensor = tensor.clone()
-                tensor[: len(base)] += base.to(tensor.dtype)
-            yield name, tensor
+        """Every tensor with its name."""
+        return ((name, self._added(name, tensor)) for name, tensor in self._delta.tensors())
+
+    def _added(self, name: str, tensor: Tensor) -> Tensor:
+        if name not in self._base:
+            return tensor
+        base, tensor = self._base.tensor(name), tensor.clone()
+        tensor[: len(base)] += base.to(tensor.dtype)
+        return tensor

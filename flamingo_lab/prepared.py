@@ -11,6 +11,7 @@ import torch
 
 from flamingo_lab.config import Architecture
 from flamingo_lab.loaded import LoadedModel
+from flamingo_lab.offload.streamed import stream
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, fill
 
@@ -20,12 +21,16 @@ ROOM = 0.8
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings."""
+    """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings.
+
+    `is_offloaded`: they stay in their files.
+    """
 
     unread: LoadedModel
     sources: Sequence[Source]
     dtype: torch.dtype
     device: torch.device
+    is_offloaded: bool = False
 
     @property
     def architecture(self) -> Architecture:
@@ -41,9 +46,14 @@ class Prepared:
         """The model with its weights."""
         with torch.device("meta"):
             vlm = VLM(self.architecture)
-        fill(vlm, self.sources, dtype=self.dtype, device=self.device)
+        streamed = None
+        if self.is_offloaded:
+            bound = self.unread.room.bytes_for(self.device)
+            streamed = stream(vlm, self.sources, dtype=self.dtype, device=self.device, bound_bytes=bound)
+        else:
+            fill(vlm, self.sources, dtype=self.dtype, device=self.device)
         vlm.eval()
-        return replace(self.unread, vlm=vlm)
+        return replace(self.unread, vlm=vlm, streamed=streamed)
 
 
 class Seats:

@@ -65,11 +65,16 @@ class VLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.embedding.weight.device
+        return self._resident.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.decoder.embedding.weight.dtype
+        return self._resident.dtype
+
+    @property
+    def _resident(self) -> Tensor:
+        """A weight that is in memory wherever the others are."""
+        return next(self.decoder.norm.parameters())
 
     def encode(self, views: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """The tokens (L, D) of each picture, from its views (N, 3, px, px) and its size (width, height).

@@ -169,8 +169,6 @@ def fill(model: nn.Module, sources: Sequence[Source], *, dtype: torch.dtype, dev
     A tensor that needs no conversion stays a view of its file; one that does is converted, and its source pages are
     given back before the next one is read.
     """
-    from torch import nn
-
     from flamingo_lab.checkpoint import release
 
     for (tensors, _), fills in zip(sources, check(model, sources), strict=True):
@@ -179,14 +177,21 @@ def fill(model: nn.Module, sources: Sequence[Source], *, dtype: torch.dtype, dev
                 continue
             is_view = False
             for ours, part in zip(fills[published].names, fills[published].apply(tensor), strict=True):
-                owner, _, name = ours.rpartition(".")
                 converted = part.to(device=device, dtype=dtype)
-                is_buffer = name in dict(model.get_submodule(owner).named_buffers(recurse=False))
-                new = converted if is_buffer else nn.Parameter(converted, requires_grad=False)
-                setattr(model.get_submodule(owner), name, new)
+                put(model, ours, converted)
                 is_view |= converted.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
             if not is_view:
                 release(tensor)
+
+
+def put(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Make a tensor the parameter, or the kept buffer, of this name."""
+    from torch import nn
+
+    path, _, own = name.rpartition(".")
+    owner = model.get_submodule(path)
+    is_buffer = own in dict(owner.named_buffers(recurse=False))
+    setattr(owner, own, tensor if is_buffer else nn.Parameter(tensor, requires_grad=False))
 
 
 def held(model: nn.Module) -> dict[str, Tensor]:

@@ -24,6 +24,15 @@ BATCH_TOKENS = 8192
 ROWS = 256
 """Sequences that go on side by side at most."""
 
+REFILL = 0.25
+"""Share of the slots that is free before waiting sequences enter, so that their prompts pass together."""
+
+FEW_REFILLS = 0.5
+"""The same where a pass costs much, whatever its size. About the least passes for answers of four tokens, see decision 26."""
+
+VIEWS = 32
+"""Views that pass the tower together; a picture's are not parted."""
+
 FREE_SHARE = 0.8
 """Of the memory that is free, what is taken where nothing else is said."""
 
@@ -33,6 +42,12 @@ DECODED, PICTURES, KEYS, PASS = 0.05, 0.2, 0.45, 0.3
 START_BYTES = 500 * 2**20
 """What Python and torch take before any model."""
 
+WARM_BYTES = 100 * 2**20
+"""What the first passes load and keep: kernels, buffers of libraries, pages of files on their way."""
+
+LIKELIHOOD_BYTES = 16
+"""What a token's chance of being next takes: logits, the same in float32, log-probabilities, and a copy without some."""
+
 GIB = 2**30
 
 
@@ -41,7 +56,7 @@ class Budget:
     """What may be held and computed at once.
 
     pass_tokens: tokens of one pass as they are best; most_tokens: as many as fit; kv_tokens: tokens whose keys and values
-    are held; rows: sequences side by side; picture_bytes: of pictures' tokens.
+    are held; rows: sequences side by side; picture_bytes: of pictures' tokens; views: see `VIEWS`; refill: see `REFILL`.
     """
 
     pass_tokens: int = BATCH_TOKENS
@@ -49,6 +64,8 @@ class Budget:
     kv_tokens: int = 1 << 20
     rows: int = ROWS
     picture_bytes: int = GIB
+    views: int = VIEWS
+    refill: float = REFILL
 
     def halved(self) -> Budget:
         """Half of everything, after there was too little memory."""
@@ -95,22 +112,30 @@ class Room:
         Raises `BadSetting` where not even its weights fit.
         """
         vlm = model.vlm
-        weights = sum(parameter.nbytes for parameter in vlm.parameters())
-        taken = max(taken_bytes(vlm.device), weights + (START_BYTES if vlm.device.type == "cpu" else 0))
-        bound = self.bytes_for(vlm.device)
+        taken, bound = taken_bytes(vlm.device), self.bytes_for(vlm.device)
+        if model.streamed is not None:
+            taken += WARM_BYTES
+        else:  # weights that are mapped take nothing before they are used
+            weights = sum(parameter.nbytes for parameter in vlm.parameters())
+            taken = max(taken, weights + (START_BYTES if vlm.device.type == "cpu" else 0))
         room = bound - taken
         if room <= 0:
             raise BadSetting(
                 f"--memory {bound / GIB:.2f} GiB is less than the {taken / GIB:.2f} GiB that the weights and the program take"
             )
         decoding.keep_at_most(int(DECODED * room))
-        most = int(PASS * room / pass_bytes(vlm))
+        most = max(1, int(PASS * room / pass_bytes(vlm)))
+        best, rows, refill = BATCH_TOKENS, ROWS, REFILL
+        if model.streamed is not None:  # each pass reads the weights, so it takes all that there is room for
+            best, rows, refill = most, most, FEW_REFILLS
         return Budget(
-            pass_tokens=max(1, min(self.batch_tokens or BATCH_TOKENS, most)),
-            most_tokens=max(1, most),
-            rows=ROWS,
+            pass_tokens=min(self.batch_tokens or best, most),
+            most_tokens=most,
+            rows=max(1, min(rows, int(PASS * room / (LIKELIHOOD_BYTES * vlm.architecture.decoder.vocab)))),
             kv_tokens=max(1, int(KEYS * room / kv_bytes(vlm.architecture.decoder, vlm.dtype))),
             picture_bytes=int(PICTURES * room),
+            views=max(1, min(VIEWS, int(PASS * room / view_bytes(vlm)))),
+            refill=refill,
         )
 
     def bytes_for(self, device: torch.device) -> int:
@@ -132,6 +157,14 @@ def pass_bytes(vlm: VLM) -> int:
     if isinstance(join, Cross):
         widest = max(widest, 8 * decoder.width + 3 * join.mlp_width)
     return widest * vlm.dtype.itemsize + kv_bytes(decoder, vlm.dtype)
+
+
+def view_bytes(vlm: VLM) -> int:
+    """About what a picture of the tower's size takes while it is encoded; a patch where there is no tower."""
+    tower = vlm.architecture.vision
+    if tower is None:
+        return 2 * vlm.architecture.picture_width * vlm.dtype.itemsize
+    return tower.positions * (8 * tower.width + 2 * tower.mlp_width) * vlm.dtype.itemsize
 
 
 def free_bytes(device: torch.device) -> int:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flamingo_lab.engine.images import BATCH, THREADS
+from flamingo_lab.engine.budget import VIEWS
+from flamingo_lab.engine.images import THREADS
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.prompt import Image
 
@@ -30,8 +31,8 @@ def embed(model: LoadedModel, images: Sequence[Image]) -> NDArray[np.float32]:
     tower = tower_of(model)
     found: list[NDArray[np.float32]] = []
     with ThreadPoolExecutor(THREADS) as pool, torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            views = pool.map(lambda image: model.pipeline(image.load())[0], images[start : start + BATCH])
+        for start in range(0, len(images), VIEWS):
+            views = pool.map(lambda image: model.pipeline(image.load())[0], images[start : start + VIEWS])
             pixels = torch.from_numpy(np.stack(list(views))).to(model.vlm.device, model.vlm.dtype)
             vectors = torch.nn.functional.normalize(tower.pooled(pixels).float(), dim=-1)
             found.append(vectors.cpu().numpy())
@@ -48,9 +49,9 @@ def digest(model: LoadedModel) -> str:
     )  # which layer answers are made from is another matter
     how = [repr(built), repr(model.pipeline), str(model.vlm.dtype), PIL.__version__]
     digest = hashlib.sha256(json.dumps(how).encode())
-    for name, tensor in sorted(tower.state_dict().items()):
+    for name in sorted(name for name, _ in tower.named_parameters()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(model.weight(f"tower.{name}").detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -71,12 +71,9 @@ def key(model: LoadedModel) -> str:
     vlm = model.vlm
     built = vlm.architecture
     digest = hashlib.sha256(f"{built.vision!r} {built.connector!r} {built.tiling!r} {model.pipeline!r}".encode())
-    held = {
-        name: parameter
-        for name, parameter in vlm.named_parameters()
-        if name.startswith(("tower.", "connector.", "newline"))
-    }
-    for name, parameter in held.items():
+    names = [name for name, _ in vlm.named_parameters() if name.startswith(("tower.", "connector.", "newline"))]
+    for name in names:
+        parameter = model.weight(name)
         digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
         digest.update(parameter.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

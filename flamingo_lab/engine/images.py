@@ -13,15 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flamingo_lab.engine.budget import VIEWS
 from flamingo_lab.engine.features import FeatureCache
 from flamingo_lab.engine.work import Work
 from flamingo_lab.errors import BadImage
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.nn.attention import Heads
 from flamingo_lab.prompt import Image
-
-BATCH = 32
-"""Views that pass the tower together; a picture's are not parted."""
 
 THREADS = 2
 """Threads that decode and resize; Pillow lets go of the interpreter while it does."""
@@ -56,10 +54,18 @@ class Held:
 class PictureStore:
     """Pictures' tokens by digest. Who needs which picture when is known beforehand: the one needed last leaves first."""
 
-    def __init__(self, model: LoadedModel, work: Work, budget_bytes: int, cache: FeatureCache | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        work: Work,
+        budget_bytes: int,
+        cache: FeatureCache | None = None,
+        views: int = VIEWS,
+    ) -> None:
         self._model = model
         self._work = work
         self._budget = budget_bytes
+        self._views = views
         self._cache = cache
         self._held: dict[str, Held] = {}
         self._uses: defaultdict[str, deque[int]] = defaultdict(deque)
@@ -105,7 +111,7 @@ class PictureStore:
                 bad[image.digest] = read
                 continue
             batch.append(Views(image.digest, read, image.size))
-            if sum(len(views.pixels) for views in batch) >= BATCH:
+            if sum(len(views.pixels) for views in batch) >= self._views:
                 self._encode(batch)
                 batch = []
         if batch:

@@ -36,9 +36,6 @@ SLOTS_SHARE = 0.6
 WIDE = 64
 """Sequences side by side from which on more of them gain little, so that room is made for the longest ones instead."""
 
-REFILL = 0.25
-"""Share of the slots that is free before waiting sequences enter, so that their prompts pass together."""
-
 
 def answers(model: LoadedModel, requests: Iterable[Request], pass_tokens: int | None = None) -> Iterator[Answer]:
     """An answer a request, each as soon as it is known.
@@ -64,7 +61,7 @@ class Engine:
         if pass_tokens is not None:
             self._budget = replace(self._budget, pass_tokens=min(pass_tokens, self._budget.most_tokens))
         cache = FeatureCache(room.features, model) if room.features else None
-        self._store = PictureStore(model, self._work, self._budget.picture_bytes, cache)
+        self._store = PictureStore(model, self._work, self._budget.picture_bytes, cache, self._budget.views)
         self._passes = Passes(model, self._store, self._work)
         self._shares = model.vlm.architecture.decoder.experts is None
         self._running = Running(self._passes, Slots(0, 0))
@@ -149,7 +146,7 @@ class Engine:
         if not self._running.jobs:
             self._running = Running(self._passes, self._slots(waiting))
         slots, free = self._running.slots, self._running.free
-        wanted = min(sum(leaf.slots for leaf in waiting), int(REFILL * slots.rows))
+        wanted = min(sum(leaf.slots for leaf in waiting), int(self._budget.refill * slots.rows))
         if self._running.jobs and free < wanted:
             return []
         unit: list[Leaf] = []
@@ -195,7 +192,7 @@ class Engine:
             return
         chains = [leaf for leaf in ready if not leaf.branches]
         branching = [leaf for leaf in ready if leaf.branches]
-        prefill = Prefill(self._passes, self._budget.pass_tokens)
+        prefill = Prefill(self._passes, self._budget)
         with self._work.stage("prompts"):
             prefill.above(ready)
             ends = prefill.ends(branching)

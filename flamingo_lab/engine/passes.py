@@ -105,6 +105,19 @@ class Passes:
         """(..., D) -> (..., V) float32."""
         return self.model.vlm.logits(hidden).float().log_softmax(-1)
 
+    def chances(self, hidden: Tensor, tokens: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of tokens (R, T) behind hidden states (R, T, D), and whether they are the likeliest.
+
+        `rows`: so many log-probabilities over the vocabulary are held at a time.
+        """
+        found: list[Tensor] = []
+        are_likeliest: list[Tensor] = []
+        for states, wanted in zip(hidden.flatten(0, 1).split(rows), tokens.flatten().split(rows), strict=True):
+            logprobs = self.logprobs(states)
+            found.append(logprobs.gather(-1, wanted[:, None])[:, 0])
+            are_likeliest.append(logprobs.argmax(-1) == wanted)
+        return torch.cat(found).view_as(tokens), torch.cat(are_likeliest).view_as(tokens)
+
     def last(self, rows: Sequence[Row], hidden: Tensor) -> Tensor:
         """Log-probabilities (R, V) behind each row's last token."""
         ends = torch.tensor([len(row.tokens.ids) - 1 for row in rows], device=hidden.device)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from flamingo_lab.engine.budget import Budget
 from flamingo_lab.engine.kv import Fresh, Level, Nowhere, Span
 from flamingo_lab.engine.passes import Passes, Row
 from flamingo_lab.engine.reference import ranked
@@ -18,11 +19,11 @@ T = TypeVar("T")
 
 
 class Prefill:
-    """Passes over prompts, of at most `pass_tokens` tokens where a single prompt does not have more."""
+    """Passes over prompts, of as many tokens as the budget says where a single prompt does not have more."""
 
-    def __init__(self, passes: Passes, pass_tokens: int) -> None:
+    def __init__(self, passes: Passes, budget: Budget) -> None:
         self._passes = passes
-        self._pass_tokens = pass_tokens
+        self._budget = budget
 
     def above(self, unit: Sequence[Leaf]) -> None:
         """The shared beginnings that are not there yet, from the tree's root on."""
@@ -73,10 +74,7 @@ class Prefill:
             for row, (leaf, number) in enumerate(held):
                 rest = leaf.job.options[number].ids[1:]
                 wanted[row, : len(rest)] = torch.tensor(rest)
-            wanted = wanted.to(hidden.device)
-            logprobs = self._passes.logprobs(hidden)
-            found = logprobs.gather(-1, wanted[..., None])[..., 0]
-            are_likeliest = logprobs.argmax(-1) == wanted
+            found, are_likeliest = self._passes.chances(hidden, wanted.to(hidden.device), self._budget.rows)
             for row, (leaf, number) in enumerate(held):
                 rest = len(leaf.job.options[number].ids) - 1
                 sums[leaf][number] += float(found[row, :rest].sum())
@@ -94,7 +92,7 @@ class Prefill:
         longest = 0
         for owner, row in zip(owners, rows, strict=True):
             longest = max(longest, len(row.tokens.ids))
-            if batch and (len(batch) + 1) * longest > self._pass_tokens:
+            if batch and (len(batch) + 1) * longest > self._budget.pass_tokens:
                 yield held, batch
                 held, batch, longest = [], [], len(row.tokens.ids)
             held.append(owner)

@@ -19,8 +19,7 @@ from flamingo_lab import hub
 from flamingo_lab.backends.transformers import PretrainedModel
 from flamingo_lab.checkpoint import FORMS
 from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt, BadSetting, LabError, MissingModel
-from flamingo_lab.files import read_json
-from flamingo_lab.loading import file_digest
+from flamingo_lab.files import file_digest, read_json
 from flamingo_lab.model import Limits
 from flamingo_lab.placement.devices import device_of, dtype_of
 from flamingo_lab.pretrained import handing, processor
