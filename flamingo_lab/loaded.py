@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from flamingo_lab.engine.features import FeatureCache
+    from flamingo_lab.engine.images import PictureStore
+
 
 def no_noise(request_id: str) -> Tensor | None:
     """What a model without router noise has of it."""
@@ -82,6 +85,12 @@ class LoadedModel(Asking):
         from flamingo_lab.engine import loop
 
         return loop.answers(self, requests)
+
+    def pictures(self, budget_bytes: int, cache: FeatureCache | None) -> PictureStore:
+        """What brings the pictures of requests to the model."""
+        from flamingo_lab.engine.images import PictureStore
+
+        return PictureStore(self, self.work, budget_bytes, cache)
 
     def embeds_digest(self) -> str:
         """See `Embeds`."""

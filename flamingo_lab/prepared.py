@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -20,12 +21,17 @@ ROOM = 0.8
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings."""
+    """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings.
+
+    `ranks`: processes that are to hold a slice each; `asked`: the arguments of `loading.prepare`, for the other ones.
+    """
 
     unread: LoadedModel
     sources: Sequence[Source]
     dtype: torch.dtype
     device: torch.device
+    ranks: int = 1
+    asked: tuple[Any, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -38,7 +44,11 @@ class Prepared:
         return sum(parameter.numel() for parameter in self.unread.vlm.parameters()) * self.dtype.itemsize
 
     def read(self) -> LoadedModel:
-        """The model with its weights."""
+        """The model with its weights. Where several processes share them, see `parallel.reading.read`."""
+        if self.ranks > 1:
+            from flamingo_lab.parallel import reading
+
+            return reading.read(self, self.ranks, self.asked)
         with torch.device("meta"):
             vlm = VLM(self.architecture)
         fill(vlm, self.sources, dtype=self.dtype, device=self.device)

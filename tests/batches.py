@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 import flamingo_lab as fl
-from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.engine.kv import Nowhere
 from flamingo_lab.engine.passes import Passes, Row
 from flamingo_lab.engine.plan import Job
@@ -25,7 +24,7 @@ def left_padded(sequences: Sequence[Sequence[int]], value: int = 0) -> tuple[Ten
 
 def passes_of(model: fl.LoadedModel, jobs: Sequence[Job]) -> Passes:
     """The engine's passes, with the jobs' pictures encoded."""
-    store = PictureStore(model, Work(), 1 << 30)
+    store = model.pictures(1 << 30, None)
     assert not store.bring(itertools.chain.from_iterable(job.rendered.images for job in jobs))
     return Passes(model, store, Work())
 
