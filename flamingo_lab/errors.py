@@ -36,6 +36,10 @@ class BadEndpoint(LabError):
     """An endpoint that cannot be reached, refuses the key or the model, or does not answer as such endpoints do."""
 
 
+class LostRank(LabError):
+    """A process of a model split over several that has ended or no longer answers."""
+
+
 class BadSetting(LabError):
     """An option whose value cannot be used (device, dtype, decoding, a training setting)."""
 

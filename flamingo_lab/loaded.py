@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.asking import Asking
 from flamingo_lab.config import Inline
-from flamingo_lab.engine.budget import Room
+from flamingo_lab.engine.budget import VIEWS, Room
 from flamingo_lab.engine.work import Work
 from flamingo_lab.markup import Finish
 from flamingo_lab.model import Answer, BeamCounts, Limits, Request, Sent, Session
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from flamingo_lab.engine.features import FeatureCache
+    from flamingo_lab.engine.images import PictureStore
     from flamingo_lab.offload.streamed import Streamed
 
 
@@ -96,6 +98,12 @@ class LoadedModel(Asking):
         from flamingo_lab.engine import loop
 
         return loop.Engine(self, self.room)
+
+    def pictures(self, budget_bytes: int, cache: FeatureCache | None, views: int = VIEWS) -> PictureStore:
+        """What brings the pictures of requests to the model; so many `views` pass the tower together."""
+        from flamingo_lab.engine.images import PictureStore
+
+        return PictureStore(self, self.work, budget_bytes, cache, views)
 
     def embeds_digest(self) -> str:
         """See `Embeds`."""

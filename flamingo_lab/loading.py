@@ -22,6 +22,7 @@ from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.files import file_digest
 from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
+from flamingo_lab.parallel.launched import is_first_here
 from flamingo_lab.placement import Placing
 from flamingo_lab.placement.devices import device_of, dtype_of
 from flamingo_lab.prepared import Prepared, Seats
@@ -123,6 +124,8 @@ def load(
             raise BadSetting(
                 f"--offload: {made.name} is made of {len(made.models)} models, and only one may be offloaded"
             )
+        if tensor_parallel > 1:
+            raise BadSetting(f"{made.name} is made of several models, which take no --tensor-parallel: leave it away")
         return made.build(made.name, Seats(prepare_all(made, given, how)))
     return prepare(str(path), Path(weights) if weights else None, given, how, wording, settings).read()
 
@@ -197,6 +200,11 @@ def prepare(
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     place = device_of(how.placing.device)
+    ranks = how.placing.tensor_parallel
+    if ranks > 1:
+        from flamingo_lab.parallel import joining
+
+        place = joining.check(built, how.placing, place)
     kind = dtype_of(how.placing.dtype, place, found.parameters)
     if how.placing.dtype in family.poor_in:
         note(f"{name} in {how.placing.dtype}: {family.poor_in[how.placing.dtype]}")
@@ -205,11 +213,14 @@ def prepare(
     listed = hub.listed(name)
     unread = LoadedModel(
         name=listed.name if listed else folder.path.resolve().name,
+        # Of the ranks on one machine, which read the same files, one is enough to know them by.
         digest=_digest(
             folder,
             tensors,
             f"{family.name} {said!r} {markup!r} {pipeline!r} {finish!r} {built!r} {family.beam_counts} {kind}",
-        ),
+        )
+        if ranks == 1 or is_first_here()
+        else "",
         vlm=vlm,
         tokenizer=tokenizer,
         renderer=Renderer(markup, said, tokenizer, lambda image: built.tokens_of(image.size), family.answers_apart),
@@ -232,7 +243,8 @@ def prepare(
             "cuts": dict(said.cuts) if isinstance(said, Running) else {},
         },
     )
-    return Prepared(unread, found.sources, kind, place, how.placing.offload)
+    asked = (name, weights, parts, how, wording, settings)
+    return Prepared(unread, found.sources, kind, place, how.placing, asked)
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:

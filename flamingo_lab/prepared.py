@@ -6,12 +6,14 @@ import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from flamingo_lab.config import Architecture
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.offload.streamed import stream
+from flamingo_lab.placement import Placing
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, fill
 
@@ -23,14 +25,15 @@ ROOM = 0.8
 class Prepared:
     """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings.
 
-    `is_offloaded`: they stay in their files.
+    `placing`: what was asked for; `asked`: the arguments of `loading.prepare`, for other processes with a slice each.
     """
 
     unread: LoadedModel
     sources: Sequence[Source]
     dtype: torch.dtype
     device: torch.device
-    is_offloaded: bool = False
+    placing: Placing
+    asked: tuple[Any, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -43,11 +46,16 @@ class Prepared:
         return sum(parameter.numel() for parameter in self.unread.vlm.parameters()) * self.dtype.itemsize
 
     def read(self) -> LoadedModel:
-        """The model with its weights."""
+        """The model with its weights. Where several processes share them, see `parallel.reading.read`."""
+        ranks = self.placing.tensor_parallel
+        if ranks > 1:
+            from flamingo_lab.parallel import reading
+
+            return reading.read(self, ranks, self.asked)
         with torch.device("meta"):
             vlm = VLM(self.architecture)
         streamed = None
-        if self.is_offloaded:
+        if self.placing.offload:
             bound = self.unread.room.bytes_for(self.device)
             streamed = stream(vlm, self.sources, dtype=self.dtype, device=self.device, bound_bytes=bound)
         else:

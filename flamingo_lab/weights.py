@@ -163,11 +163,22 @@ def _fault(
     return f"tensor {published} fills {twice} a second time" if twice else None
 
 
-def fill(model: nn.Module, sources: Sequence[Source], *, dtype: torch.dtype, device: torch.device) -> None:
+Own = Callable[[str, "Tensor"], "Tensor | None"]
+"""What is kept of our tensor of this name, None for nothing."""
+
+
+def fill(
+    model: nn.Module,
+    sources: Sequence[Source],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    own: Own = lambda name, whole: whole,
+) -> None:
     """Fill a model built on the meta device, in place.
 
     A tensor that needs no conversion stays a view of its file; one that does is converted, and its source pages are
-    given back before the next one is read.
+    given back before the next one is read. What `own` keeps nothing of stays on the meta device.
     """
     from flamingo_lab.checkpoint import release
 
@@ -176,7 +187,10 @@ def fill(model: nn.Module, sources: Sequence[Source], *, dtype: torch.dtype, dev
             if published not in fills:
                 continue
             is_view = False
-            for ours, part in zip(fills[published].names, fills[published].apply(tensor), strict=True):
+            for ours, whole in zip(fills[published].names, fills[published].apply(tensor), strict=True):
+                part = own(ours, whole)
+                if part is None:
+                    continue
                 converted = part.to(device=device, dtype=dtype)
                 put(model, ours, converted)
                 is_view |= converted.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()

@@ -10,7 +10,6 @@ from torch import Tensor
 
 import flamingo_lab as fl
 from flamingo_lab.bench.theirs import left_padded as left_padded
-from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.engine.kv import Nowhere
 from flamingo_lab.engine.passes import Passes, Row
 from flamingo_lab.engine.plan import Job
@@ -19,7 +18,7 @@ from flamingo_lab.engine.work import Work
 
 def passes_of(model: fl.LoadedModel, jobs: Sequence[Job]) -> Passes:
     """The engine's passes, with the jobs' pictures encoded."""
-    store = PictureStore(model, Work(), 1 << 30)
+    store = model.pictures(1 << 30, None)
     assert not store.bring(itertools.chain.from_iterable(job.rendered.images for job in jobs))
     return Passes(model, store, Work())
 

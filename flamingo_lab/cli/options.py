@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from flamingo_lab.parallel.launched import follows, is_first_here
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,6 +152,24 @@ ENGINE = ("memory", "batch_tokens", "features")
 PLACING = ("quant", "tensor_parallel", "offload")
 
 
+USER_ERROR = 2
+
+
+def _follow(chosen: Chosen, device: str, dtype: str) -> int:
+    """What a process does that was started as one of several and is not the first: no more than the model needs of it.
+
+    Of those on one machine, which have the same files, the first one tells what is wrong with them.
+    """
+    from flamingo_lab.errors import LabError
+
+    try:
+        chosen.load(device, dtype)
+    except LabError as error:
+        if is_first_here():
+            print(f"error: {socket.gethostname()}: {error}", file=sys.stderr)
+    return USER_ERROR
+
+
 def with_model(
     verb: Callable[..., int | None], *, is_argument: bool = False, flag: str = "--model", about: str = MODEL
 ) -> Callable[..., int | None]:
@@ -169,6 +191,8 @@ def with_model(
     @functools.wraps(verb)
     def run(**given: Any) -> int | None:
         chosen = Chosen(**{name: given.pop(name) for name in of_model})
+        if "device" in given and chosen.tensor_parallel > 1 and follows():
+            return _follow(chosen, given["device"], given["dtype"])
         return verb(chosen=chosen, **given)
 
     run.__signature__ = inspect.Signature(ordered)  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from flamingo_lab.config.kinds import Activation, Norm
@@ -65,6 +65,7 @@ class Decoder:
     number of queries, keys and values may be beyond, on either side of zero (MPT).
     `window`: how many positions back a token sees, itself counted; None for all.
     `log_n_length`: beyond that many positions queries grow with the logarithm of their own (log-n attention, Qwen).
+    `share`: which of how many equal parts of the heads this process has; it names no other model, so it is not shown.
     """
 
     vocab: int
@@ -91,11 +92,17 @@ class Decoder:
     log_n_length: int | None = None
     ties_embeddings: bool = False
     experts: Experts | None = None
+    share: tuple[int, int] = field(default=(0, 1), repr=False)
 
     @property
     def head_width(self) -> int:
         """Channels of one head."""
         return self.width // self.heads
+
+    @property
+    def own_kv_heads(self) -> int:
+        """Heads of keys and values that this process has."""
+        return max(1, (self.kv_heads or self.heads) // self.share[1])
 
 
 @dataclass(frozen=True)

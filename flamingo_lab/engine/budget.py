@@ -146,8 +146,8 @@ class Room:
 
 
 def kv_bytes(decoder: Decoder, dtype: torch.dtype) -> int:
-    """What a token's keys and values take in all layers."""
-    return 2 * decoder.layers * (decoder.kv_heads or decoder.heads) * decoder.head_width * dtype.itemsize
+    """What a token's keys and values take in all layers, as far as this process holds them."""
+    return 2 * decoder.layers * decoder.own_kv_heads * decoder.head_width * dtype.itemsize
 
 
 def pass_bytes(vlm: VLM) -> int:

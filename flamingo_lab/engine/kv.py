@@ -226,7 +226,7 @@ def own_mask(config: Decoder, positions: Tensor) -> Mask:
     """What new tokens at positions (R, T) see of each other, padding behind them."""
     tokens = positions.shape[1]
     if isinstance(config.place, Alibi):
-        bias = alibi_bias(positions, positions, slopes(config.place, config.heads))
+        bias = alibi_bias(positions, positions, slopes(config.place, config.heads, config.share))
         return bias.masked_fill(torch.ones(tokens, tokens, dtype=torch.bool, device=bias.device).triu(1), -torch.inf)
     if config.window is not None and tokens > config.window:
         return band(tokens, config.window, positions.device)
@@ -251,7 +251,7 @@ def read(config: Decoder, level: Level, groups: Groups, positions: Tensor) -> Re
 def seen(config: Decoder, queries: Tensor, keys: Tensor, real: Tensor | None) -> Mask:
     """What queries at positions (N, M) see of keys at (N, S) before them, of which `real` (N, S) are no padding."""
     if isinstance(config.place, Alibi):
-        bias = alibi_bias(queries, keys, slopes(config.place, config.heads))
+        bias = alibi_bias(queries, keys, slopes(config.place, config.heads, config.share))
         return bias if real is None else bias.masked_fill(~real[:, None, None], -torch.inf)
     window = config.window
     if window is not None and int(queries.max() - keys.min()) >= window:

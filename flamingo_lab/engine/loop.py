@@ -17,7 +17,6 @@ from flamingo_lab.engine import tree
 from flamingo_lab.engine.budget import Budget, Room
 from flamingo_lab.engine.decode import Answered, Running
 from flamingo_lab.engine.features import FeatureCache
-from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.engine.kv import Slots
 from flamingo_lab.engine.passes import Passes
 from flamingo_lab.engine.plan import Job, failed, plan
@@ -61,7 +60,7 @@ class Engine:
         if pass_tokens is not None:
             self._budget = replace(self._budget, pass_tokens=min(pass_tokens, self._budget.most_tokens))
         cache = FeatureCache(room.features, model) if room.features else None
-        self._store = PictureStore(model, self._work, self._budget.picture_bytes, cache, self._budget.views)
+        self._store = model.pictures(self._budget.picture_bytes, cache, self._budget.views)
         self._passes = Passes(model, self._store, self._work)
         self._shares = model.vlm.architecture.decoder.experts is None
         self._running = Running(self._passes, Slots(0, 0))
@@ -104,7 +103,7 @@ class Engine:
                     yield answer
             except Exception as error:  # whatever one question does, the others are still asked
                 flight = [leaf for leaf in self._in_flight() if leaf in left] or list(left)
-                if _is_want_of_memory(error):
+                if is_want_of_memory(error):
                     self._budget = self._budget.halved()
                     self._store.shrink(self._budget.picture_bytes)
                     self._work.halved_budgets += 1
@@ -210,5 +209,6 @@ class Engine:
             yield from self._running.take(opened, torch.stack([ends[leaf][1] for leaf in beams]))
 
 
-def _is_want_of_memory(error: Exception) -> bool:
+def is_want_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -154,6 +154,6 @@ def causal_mask(config: Decoder, places: Places) -> Tensor | Causal | None:
     """What each token of a pass sees of the others of the pass."""
     if isinstance(config.place, Rotary):
         return places.mask(config.window)
-    bias = alibi_bias(places.positions, places.positions, slopes(config.place, config.heads))
+    bias = alibi_bias(places.positions, places.positions, slopes(config.place, config.heads, config.share))
     unseen = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
     return bias.masked_fill(unseen, -torch.inf)

@@ -94,16 +94,19 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
     return torch.cat((turned, rest), -1) if rest.shape[-1] else turned
 
 
-def slopes(alibi: Alibi, heads: int) -> Tensor:
-    """(H,): how fast each head's bias falls with distance."""
+def slopes(alibi: Alibi, heads: int, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """(H,): how fast each head's bias falls with distance; `share`: see `Decoder`."""
 
     def plain(count: int) -> Tensor:
         return 2.0 ** (-alibi.max_bias * torch.arange(1, count + 1, dtype=torch.float32) / count)
 
     if alibi.slopes == "plain" or heads & (heads - 1) == 0:
-        return plain(heads)
-    every = plain(1 << heads.bit_length())
-    return torch.cat((every[1::2], every[::2]))[:heads]
+        of_all = plain(heads)
+    else:
+        every = plain(1 << heads.bit_length())
+        of_all = torch.cat((every[1::2], every[::2]))[:heads]
+    part, parts = share
+    return of_all.chunk(parts)[part]
 
 
 def alibi_bias(queries: Tensor, keys: Tensor, slopes: Tensor) -> Tensor:

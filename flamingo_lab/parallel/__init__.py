@@ -1,0 +1,1 @@
+"""One model split over several processes: each holds a slice of every layer, and all compute each pass together."""

@@ -1,0 +1,191 @@
+"""How the processes of a model come together: those that torchrun or Slurm started, or children of this one."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import IO
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented all the same
+
+from flamingo_lab.config import Architecture
+from flamingo_lab.errors import BadSetting, LostRank
+from flamingo_lab.parallel import plan
+from flamingo_lab.parallel.launched import RETRIES, Place, launched
+from flamingo_lab.parallel.ranks import TIMEOUT, Ranks
+from flamingo_lab.placement import Placing
+
+JOIN_SECONDS = 300.0
+"""For all processes to come to the meeting."""
+
+END_SECONDS = 10.0
+"""For a child to end by itself."""
+
+DEATH_SECONDS = 2.0
+"""Between a connection that breaks and the end of the process that had it."""
+
+LOCALHOST = "127.0.0.1"
+
+
+class Follower:
+    """A child of this process that is one of the model's ranks. What it says on stderr is kept for its last words."""
+
+    def __init__(self, place: Place, asked: object, threads: int) -> None:
+        self.rank = place.rank
+        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        variables = {
+            "RANK": place.rank,
+            "WORLD_SIZE": place.ranks,
+            "LOCAL_RANK": place.local_rank,
+            "LOCAL_WORLD_SIZE": place.local_ranks,
+            "MASTER_ADDR": place.host,
+            "MASTER_PORT": place.port,
+            "OMP_NUM_THREADS": threads,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        environ = {name: value for name, value in os.environ.items() if name != RETRIES}
+        # In a session of its own, so that Ctrl-C reaches this process alone, which ends the others.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "flamingo_lab.parallel.follower"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._words,
+            env=environ | {name: str(value) for name, value in variables.items()},
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        try:
+            with self._process.stdin as stream:
+                pickle.dump(asked, stream)
+        except BrokenPipeError:  # it has ended already; `why` says so
+            pass
+
+    def why(self) -> str | None:
+        """See `Child`. The last line that it said, where it was not killed."""
+        try:
+            code = self._process.wait(DEATH_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+        if code < 0:
+            return f"rank {self.rank} was killed by {signal.Signals(-code).name}"
+        self._words.seek(0)
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        return f"rank {self.rank} ended: {lines[-1] if lines else f'exit code {code}'}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """See `Child`."""
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """See `Child`."""
+        self._process.kill()
+        self._process.wait()
+
+
+def check(built: Architecture, placing: Placing, device: torch.device) -> torch.device:
+    """This rank's own device. Raises `BadSetting` where so many ranks cannot share the model, or are not there."""
+    wanted = placing.tensor_parallel
+    for option, is_given in (("--quant", placing.quant is not None), ("--offload", placing.offload)):
+        if is_given:
+            raise BadSetting(f"--tensor-parallel and {option} do not go together; leave one of them away")
+    plan.check(built, wanted)
+    place = launched() or alone(wanted)
+    if place.ranks != wanted:
+        raise BadSetting(
+            f"--tensor-parallel {wanted}, but {place.ranks} processes were started together; say {place.ranks}"
+        )
+    if device.type != "cuda":
+        return device
+    if ":" in str(device):
+        raise BadSetting(f"--device {device} is one GPU, and --tensor-parallel {wanted} takes one a process; say cuda")
+    there = torch.cuda.device_count()
+    if place.local_ranks > there:
+        raise BadSetting(
+            f"--tensor-parallel {wanted} needs {place.local_ranks} GPUs on this machine, which has {there}"
+        )
+    return torch.device("cuda", place.local_rank)
+
+
+def alone(wanted: int) -> Place:
+    """The place of a process that starts the others itself."""
+    return Place(0, wanted, 0, wanted, LOCALHOST, 0)
+
+
+def join(wanted: int, device: torch.device, asked: object) -> Ranks:
+    """The ranks together, the others started first where this process stands alone. asked: what these are told.
+
+    Raises `BadSetting` where another model's ranks are still together, `LostRank` where one does not come.
+    """
+    place = launched() or alone(wanted)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if launched() is not None:
+        if not dist.is_initialized():
+            _meet(place, device, [])
+        return Ranks()
+    if dist.is_initialized():
+        raise BadSetting(
+            "another model of this process is split over several; let go of it before the next one is loaded"
+        )
+    threads = max(1, (os.cpu_count() or 1) // place.ranks)
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
+    children: list[Follower] = []
+    try:
+        _meet(place, device, children, asked, threads)
+        return Ranks(children, owns=True)
+    except BaseException:
+        for child in children:
+            child.kill()
+        raise
+
+
+def _meet(place: Place, device: torch.device, children: list[Follower], asked: object = None, threads: int = 1) -> None:
+    """Make the process group; `children` are started into it where this process stands alone."""
+    # One backend for tensors on the device, one for what the processes say.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    patience = timedelta(seconds=JOIN_SECONDS)
+    if os.environ.get(RETRIES) == "True":
+        dist.init_process_group(backend, init_method="env://", timeout=TIMEOUT)
+        return
+    try:
+        store = TCPStore(place.host, place.port, place.ranks, place.rank == 0, patience, wait_for_workers=False)
+        if launched() is None:
+            for rank in range(1, place.ranks):
+                here = Place(rank, place.ranks, rank, place.ranks, place.host, store.port)
+                children.append(Follower(here, asked, threads))
+        store.set(f"here/{place.rank}", "")
+        _wait(store, place.ranks, children)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.ranks, timeout=TIMEOUT)
+    except RuntimeError as error:
+        raise LostRank(f"rank {place.rank} did not find the others ({str(error).splitlines()[0]})") from None
+
+
+def _wait(store: TCPStore, ranks: int, children: Sequence[Follower]) -> None:
+    """Until all ranks are here."""
+    until = time.monotonic() + JOIN_SECONDS
+    missing = list(range(ranks))
+    while missing := [rank for rank in missing if not store.check([f"here/{rank}"])]:
+        ended = next((child for child in children if not child.is_running), None)
+        if ended is not None:
+            raise LostRank(f"{ended.why()}; nothing was asked")
+        if time.monotonic() > until:
+            raise LostRank(f"ranks {', '.join(map(str, missing))} did not come within {JOIN_SECONDS:.0f} s")
+        time.sleep(0.02)

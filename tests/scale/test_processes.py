@@ -1,0 +1,204 @@
+"""Processes of one model: who starts them, who speaks, and what is left when one of them dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from flamingo_lab.cli import run
+from tests.folders import ROOT
+
+FLAB = [sys.executable, "-m", "flamingo_lab.cli"]
+ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+SECONDS = 240
+
+
+def evaluate(results: Path, *more: str) -> list[str]:
+    return ["eval", "--model", "flamingo-tiny", "--tasks", "easy-vqa", "--results", str(results), *more]
+
+
+def flab(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    command = [*FLAB, *arguments]
+    return subprocess.Popen(
+        command, env=ENVIRON | (environ or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process: subprocess.Popen[str], code: int) -> tuple[str, str]:
+    """What a command said on both streams."""
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def followers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [one for one in psutil.Process(process.pid).children() if "flamingo_lab.parallel.follower" in one.cmdline()]
+
+
+def wait(until: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def journal(results: Path) -> list[dict[str, Any]]:
+    """The whole lines of the only run's journal."""
+    files = list(results.glob("runs/*/journal.jsonl"))
+    return [
+        json.loads(line) for file in files for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")
+    ]
+
+
+def record(results: Path) -> dict[str, Any]:
+    (file,) = results.glob("runs/*/run.json")
+    return json.loads(file.read_text())
+
+
+def begun(results: Path) -> subprocess.Popen[str]:
+    """A long run over two processes, with some of its questions answered."""
+    process = flab(*evaluate(results, "--limit", "3000", "--tensor-parallel", "2", "--batch-tokens", "64"))
+    wait(lambda: len(journal(results)) > 3 or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+def test_eval_over_two_processes_gives_the_same_run(tmp_path: Path) -> None:
+    together = flab(
+        *evaluate(tmp_path / "two", "--limit", "12", "--num-fewshot", "2", "--tensor-parallel", "2", "--json")
+    )
+    alone = flab(*evaluate(tmp_path / "one", "--limit", "12", "--num-fewshot", "2", "--json"))
+    tables = [[json.loads(line) for line in ended(one, 0)[0].splitlines()] for one in (together, alone)]
+    for name in ("run_id", "metric", "variant", "slice", "value", "n", "n_errors"):
+        assert [row[name] for row in tables[0]] == [row[name] for row in tables[1]]
+    texts = [{line["id"]: line["token_ids"] for line in journal(tmp_path / results)} for results in ("one", "two")]
+    assert texts[0] == texts[1]
+    assert record(tmp_path / "two")["hardware"]["device"] == "2 x cpu"
+
+
+def test_a_rank_that_dies_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    (other,) = followers(process)
+    other.kill()
+    began = time.monotonic()
+    out, err = ended(process, 2)
+    assert time.monotonic() - began < 60
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if line.startswith("error")]
+    assert line == "error: rank 1 was killed by SIGKILL; what was answered is kept, and the same command goes on"
+    answered = {line["id"] for line in journal(tmp_path)}
+    assert all(line["error"] is None for line in journal(tmp_path))
+    assert record(tmp_path)["status"] == "running"
+    again = begun(tmp_path)
+    wait(lambda: len(journal(tmp_path)) > len(answered))
+    others = followers(again)
+    assert len(others) == 1
+    again.kill()
+    again.communicate()
+    assert not psutil.wait_procs(others, timeout=SECONDS)[1], "nobody is left behind when rank 0 dies"
+    ids = [line["id"] for line in journal(tmp_path)]
+    assert len(set(ids)) == len(ids) > len(answered)
+
+
+def test_ctrl_c_ends_all_of_them_and_the_run_can_go_on(tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    others = followers(process)
+    process.send_signal(signal.SIGINT)
+    _, err = ended(process, 130)
+    assert "the same command goes on" in err
+    assert not psutil.wait_procs(others, timeout=SECONDS)[1]
+    assert record(tmp_path)["status"] == "running"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+def slurm(rank: int) -> dict[str, str]:
+    """What a step of Slurm with two tasks tells one of them."""
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": str(os.getpid())}
+    return step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+
+
+def test_processes_that_slurm_started_find_each_other_and_the_first_alone_speaks(tmp_path: Path, picture: Path) -> None:
+    question = ["ask", "--model", "flamingo-tiny", "--image", str(picture), "what color is it?", "--device", "cpu"]
+    tasks = [flab(*question, "--tensor-parallel", "2", environ=slurm(rank)) for rank in range(2)]
+    said = [ended(task, 0) for task in tasks]
+    assert said[0] == ended(flab(*question), 0)
+    assert said[1] == ("", "")
+
+
+def test_ranks_that_would_compute_something_else_are_refused_by_name(tmp_path: Path, picture: Path) -> None:
+    question = ["ask", "--model", "flamingo-tiny", "--image", str(picture), "what color is it?", "--device", "cpu"]
+    tasks = [
+        flab(*question, "--tensor-parallel", "2", "--dtype", dtype, environ=slurm(rank))
+        for rank, dtype in enumerate(("float32", "bfloat16"))
+    ]
+    said = [ended(task, 2) for task in tasks]
+    line = f"error: rank 1 on {socket.gethostname()} has another dtype than rank 0: bfloat16, not float32\n"
+    assert said == [("", line), ("", "")]
+
+
+# What a user can get wrong.
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs `flab eval` with options that have to be refused; gives the one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(*options: str, model: str = "flamingo-tiny") -> str:
+        assert run(["eval", "--model", model, "--tasks", "easy-vqa", *options]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        (line,) = err.splitlines()
+        assert line.startswith("error: ")
+        assert not (tmp_path / "results" / "runs").exists()
+        return line
+
+    return check
+
+
+def test_a_number_that_does_not_divide_the_heads_is_refused_with_those_that_do(refused: Callable[..., str]) -> None:
+    line = refused("--tensor-parallel", "3")
+    assert line == "error: --tensor-parallel 3 cannot share the model's 4 heads evenly: 2, 4 would do"
+
+
+def test_more_gpus_than_there_are_are_refused(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert "needs 2 GPUs on this machine, which has 1" in refused("--tensor-parallel", "2", "--device", "cuda")
+    assert "cuda:0 is one GPU" in refused("--tensor-parallel", "2", "--device", "cuda:0")
+
+
+def test_other_ways_to_place_weights_are_refused_beside_it(refused: Callable[..., str]) -> None:
+    assert "--tensor-parallel and --quant do not go together" in refused("--tensor-parallel", "2", "--quant", "int8")
+    assert "--tensor-parallel and --offload do not go together" in refused("--tensor-parallel", "2", "--offload")
+
+
+def test_models_that_cannot_be_split_are_refused(refused: Callable[..., str]) -> None:
+    assert "seal is made of several models" in refused("--tensor-parallel", "2", model="seal")
+    assert "takes no --tensor-parallel" in refused("--tensor-parallel", "2", model="hf:some/model")
+    assert "takes no --tensor-parallel" in refused("--tensor-parallel", "2", model="openai:some-model")
+
+
+def test_another_number_than_torchrun_started_is_refused(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert "--tensor-parallel 2, but 4 processes were started together; say 4" in refused("--tensor-parallel", "2")
