@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import socket
@@ -58,18 +59,20 @@ class Shape(NamedTuple):
     @property
     def each(self) -> str:
         """What a replica takes, in words."""
-        return (
-            f"{self.gpus or self.cpus} {'GPU' if self.gpus else 'core'}{'' if (self.gpus or self.cpus) == 1 else 's'}"
-        )
+        return counted(self.gpus, "GPU") if self.gpus else counted(self.cpus, "core")
 
 
-def package() -> Any:
-    """Ray itself. Raises `MissingPackage`."""
+def counted(count: int, what: str) -> str:
+    """So many things, in words."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def package(name: str = "ray") -> Any:
+    """Ray itself, or what comes with it. Raises `MissingPackage`."""
     try:
-        import ray
+        return importlib.import_module(name)
     except ImportError:
         raise MissingPackage("--ray needs Ray, which is not installed: pip install 'flamingo-lab[ray]'") from None
-    return ray
 
 
 def connect(address: str) -> str | None:
@@ -131,10 +134,11 @@ def shape(there: Sequence[Node], replicas: int | None, devices: int | None, devi
         chosen = Shape(0, devices or _cores(there, replicas), 0, 0)
     room = chosen.fits(there)
     if room < (replicas or 1):
-        has = f"{sum(node.gpus for node in there)} GPUs" if chosen.gpus else f"{sum(node.cpus for node in there)} cores"
+        gpus, cpus = sum(node.gpus for node in there), sum(node.cpus for node in there)
+        has = counted(gpus, "GPU") if chosen.gpus else counted(cpus, "core")
         raise BadSetting(
-            f"--replicas {replicas or 1} with {chosen.each} each: the cluster has {has} on {len(there)} "
-            f"node{'s' * (len(there) != 1)}, room for {room}"
+            f"--replicas {replicas or 1} with {chosen.each} each: the cluster has {has} on "
+            f"{counted(len(there), 'node')}, room for {room}"
         )
     count = room if replicas is None else replicas
     return chosen._replace(replicas=count, beside=min(count, max(chosen.on(node) for node in there)))
@@ -149,17 +153,24 @@ def _cores(there: Sequence[Node], replicas: int | None) -> int:
 
 
 def _reached(address: str) -> str:
-    """The address, once something listens there. Ray itself would try for long."""
+    """The address, once something like Ray answers there. Ray itself would try for many minutes."""
+    grpc = package("grpc")
     host, _, port = address.partition(":")
     if "//" in address or not host or not (port or str(PORT)).isdecimal():
         raise BadSetting(
             f"--ray {address}: auto or HOST:PORT of a cluster's head is expected, from one of the cluster's own nodes"
         )
+    reached = f"{host}:{port or PORT}"
     try:
         socket.create_connection((host, int(port or PORT)), timeout=REACHED_SECONDS).close()
+        if os.environ.get("RAY_USE_TLS", "0") == "0":
+            with grpc.insecure_channel(reached) as channel:
+                grpc.channel_ready_future(channel).result(timeout=REACHED_SECONDS)
     except (OSError, OverflowError) as error:
         raise BadCluster(f"--ray {address}: nothing answers there ({error}); is the cluster's head up?") from None
-    return f"{host}:{port or PORT}"
+    except grpc.FutureTimeoutError:
+        raise BadCluster(f"--ray {address}: what answers there is no Ray cluster; the head's port is {PORT}") from None
+    return reached
 
 
 def _say_nothing(*given: Any, **named: Any) -> None:

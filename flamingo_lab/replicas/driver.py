@@ -50,7 +50,8 @@ def start(
     there = cluster.nodes()
     laid = cluster.shape(there, replicas, devices, device)
     fleet = Fleet(build(laid.beside), laid, grows=replicas is None)
-    line = f"{laid.replicas} replicas with {laid.each} each on {len(there)} nodes"
+    counted = cluster.counted
+    line = f"{counted(laid.replicas, 'replica')} with {laid.each} each on {counted(len(there), 'node')}"
     return Replicas(fleet, fleet.start()), f"{line} · {dashboard}" if dashboard else line
 
 
@@ -88,7 +89,8 @@ class Replicas(Asking):
     def state(self) -> str:
         """How many replicas answer now, in words."""
         there, wanted = len(self._fleet.ready), self._fleet.wanted
-        return f"{there} replicas" if there == wanted else f"{there} of {wanted} replicas"
+        whole = cluster.counted(wanted, "replica")
+        return whole if there == wanted else f"{there} of {whole}"
 
     def counters(self) -> Mapping[str, float]:
         """See `Counts`: of all replicas together, as far as they have told."""

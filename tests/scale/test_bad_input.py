@@ -1,0 +1,64 @@
+"""What cannot be used of a cluster is one line and exit 2, before anything is asked."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flamingo_lab.cli import run
+from tests.scale.conftest import free_ports
+
+ASKED = ["eval", "--model", "flamingo-tiny", "--tasks", "easy-vqa", "--limit", "10"]
+
+
+def told(capsys: pytest.CaptureFixture[str], tmp_path: Path, *options: str) -> str:
+    """The one line that a command with these options ends with."""
+    results = tmp_path / "results"
+    assert run([*ASKED, "--results", str(results), *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
+    assert not results.exists()
+    return err
+
+
+def test_ray_that_is_not_installed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "pip install 'flamingo-lab[ray]'" in told(capsys, tmp_path, "--ray", "auto")
+
+
+def test_an_address_where_nothing_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    began = time.monotonic()
+    (port,) = free_ports(1)
+    assert "is the cluster's head up?" in told(capsys, tmp_path, "--ray", f"127.0.0.1:{port}")
+    assert time.monotonic() - began < 20
+
+
+def test_an_address_where_something_else_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        assert "is no Ray cluster" in told(capsys, tmp_path, "--ray", address)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265", "", ":6379", "head:port", "head:70000000"])
+def test_addresses_that_are_none(address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    err = told(capsys, tmp_path, "--ray", address)
+    assert "auto or HOST:PORT" in err or "nothing answers there" in err
+
+
+@pytest.mark.parametrize("options", [["--replicas", "2"], ["--devices-per-replica", "1"]])
+def test_replicas_without_a_cluster(options: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "add --ray auto" in told(capsys, tmp_path, *options)
+
+
+def test_a_model_that_does_not_exist_is_told_before_a_cluster_is_looked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "flamingo-tinny" in told(capsys, tmp_path, "--model", "flamingo-tinny", "--ray", "127.0.0.1:1")
