@@ -144,8 +144,10 @@ class Replicas(Asking):
         for member in self._fleet.ready:
             while shard := schedule.next(member.name):
                 number = next(self._numbers)
+                requests = self._ray.put(list(shard.left.values()))
+                member.actor.look.options(concurrency_group=TALK).remote(requests)
                 call = member.actor.answers.options(num_returns="streaming", concurrency_group=ASK)
-                flight[call.remote(number, list(shard.left.values()))] = Asked(number, member, shard)
+                flight[call.remote(number, requests)] = Asked(number, member, shard)
         withdrawn = set(schedule.withdrawn())
         self._stop(asked for asked in flight.values() if asked.shard in withdrawn)
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,6 +97,11 @@ class Replica:
                 yield self._batch(together)
                 together, sent_at = [], time.monotonic()
         yield self._batch(together)
+
+    def look(self, requests: Iterable[Request]) -> None:
+        """Look at the pictures of a shard while the one before it is answered; what is wrong is told when it is asked."""
+        with suppress(BadNode):
+            self._look_at(requests)
 
     def stop(self, numbers: Iterable[int]) -> None:
         """Do not begin these shards, and end the one that is being answered."""
