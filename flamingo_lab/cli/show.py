@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from eval_tasks.rubrics import Rubric
     from eval_tasks.task import Task
     from eval_tasks.wording import Reads
-    from flamingo_lab.config import Architecture
-    from flamingo_lab.family import Family, Size
 
 app = typer.Typer(
     help="Show a model, a task or a run.",
@@ -38,74 +36,22 @@ WRONG_SHOWN = 5
 def model(name: Name, json: options.Json = False) -> None:
     """A model's family, size, parts, and where its files are published."""
     from flamingo_lab import composed, families, hub
+    from flamingo_lab.cli import told
     from flamingo_lab.errors import UnknownName
-    from flamingo_lab.family import Folder
 
     for family, size in families.sizes():
         if size.name == name.lower():
-            built = family.architecture(Folder.listed(size))
-            facts = {
-                "name": size.name,
-                "family": family.title,
-                "paper": family.paper,
-                "from": size.hub or "bundled with this package",
-                "licence": size.licence,
-                "parameters": size.parameters,
-                "memory": hub.memory_needed(size.parameters),
-                "style": size.wording,
-                "tokens per image": built.tokens_per_view if built.vision else "one for each patch",
-                "tower": asdict(built.vision) if built.vision else None,
-                "patches": asdict(built.patching) if built.patching else None,
-                "connector": asdict(built.connector) if built.connector else None,
-                "decoder": asdict(built.decoder),
-                "join": asdict(built.join),
-                "prompt": example_prompt(family, size, built),
-                "published": _published(size.name),
-            }
-            print_facts(facts, json)
+            print_facts(_stated(told.of_model(family, size, whole=json), json), json)
             return
     made = composed.find(name, ())
     if made is None:
         raise UnknownName(hub.unknown(name))
-    facts = {
-        "name": made.name,
-        "family": made.title,
-        "paper": made.paper,
-        "from": " + ".join(str(size.hub) for size in made.sizes),
-        "licence": made.sizes[0].licence,
-        "parameters": made.parameters,
-        "memory": hub.memory_needed(made.parameters),
-        "made of": dict(made.models),
-        "published": _published(made.name),
-    }
-    print_facts(facts, json)
+    print_facts(_stated(told.of_composed(made), json), json)
 
 
-def example_prompt(family: Family, size: Size, built: Architecture) -> str:
-    """A question in the model's own template, behind a worked example where it takes two pictures; newlines as \\n."""
-    from flamingo_lab.config import Inline
-    from flamingo_lab.family import Folder
-    from flamingo_lab.prompt import Image, Prompt, Shot
-
-    asked = "What animal is this?"
-    takes_one = isinstance(built.join, Inline) and built.join.pictures == 1
-    shots = () if takes_one else (Shot(Image("cat.png"), asked, answer="cat"),)
-    prompt = Prompt.ask(Image("dog.png"), asked, shots=shots)
-    markup = family.markup(Folder.listed(size))
-    said = family.wordings[size.wording].say(prompt, markup.picture)
-    return "".join(part if isinstance(part, str) else markup.mark for part in said).replace("\n", "\\n")
-
-
-def _published(name: str) -> list[str] | None:
-    """The authors' scores of a model, a line each."""
-    from leaderboards import published
-
-    lines: list[str] = []
-    for one in published.of(name):
-        where = " ".join(filter(None, (one.benchmark, one.split)))
-        shots = f", {one.shots} shots" if one.shots else ""
-        lines.append(f"{where}: {one.metric} {one.score:g}{shots} ({one.source if one.is_checked else 'from memory'})")
-    return lines or None
+def _stated(facts: Mapping[str, object], as_json: bool) -> Mapping[str, object]:
+    """The facts; for people, those of them that there are."""
+    return facts if as_json else {key: value for key, value in facts.items() if value}
 
 
 @app.command(epilog=options.example("flab show task easy-vqa"))

@@ -116,6 +116,13 @@ def wording(folder: Folder) -> str:
     return "llava_llama_2" if config.get("max_position_embeddings", 2048) > 2048 else "llava_v1"
 
 
+TOWERS = {
+    "openai/clip-vit-large-patch14": clip.LARGE_224,
+    "openai/clip-vit-large-patch14-336": clip.LARGE_336,
+}
+_224, _336 = TOWERS
+
+
 def _decoder(width: int, inner: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
     return {
         "vocab_size": 32000,
@@ -123,16 +130,19 @@ def _decoder(width: int, inner: int, layers: int, heads: int, **more: Any) -> di
         "intermediate_size": inner,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 4096,
+        "mm_vision_tower": _336,
         "mm_vision_select_layer": -2,
     } | more
 
 
 _7B = _decoder(4096, 11008, 32, 32)
 _13B = _decoder(5120, 13824, 40, 40)
-_MISTRAL = _decoder(4096, 14336, 32, 32, num_key_value_heads=8)
+_MISTRAL = _decoder(4096, 14336, 32, 32, num_key_value_heads=8, max_position_embeddings=32768)
+_V01, _V02 = {"sliding_window": 4096}, {"rope_theta": 1e6}
 _34B = _decoder(7168, 20480, 60, 56, num_key_value_heads=8, vocab_size=64000, rope_theta=5e6)
-_1 = {"vocab_size": 32003}
+_1 = {"vocab_size": 32003, "rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "mm_vision_tower": _224}
 _15 = {"mm_projector_type": "mlp2x_gelu", "image_aspect_ratio": "pad"}
 _16 = {
     "mm_projector_type": "mlp2x_gelu",
@@ -152,12 +162,25 @@ def _size(
     config: dict[str, Any],
     wording: str,
     licence: str,
-    tower: dict[str, Any] = clip.LARGE_336,
+    *,
     owner: str = "liuhaotian",
+    base: str | None = None,
 ) -> Size:
     return Size(
-        name.lower(), parameters, config, wording, f"{owner}/{name}", licence=licence, part_configs={"vision": tower}
+        name.lower(),
+        parameters,
+        config,
+        wording,
+        f"{owner}/{name}",
+        licence=licence,
+        part_configs={"vision": TOWERS[config["mm_vision_tower"]]},
+        part_hubs={"base": base} if base else {},
     )
+
+
+def _lora(size: str, parameters: int, config: dict[str, Any]) -> Size:
+    base = f"lmsys/vicuna-{size}-v1.5"
+    return _size(f"llava-v1.5-{size}-lora", parameters, config, "vicuna_v1", _LLAMA_2_TERMS, base=base)
 
 
 FAMILY = Family(
@@ -175,16 +198,19 @@ FAMILY = Family(
     wordings=LLAVA,
     wording=wording,
     sizes=(
-        _size("LLaVA-7b-delta-v0", 7_045_818_368, _7B | _1, "llava_v0", _LLAMA_TERMS, clip.LARGE_224),
-        _size("LLaVA-13b-delta-v0", 13_324_322_816, _13B | _1, "llava_v0", _LLAMA_TERMS, clip.LARGE_224),
+        _size("LLaVA-7b-delta-v0", 7_045_818_368, _7B | _1, "llava_v0", _LLAMA_TERMS),
+        _size("LLaVA-13b-delta-v0", 13_324_322_816, _13B | _1, "llava_v0", _LLAMA_TERMS),
+        _size("LLaVA-13b-delta-v0-science_qa", 13_324_322_816, _13B | _1, "llava_v0", _LLAMA_TERMS),
+        _size("LLaVA-13b-delta-v1-1", 13_324_322_816, _13B | _1, "llava_v1", _LLAMA_TERMS),
+        _size("LLaVA-Lightning-7B-delta-v1-1", 7_045_818_368, _7B | _1, "llava_v1", _LLAMA_TERMS),
         _size("llava-v1.5-7b", 7_062_902_784, _7B | _15, "vicuna_v1", _LLAMA_2_TERMS),
         _size("llava-v1.5-13b", 13_350_839_296, _13B | _15, "vicuna_v1", _LLAMA_2_TERMS),
-        _size("llava-v1.5-7b-lora", 7_062_902_784, _7B | _15, "vicuna_v1", _LLAMA_2_TERMS),
-        _size("llava-v1.5-13b-lora", 13_350_839_296, _13B | _15, "vicuna_v1", _LLAMA_2_TERMS),
+        _lora("7b", 7_062_902_784, _7B | _15),
+        _lora("13b", 13_350_839_296, _13B | _15),
         _size("llava-v1.6-vicuna-7b", 7_062_906_880, _7B | _16, "vicuna_v1", _LLAMA_2_TERMS),
         _size("llava-v1.6-vicuna-13b", 13_350_844_416, _13B | _16, "vicuna_v1", _LLAMA_2_TERMS),
-        _size("llava-v1.6-mistral-7b", 7_566_223_360, _MISTRAL | _16, "mistral_instruct", "Apache-2.0"),
+        _size("llava-v1.6-mistral-7b", 7_566_223_360, _MISTRAL | _16 | _V02, "mistral_instruct", "Apache-2.0"),
         _size("llava-v1.6-34b", 34_751_166_464, _34B | _16, "chatml_direct", "Apache-2.0"),
-        _size("BakLLaVA-1", 7_566_219_264, _MISTRAL | _15, "vicuna_v1", "Apache-2.0", owner="SkunkworksAI"),
+        _size("BakLLaVA-1", 7_566_219_264, _MISTRAL | _15 | _V01, "vicuna_v1", "Apache-2.0", owner="SkunkworksAI"),
     ),
 )

@@ -80,7 +80,8 @@ def pipeline(folder: Folder, built: Architecture) -> Pipeline:
 
 def _size(name: str, parameters: int, width: int, inner: int, layers: int, heads: int) -> Size:
     text = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads}
-    config = {"text_config": text | {"vocab_size": 32064}, "vision_config": CLIP | {"intermediate_size": 4096}}
+    text |= {"vocab_size": 32064, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096}
+    config = {"text_config": text, "vision_config": CLIP | {"intermediate_size": 4096}}
     return Size(name, parameters, config, "vicuna_v1", f"llava-hf/{name}", licence="Llama 2 Community License")
 
 

@@ -111,6 +111,7 @@ _7B: dict[str, Any] = {
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "mm_vision_tower": "openai/clip-vit-large-patch14",
+    "mm_vision_select_layer": -2,
     "object_mm_projector_type": "perceiver",
     "image_aspect_ratio": "pad",
     "mm_use_im_patch_token": False,

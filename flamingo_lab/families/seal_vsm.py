@@ -136,6 +136,7 @@ _7B: dict[str, Any] = {
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "mm_vision_tower": "openai/clip-vit-large-patch14",
+    "mm_vision_select_layer": -2,
     "mm_use_im_start_end": True,
     "mm_use_im_patch_token": False,
 }

@@ -16,6 +16,9 @@ from tests.families.test_idefics_sizes import Shapes, both, layer
 COUNTS = {
     "llava-7b-delta-v0": 7_045_818_368,
     "llava-13b-delta-v0": 13_324_322_816,
+    "llava-13b-delta-v0-science_qa": 13_324_322_816,
+    "llava-13b-delta-v1-1": 13_324_322_816,
+    "llava-lightning-7b-delta-v1-1": 7_045_818_368,
     "llava-v1.5-7b": 7_062_902_784,
     "llava-v1.5-13b": 13_350_839_296,
     "llava-v1.5-7b-lora": 7_062_902_784,
@@ -99,6 +102,9 @@ def converted(width: int, *more: int) -> dict[str, Shapes]:
 PUBLISHED = {
     "llava-7b-delta-v0": llava_1(*LLAMA_7B),
     "llava-13b-delta-v0": llava_1(*LLAMA_13B),
+    "llava-13b-delta-v0-science_qa": llava_1(*LLAMA_13B),
+    "llava-13b-delta-v1-1": llava_1(*LLAMA_13B),
+    "llava-lightning-7b-delta-v1-1": llava_1(*LLAMA_7B),
     "llava-v1.5-7b": llava_15(*LLAMA_7B),
     "llava-v1.5-13b": llava_15(*LLAMA_13B),
     "llava-v1.5-7b-lora": llava_15(*LLAMA_7B),
