@@ -163,9 +163,14 @@ def _on_lattice(steps: NDArray[np.int64], seen: int) -> float:
     kinds, held = np.unique(steps, return_counts=True)
     # Real and even, so half of the frequencies tell all.
     angles = 2 * np.pi / (2 * longest + 1) * np.arange(longest + 1)
+    cosines = [np.cos(angles * kind) for kind in kinds.tolist()]
     waves = np.ones(longest + 1)
-    for kind, count in zip(kinds.tolist(), held.tolist(), strict=True):
-        waves *= np.cos(angles * kind) ** count
+    # All powers in one go, bit by bit of their exponents: NumPy's own power costs more than the cosines.
+    for bit in reversed(range(int(held.max()).bit_length())):
+        waves *= waves
+        for cosine, count in zip(cosines, held.tolist(), strict=True):
+            if count >> bit & 1:
+                waves *= cosine
     shares = np.fft.irfft(waves, 2 * longest + 1)[: longest + 1]
     # Below its own rounding the transform knows nothing.
     return min(1.0, max(2 * float(shares[seen:].sum()), 1e-15)) if seen else 1.0

@@ -92,7 +92,7 @@ def evaluate(
     from eval_tasks.plan import Settings
     from flamingo_lab.errors import BadSetting
     from leaderboards import table
-    from leaderboards.repeats import spreads
+    from leaderboards.spread import spreads
     from leaderboards.store import Store
 
     wanted = groups.expand(tasks, download=chosen.download)
@@ -130,7 +130,7 @@ def evaluate(
             runs += _in_every_wording(loaded, one.task, ways, store)
         else:
             runs += _runs(loaded, one.task, ways, store)
-    spread = [*spreads(runs, "seed", every_slice=json), *spreads(runs, "phrasing", every_slice=json)]
+    spread = spreads(store, runs, every_slice=json)
     if json:
         sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
         sys.stdout.writelines(jsons.dumps(asdict(one), ensure_ascii=False) + "\n" for one in spread)
