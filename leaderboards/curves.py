@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from leaderboards.answered import answered_by
 from leaderboards.entrants import Column, Entrant, entrant
-from leaderboards.pairs import is_mean, score_of
-from leaderboards.records import SHARE, Run, Score
+from leaderboards.records import SHARE, Run, Score, score_of
 from leaderboards.statistics import Z, around
 from leaderboards.store import Store
 
@@ -133,8 +132,7 @@ def _covariance(
     answered = answered_by(store, runs, column.name, column.slice)
     if answered is not None:
         there = ~np.isnan(answered.scores).any(axis=0)
-        are_means = all(is_mean(score, answered.scores[number]) for number, score in enumerate(scores))
-        if are_means and int(there.sum()) > 1:
+        if all(answered.add_up) and int(there.sum()) > 1:
             return of_means(answered.scores[:, there], np.unique(answered.groups[there], return_inverse=True)[1])
     errors = [score.stderr for score in scores]
     if any(error is None for error in errors):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from leaderboards.entrants import Column, Entrant, entrant, scale
-from leaderboards.pairs import Pair, normal, of_column, score_of
-from leaderboards.records import ALL, Run, Score
+from leaderboards.pairs import Pair, normal, of_column
+from leaderboards.records import ALL, Run, Score, score_of
 from leaderboards.significance import holm
 from leaderboards.statistics import Interval, mean_of
 from leaderboards.store import Store

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from leaderboards.answered import Answered, answered_by
 from leaderboards.entrants import entrant
-from leaderboards.pairs import is_mean, score_of
-from leaderboards.records import SHARE, Run, Score
+from leaderboards.records import SHARE, Run, Score, score_of
 from leaderboards.statistics import around
 from leaderboards.store import Store
 
@@ -156,9 +155,7 @@ def _value(run: Run, metric: str, slice: str) -> float:
 def _component(store: Store, members: Members, metric: str, slice: str) -> Component | None:
     runs = [run for held in members.values() for run in held]
     answered = answered_by(store, runs, metric, slice)
-    if answered is None:
-        return None
-    if not all(is_mean(score_of(run, metric, slice), line) for run, line in zip(runs, answered.scores, strict=True)):
+    if answered is None or not all(answered.add_up):
         return None
     lines = iter(answered.scores)
     scores = np.stack([np.mean([next(lines) for _ in held], axis=0) for held in members.values()])
