@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from eval_tasks import task as tasks
 from eval_tasks.errors import BadRow, MissingData
-from eval_tasks.metrics import Item, MetricName, Outcome, Prediction, Targets
-from eval_tasks.scoring import check, mark, ungraded
+from eval_tasks.metrics import Item, MetricName, Prediction, Targets
+from eval_tasks.scoring import Marked, check, mark, ungraded
 from eval_tasks.task import Sample, Task
 from leaderboards.errors import BadStore
 from leaderboards.moving import keep_aside
@@ -44,13 +43,13 @@ def rescore(store: Store, prefix: str, data: Path | None = None) -> Rescored:
     check(task, run.limit, True, names)
     with store.begin(run.run_id) as folder:
         found = store.samples(run.run_id)
-        samples = [SampleRecord(**dict(zip(found.columns, row, strict=True))) for row in found.fetchall()]
+        samples = [SampleRecord.of_row(found.columns, row) for row in found.fetchall()]
         items = _items(task, run, samples, data)
         marked = _marked(names, items, task, run)
-        after = [_sample(sample, {key: one[0][n] for key, one in marked.items()}) for n, sample in enumerate(samples)]
-        scores = tuple(score for one in marked.values() for score in one[1]) or ungraded(task, items)
+        after = [_sample(sample, marked, number) for number, sample in enumerate(samples)]
+        scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(task, items)
         n_changed = sum(one.scores != other.scores for one, other in zip(samples, after, strict=True))
-        if not n_changed and scores == tuple(run.scores):
+        if after == samples and scores == tuple(run.scores):
             return Rescored(run, run, 0, None)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         finished = replace(run, scores=scores, rescored=now, mean_of=tuple(task.mean_of))
@@ -99,18 +98,18 @@ def _item(record: SampleRecord, sample: Sample | None) -> Item:
     )
 
 
-def _marked(names: Sequence[MetricName], items: Sequence[Item], task: Task, run: Run) -> dict[str, tuple[Any, Any]]:
+def _marked(names: Sequence[MetricName], items: Sequence[Item], task: Task, run: Run) -> dict[str, Marked]:
     try:
-        found = {str(name): mark(name, items, task.mean_of) for name in names}
+        return {str(name): mark(name, items, task.mean_of) for name in names}
     except BadRow as error:
         raise MissingData(f"run {run.run_id}: {error}; --data DIR names the benchmark's files that have it") from None
-    return {key: (one.outcomes, one.scores) for key, one in found.items()}
 
 
-def _sample(record: SampleRecord, outcomes: Mapping[str, Outcome | None]) -> SampleRecord:
-    known = {key: outcome for key, outcome in outcomes.items() if outcome is not None}
+def _sample(record: SampleRecord, marked: Mapping[str, Marked], number: int) -> SampleRecord:
+    known = {key: outcome for key, one in marked.items() if (outcome := one.outcomes[number]) is not None}
     return replace(
         record,
         scores={key: outcome.score for key, outcome in known.items()},
         problems={key: outcome.problem for key, outcome in known.items() if outcome.problem},
+        terms={key: held for one in marked.values() for key, held in one.terms[number].items()},
     )

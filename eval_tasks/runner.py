@@ -18,7 +18,7 @@ from eval_tasks.shots import Looked
 from eval_tasks.task import Task
 from flamingo_lab.model import Answer, Counts, Failure, Model
 from leaderboards.journal import Journal
-from leaderboards.records import Run, SampleRecord
+from leaderboards.records import Run, SampleRecord, Term
 from leaderboards.store import Store
 
 FEATURES = "features"
@@ -88,6 +88,7 @@ def carry_out(
                 answers[asked.sample.id],
                 item,
                 {key: one.outcomes[n] for key, one in marked.items()},
+                {key: held for one in marked.values() for key, held in one.terms[n].items()},
             )
             for n, (asked, item) in enumerate(zip(making.asked, items, strict=True))
         ]
@@ -165,7 +166,12 @@ def _item(asked: Asked, answer: Answer) -> Item:
 
 
 def _sample(
-    run_id: str, asked: Asked, answer: Answer, item: Item, outcomes: Mapping[str, Outcome | None]
+    run_id: str,
+    asked: Asked,
+    answer: Answer,
+    item: Item,
+    outcomes: Mapping[str, Outcome | None],
+    terms: Mapping[str, Sequence[Term]],
 ) -> SampleRecord:
     """The record of one sample: the raw text of the answer is kept beside what was scored."""
     sample = asked.sample
@@ -197,6 +203,7 @@ def _sample(
         seconds=answer.seconds,
         trace=None if answer.trace is None else json.dumps(answer.trace),
         problems={key: outcome.problem for key, outcome in known.items() if outcome.problem},
+        terms=terms,
     )
 
 

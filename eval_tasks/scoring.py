@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,22 +10,27 @@ from eval_tasks import layouts, metrics
 from eval_tasks.errors import BadPredictions, PartialSet
 from eval_tasks.metrics import HEADLINE, Figure, Item, Metric, MetricName, Outcome
 from eval_tasks.task import Task
-from leaderboards.records import ALL, Score
+from leaderboards.records import ALL, Score, Term, on_slice
 from leaderboards.statistics import Interval, interval, mean_of
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A set under one metric: each item's outcome, None without an answer; the set's scores, then those of its slices."""
+    """A set under one metric: each item's outcome, None without an answer; the set's scores, then those of its slices.
+
+    `terms`: of each item, see `SampleRecord`.
+    """
 
     outcomes: Sequence[Outcome | None]
     scores: Sequence[Score]
+    terms: Sequence[Mapping[str, Sequence[Term]]]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A slice of a set: its answered items with their outcomes, and how many have no answer."""
+    """A slice of a set: its answered items by number, with their outcomes, and how many have no answer."""
 
+    numbers: Sequence[int]
     items: Sequence[Item]
     outcomes: Sequence[Outcome]
     errors: int
@@ -62,16 +67,18 @@ def mark(
     for number, item in enumerate(items):
         for key, value in item.slices.items():
             slices.setdefault(f"{key}={value}", []).append(number)
-    parts = {label: _part(items, outcomes, numbers) for label, numbers in slices.items()}
-    whole = _part(items, outcomes, range(len(items)))
-    by_slice = {label: _scores(name, metric, label, part) for label, part in parts.items()}
-    overall = _scores(name, metric, ALL, whole)
+    parts = {ALL: _part(items, outcomes, range(len(items)))}
+    parts |= {label: _part(items, outcomes, numbers) for label, numbers in slices.items()}
+    figures = {label: metric.figures(part.items, part.outcomes) for label, part in parts.items()}
+    scores = {label: _scores(name, label, figures[label], part) for label, part in parts.items()}
     if mean_of_slices:
-        overall = {
-            key: _mean(one, [by_slice.get(label, {}).get(key) for label in mean_of_slices])
-            for key, one in overall.items()
+        scores[ALL] = {
+            key: _mean(one, [scores.get(label, {}).get(key) for label in mean_of_slices])
+            for key, one in scores[ALL].items()
         }
-    return Marked(outcomes, [score for found in (overall, *by_slice.values()) for score in found.values()])
+    return Marked(
+        outcomes, [score for found in scores.values() for score in found.values()], _terms(name, figures, parts, items)
+    )
 
 
 def score_file(
@@ -114,16 +121,35 @@ def ungraded(task: Task, items: Sequence[Item]) -> tuple[Score, ...]:
 
 
 def _part(items: Sequence[Item], outcomes: Sequence[Outcome | None], numbers: Sequence[int]) -> _Part:
-    found = [outcome for number in numbers if (outcome := outcomes[number]) is not None]
-    answered = [items[number] for number in numbers if outcomes[number] is not None]
-    return _Part(answered, found, len(numbers) - len(found))
+    found = {number: outcome for number in numbers if (outcome := outcomes[number]) is not None}
+    return _Part([*found], [items[number] for number in found], [*found.values()], len(numbers) - len(found))
 
 
-def _scores(name: MetricName, metric: Metric, label: str, part: _Part) -> dict[str, Score]:
+def _scores(name: MetricName, label: str, figures: Mapping[str, Figure], part: _Part) -> dict[str, Score]:
     """A metric's figures on a slice. `n` counts what a figure is the mean of, which may be groups of questions."""
     unparsed = sum(outcome.problem != "" for outcome in part.outcomes)
-    figures = metric.figures(part.items, part.outcomes)
     return {key: _score(name, key, label, figure, part, unparsed) for key, figure in figures.items()}
+
+
+def _terms(
+    name: MetricName, figures: Mapping[str, Mapping[str, Figure]], parts: Mapping[str, _Part], items: Sequence[Item]
+) -> list[dict[str, Sequence[Term]]]:
+    """What each item adds to the figures that are no mean of scores; to a slice's, where that is something else."""
+    found: list[dict[str, Sequence[Term]]] = [{} for _ in items]
+    for label, part in parts.items():
+        for key, figure in figures[label].items():
+            said = str(name) if key == HEADLINE else f"{name.metric}.{key}/{name.variant}"
+            terms = figure.terms or _of_parts(figure, part)
+            scores = zip(part.numbers, part.outcomes, strict=True)
+            if terms and terms != [found[number].get(said, [Term("", one.score, 1.0)]) for number, one in scores]:
+                for number, held in zip(part.numbers, terms, strict=True):
+                    found[number][said if label == ALL else on_slice(said, label)] = held
+    return found
+
+
+def _of_parts(figure: Figure, part: _Part) -> list[list[Term]]:
+    """The figure's parts as terms, where there is one an item."""
+    return [[Term("", one, 1.0)] for one in figure.parts] if len(figure.parts) == len(part.items) else []
 
 
 def _score(name: MetricName, key: str, label: str, figure: Figure, part: _Part, unparsed: int) -> Score:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from leaderboards.differences import Comparison, Difference, Differing
 from leaderboards.errors import NotComparable
-from leaderboards.records import ALL, SHARE, Run, Score
-from leaderboards.side_by_side import SideBySide, side_by_side
-from leaderboards.significance import holm, paired
+from leaderboards.pairing import Pairing
+from leaderboards.records import ALL, Run
+from leaderboards.side_by_side import side_by_side
+from leaderboards.significance import holm
 from leaderboards.store import Store
-
-NO_TEST = "no paired test for this metric"
 
 
 def compare(
@@ -30,11 +26,12 @@ def compare(
     first, second = store.run(a), store.run(b)
     _check(first, second)
     held = side_by_side(store, first, second)
+    pairing = Pairing(first, second, held)
     if not held.is_shared.any():
         raise NotComparable(f"runs {first.run_id} and {second.run_id} have no question in common")
-    names = _chosen(metrics, [name for name in held.scores_a if name in held.scores_b], "metric", "/")
+    names = _chosen(metrics, pairing.metrics, "metric", "/")
     labels = _chosen(slices, [ALL, *held.slices], "slice", "=")
-    found = [one for name in names for label in labels for one in _differences(first, second, held, name, label)]
+    found = [one for name in names for label in labels for one in pairing.differences(name, label)]
     return Comparison(
         a=first,
         b=second,
@@ -57,7 +54,11 @@ def against(
     slices: Sequence[str] | None = None,
 ) -> list[Comparison]:
     """Every other run against one, with Holm's correction over all of them."""
-    found = [compare(store, base, other, metrics=metrics, slices=slices) for other in others]
+    return together([compare(store, base, other, metrics=metrics, slices=slices) for other in others])
+
+
+def together(found: Sequence[Comparison]) -> list[Comparison]:
+    """Several comparisons with Holm's correction over all of them."""
     adjusted = iter(_adjusted([one for comparison in found for one in comparison.differences]))
     return [replace(comparison, differences=[next(adjusted) for _ in comparison.differences]) for comparison in found]
 
@@ -115,120 +116,6 @@ def _chosen(wanted: Sequence[str] | None, there: Sequence[str], what: str, mark:
             near = difflib.get_close_matches(name, there, n=3) or there
             raise NotComparable(f"no {what} {name!r} in both runs; there are {', '.join(near)}")
     return [one for one in there if any(one == name or one.startswith(name + mark) for name in wanted)]
-
-
-def _differences(a: Run, b: Run, held: SideBySide, metric: str, label: str) -> Iterator[Difference]:
-    """The difference of the scores, and where they are no mean over questions, of the mean that there is beside them."""
-    known = [_score(run, metric, label) for run in (a, b)]
-    values = held.scores_a[metric], held.scores_b[metric]
-    inside = held.slices[label] if label != ALL else np.ones(len(held.is_shared), bool)
-    parts = [_parts(run, score, value, held, inside) for run, score, value in zip((a, b), known, values, strict=True)]
-    if parts[0] and parts[1]:
-        yield _tested(a, b, held, metric, label, parts[0], _unit(known))
-        return
-    left, right = (None if score is None else score.value for score in known)
-    yield Difference(
-        run_a=a.run_id,
-        run_b=b.run_id,
-        metric=metric,
-        slice=label,
-        a=left,
-        b=right,
-        difference=None if left is None or right is None else right - left,
-        reason=f"{NO_TEST}: it is worked out over the whole set, and is no mean over questions",
-        n=int((inside & held.is_shared & held.is_answered).sum()),
-        unit=_unit(known),
-        carried=metric,
-    )
-    beside = _mean_beside(a, metric, label, values[0][inside])
-    if beside is not None:
-        yield _tested(a, b, held, beside, label, [inside], SHARE, metric)
-
-
-def _score(run: Run, metric: str, label: str) -> Score | None:
-    return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == label), None)
-
-
-def _unit(scores: Sequence[Score | None]) -> str:
-    return next((score.unit for score in scores if score is not None), SHARE)
-
-
-def _is(value: float | None, *parts: NDArray[np.float64]) -> bool:
-    """Whether a score is the mean of its questions' scores, or of the means of several parts."""
-    means = [float(np.nanmean(part)) for part in parts if not np.isnan(part).all()]
-    return value is not None and len(means) == len(parts) and bool(np.isclose(np.mean(means), value, 1e-9, 1e-9))
-
-
-def _parts(
-    run: Run, score: Score | None, values: NDArray[np.float64], held: SideBySide, inside: NDArray[np.bool_]
-) -> list[NDArray[np.bool_]]:
-    """The questions whose mean the score is, or the parts whose means' mean it is; empty where it is neither.
-
-    A run without such a score was never said to be anything else than the mean.
-    """
-    if score is None or _is(score.value, values[inside]):
-        return [inside]
-    parts = [held.slices[label] for label in run.mean_of if label in held.slices]
-    is_whole = score.slice == ALL and len(parts) == len(run.mean_of) > 0
-    return parts if is_whole and _is(score.value, *(values[part] for part in parts)) else []
-
-
-def _mean_beside(run: Run, metric: str, label: str, values: NDArray[np.float64]) -> str | None:
-    """The metric's further figure that is the mean over questions: POPE's accuracy beside its F1, say."""
-    name, _, variant = metric.partition("/")
-    beside = (
-        one
-        for one in run.scores
-        if one.metric.startswith(f"{name}.") and (one.variant, one.slice) == (variant, label) and _is(one.value, values)
-    )
-    found = next(beside, None)
-    return None if found is None else f"{found.metric}/{variant}"
-
-
-def _tested(
-    a: Run,
-    b: Run,
-    held: SideBySide,
-    metric: str,
-    label: str,
-    parts: Sequence[NDArray[np.bool_]],
-    unit: str,
-    carried: str | None = None,
-) -> Difference:
-    """The difference of the means over the shared questions; `carried`: the metric under which the samples hold the scores.
-
-    Of several parts the mean of their means: a question counts the more, the fewer its part has.
-    """
-    carried = carried or metric
-    all_a, all_b = held.scores_a[carried], held.scores_b[carried]
-    there = held.is_shared & held.is_answered & ~np.isnan(all_a) & ~np.isnan(all_b)
-    counts = [int((part & there).sum()) for part in parts]
-    if not all(counts):
-        reason = "no question has both scores"
-        return Difference(
-            a.run_id, b.run_id, metric, label, None, None, None, reason=reason, unit=unit, carried=carried
-        )
-    used = there & np.any(parts, axis=0)
-    n = int(used.sum())
-    counted = np.zeros(len(there))
-    for part, count in zip(parts, counts, strict=True):
-        counted[part & there] += n / (count * len(parts))
-    share = counted[used]
-    left, right = all_a[used], all_b[used]
-    is_binary = len(parts) == 1 and bool(np.isin(left, (0, 1)).all() and np.isin(right, (0, 1)).all())
-    groups = np.unique(held.clusters[used], return_inverse=True)[1]
-    found = paired((right - left) * share, groups, is_binary=is_binary)
-    return Difference(
-        run_a=a.run_id,
-        run_b=b.run_id,
-        metric=metric,
-        slice=label,
-        a=float((left * share).mean()),
-        b=float((right * share).mean()),
-        unit=unit,
-        carried=carried,
-        **found._asdict(),
-    )
 
 
 def _adjusted(found: Sequence[Difference]) -> list[Difference]:

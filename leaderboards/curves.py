@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from leaderboards.answered import answered_by
 from leaderboards.entrants import Column, Entrant, entrant
-from leaderboards.pairs import is_mean, score_of
-from leaderboards.records import SHARE, Run, Score
-from leaderboards.statistics import Z
+from leaderboards.records import SHARE, Run, Score, score_of
+from leaderboards.statistics import Z, around
 from leaderboards.store import Store
 
 LOG, POWER = "a + b log2(1 + k)", "c - d (1 + k)^-g"
@@ -104,7 +103,7 @@ def _curve(store: Store, one: Entrant, column: Column, runs: Sequence[Run]) -> S
     at = means @ values
     between = None if covariance is None else means @ covariance @ means.T
     points = [
-        _point(number, float(value), None if between is None else float(between[place, place]), ordered, values)
+        _point(number, float(value), None if between is None else float(between[place, place]), ordered, scores)
         for place, (number, value) in enumerate(zip(numbers, at.tolist(), strict=True))
     ]
     found = None if between is None else fit(np.array(numbers, np.float64), at, between)
@@ -117,11 +116,13 @@ def _score(run: Run, column: Column) -> Score:
     return found
 
 
-def _point(shots: int, value: float, variance: float | None, runs: Sequence[Run], values: NDArray[np.float64]) -> Point:
-    half = None if variance is None else Z * math.sqrt(max(variance, 0.0))
-    low, high = (None, None) if half is None else (value - half, value + half)
-    of_runs = zip(runs, values.tolist(), strict=True)
-    return Point(shots, value, low, high, {run.run_id: score for run, score in of_runs if run.num_fewshot == shots})
+def _point(shots: int, value: float, variance: float | None, runs: Sequence[Run], scores: Sequence[Score]) -> Point:
+    held = {run.run_id: score for run, score in zip(runs, scores, strict=True) if run.num_fewshot == shots}
+    first = next(iter(held.values()))
+    low, high = None, None
+    if variance is not None:
+        low, high = around(value, math.sqrt(max(variance, 0.0)), first.n, is_share=first.unit == SHARE)
+    return Point(shots, value, low, high, {run_id: score.value or 0.0 for run_id, score in held.items()})
 
 
 def _covariance(
@@ -131,8 +132,7 @@ def _covariance(
     answered = answered_by(store, runs, column.name, column.slice)
     if answered is not None:
         there = ~np.isnan(answered.scores).any(axis=0)
-        are_means = all(is_mean(score, answered.scores[number]) for number, score in enumerate(scores))
-        if are_means and int(there.sum()) > 1:
+        if all(answered.add_up) and int(there.sum()) > 1:
             return of_means(answered.scores[:, there], np.unique(answered.groups[there], return_inverse=True)[1])
     errors = [score.stderr for score in scores]
     if any(error is None for error in errors):

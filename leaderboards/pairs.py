@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leaderboards.answered import Answered, answered_by
-from leaderboards.records import ALL, Run, Score
+from leaderboards.records import ALL, Run, Score, score_of
 from leaderboards.significance import LARGE, mcnemar, sign_flips, sign_flips_of_many
 from leaderboards.store import Store
 
@@ -33,35 +32,16 @@ def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) 
     """Each pair i < j of the runs, by their numbers. All have a score under the metric (METRIC/VARIANT) on the slice."""
     held = {run.run_id: score_of(run, metric, slice) for run in runs}
     answered = answered_by(store, runs, metric, slice)
-    are_means = [
-        answered is not None and is_mean(held[run.run_id], answered.scores[number]) for number, run in enumerate(runs)
-    ]
-    if answered is not None and all(are_means) and not np.isnan(answered.scores).any():
+    if answered is not None and all(answered.add_up) and not np.isnan(answered.scores).any():
         return _all_pairs(answered)
     found: dict[tuple[int, int], Pair] = {}
     for second, later in enumerate(runs):
         for first, earlier in enumerate(runs[:second]):
             pair = None
-            if answered is not None and are_means[first] and are_means[second]:
+            if answered is not None and answered.add_up[first] and answered.add_up[second]:
                 pair = _shared(answered, first, second)
             found[first, second] = pair or _unpaired(held[earlier.run_id], held[later.run_id])
     return found
-
-
-def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:
-    """A run's score under METRIC/VARIANT on a slice."""
-    return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == slice), None)
-
-
-def is_mean(score: Score | None, values: NDArray[np.float64]) -> bool:
-    """Whether a score is the mean of the questions' scores."""
-    known = values[~np.isnan(values)]
-    return (
-        score is not None
-        and score.value is not None
-        and len(known) > 0
-        and math.isclose(score.value, float(known.mean()), rel_tol=1e-9, abs_tol=1e-9)
-    )
 
 
 def _shared(answered: Answered, first: int, second: int) -> Pair | None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from leaderboards.entrants import Column, Entrant, entrant, scale
-from leaderboards.pairs import Pair, normal, of_column, score_of
-from leaderboards.records import ALL, Run, Score
+from leaderboards.pairs import Pair, normal, of_column
+from leaderboards.records import ALL, Run, Score, score_of
 from leaderboards.significance import holm
-from leaderboards.statistics import Z
+from leaderboards.statistics import Interval, mean_of
 from leaderboards.store import Store
 
 SURE = 0.05
@@ -220,11 +220,25 @@ def _averages(placed: Placed, tested: Mapping[Column, Tested], columns: Sequence
     ranks = _ranks(pairs, len(whole), dict(zip(known, holm(list(known.values())), strict=True)))
     found: dict[Entrant, Average] = {}
     for one, place in zip(whole, ranks, strict=True):
-        stderr = _joined({column: score.stderr for column, score in held[one].items()}, scales)
-        half = None if stderr is None else Z * stderr
-        low, high = (None, None) if half is None else (values[one] - half, values[one] + half)
+        low, high = _interval(held[one], scales)
         found[one] = Average(values[one], low, high, place)
     return found
+
+
+def _interval(
+    scores: Mapping[Column, Score], scales: Mapping[Column, tuple[float, float]]
+) -> tuple[float | None, float | None]:
+    """The average's 95 % interval from those of the scores; None where one has none."""
+    known: dict[Column, Interval] = {}
+    for column, score in scores.items():
+        if score.value is None or score.low is None or score.high is None or score.stderr is None:
+            return None, None
+        floor = scales[column][0]
+        known[column] = Interval(score.value - floor, score.low - floor, score.high - floor, score.stderr)
+    # Columns of one task rest on the same answers: their ends are added as if they always went together.
+    ends = [_by_task({column: one[place] for column, one in known.items()}, scales) for place in range(4)]
+    found = mean_of([Interval(*parts) for parts in zip(*ends, strict=True)])
+    return found.low, found.high
 
 
 def _pair(tested: Tested, first: int, second: int) -> Pair:

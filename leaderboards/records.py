@@ -1,11 +1,11 @@
-"""A run and its samples as records, schema version 2. Values are 0..1 where a score is a share."""
+"""A run and its samples as records, schema version 3. Values are 0..1 where a score is a share."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from leaderboards.errors import BadSchema, BadStore
 from leaderboards.migrations import migrated
@@ -13,7 +13,7 @@ from leaderboards.migrations import migrated
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Status = Literal["running", "complete", "too many errors"]
 
@@ -124,11 +124,34 @@ class Run:
             raise BadStore(f"{where}: not a whole record ({error})") from None
 
 
+def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:
+    """A run's score under METRIC/VARIANT on a slice."""
+    return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == slice), None)
+
+
+def parts_of(run: Run, metric: str) -> Sequence[str]:
+    """The slices whose mean the run's score under METRIC/VARIANT is; none where one of them has no score."""
+    scores = [score_of(run, metric, label) for label in run.mean_of]
+    return tuple(run.mean_of) if all(score is not None and score.value is not None for score in scores) else ()
+
+
+class Term(NamedTuple):
+    """What a question adds to a figure that is no mean of scores: such a figure is the sum of its groups' above / below.
+
+    POPE's F1 has one group, with twice the right yes above, and below the yes that were said and those that are true.
+    """
+
+    group: str
+    above: float
+    below: float
+
+
 @dataclass(frozen=True)
 class SampleRecord:
     """One question of a run: what was asked, as sent, what came back, and what it scored.
 
-    `problems` says, for each metric that could read nothing in the answer, why.
+    `problems` says, for each metric that could read nothing in the answer, why. `terms`: by METRIC/VARIANT, for figures that
+    are no mean of `scores`; by `on_slice` where a slice's are others than the whole's.
     """
 
     run_id: str
@@ -155,6 +178,20 @@ class SampleRecord:
     seconds: float
     trace: str | None
     problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    terms: Mapping[str, Sequence[Term]] = field(default_factory=dict[str, Sequence[Term]])
+
+    @classmethod
+    def of_row(cls, columns: Sequence[str], row: Sequence[Any]) -> SampleRecord:
+        """The record in a row of samples, of files of any version."""
+        held = dict(zip(columns, row, strict=True))
+        terms: Mapping[str, Sequence[Mapping[str, Any]]] = held.get("terms") or {}
+        held["terms"] = {key: [Term(**term) for term in found] for key, found in terms.items()}
+        return cls(**held)
+
+
+def on_slice(metric: str, slice: str) -> str:
+    """What a figure's terms on a slice are kept under, where they are others than on the whole."""
+    return f"{metric} on {slice}"
 
 
 def sample_schema() -> pa.Schema:
@@ -170,6 +207,9 @@ def sample_schema() -> pa.Schema:
         "scores": pa.map_(text, pa.float64()),
         "slices": pa.map_(text, text),
         "problems": pa.map_(text, text),
+        "terms": pa.map_(
+            text, pa.list_(pa.struct([("group", text), ("above", pa.float64()), ("below", pa.float64())]))
+        ),
     }
     named = [(one.name, types.get(one.name, text)) for one in fields(SampleRecord)]
     return pa.schema(named, metadata={"schema_version": str(SCHEMA_VERSION)})
@@ -184,4 +224,5 @@ def samples_table(samples: Sequence[SampleRecord]) -> pa.Table:
         row["scores"] = list(row["scores"].items())
         row["slices"] = list(row["slices"].items())
         row["problems"] = list(row["problems"].items())
+        row["terms"] = [(key, [term._asdict() for term in held]) for key, held in row["terms"].items()]
     return pa.Table.from_pylist(rows, schema=sample_schema())

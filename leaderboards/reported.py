@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from leaderboards import published
-from leaderboards.pairs import score_of
 from leaderboards.published import Published
-from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.records import ALL, SHARE, Run, Score, score_of
 
 UNSTATED = ("", "not stated")
 TEXT_ONLY = "0 = two text-only shots"

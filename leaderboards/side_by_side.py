@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.records import Run
+from leaderboards.records import Run, Term
 from leaderboards.store import Store
+from leaderboards.terms import Terms
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class SideBySide(NamedTuple):
     """Questions as columns: which run has each one and an answer to it, which slices hold it, and its scores, NaN without.
 
-    `clusters` numbers documents from 0; `is_changed`: the second run has other targets.
+    `clusters` numbers documents from 0; `is_changed`: the second run has other targets. `terms_a`, `terms_b`: what questions
+    add to figures that are no mean of scores.
     """
 
     in_a: NDArray[np.bool_]
@@ -29,6 +31,8 @@ class SideBySide(NamedTuple):
     slices: Mapping[str, NDArray[np.bool_]]
     scores_a: Mapping[str, NDArray[np.float64]]
     scores_b: Mapping[str, NDArray[np.float64]]
+    terms_a: Mapping[str, Terms]
+    terms_b: Mapping[str, Terms]
 
     @property
     def is_shared(self) -> NDArray[np.bool_]:
@@ -60,6 +64,7 @@ def side_by_side(store: Store, a: Run, b: Run) -> SideBySide:
         {key: values(column, key).to_numpy().astype(np.float64) for key in keys(column)}
         for column in ("scores_a", "scores_b")
     ]
+    terms = [{key: _terms(values(column, key)) for key in keys(column)} for column in ("terms_a", "terms_b")]
     return SideBySide(
         in_a=np.asarray(table["in_a"]),
         in_b=np.asarray(table["in_b"]),
@@ -69,7 +74,20 @@ def side_by_side(store: Store, a: Run, b: Run) -> SideBySide:
         slices=slices,
         scores_a=scores[0],
         scores_b=scores[1],
+        terms_a=terms[0],
+        terms_b=terms[1],
     )
+
+
+def _terms(held: Any) -> Terms:
+    """From each question's list of terms."""
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    held = held.combine_chunks()
+    inner = pc.list_flatten(held)
+    group, above, below = (pc.struct_field(inner, name).to_numpy(zero_copy_only=False) for name in Term._fields)
+    return Terms(pc.list_parent_indices(held).to_numpy(), group, above, below)
 
 
 def _entries(kind: pa.MapType) -> pa.DataType:

@@ -7,7 +7,7 @@ tests of this file compare with them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,13 +72,20 @@ class Paired(NamedTuple):
     detectable: float
 
 
-def paired(differences: NDArray[np.float64], groups: NDArray[np.int64], *, is_binary: bool) -> Paired:
+def paired(
+    differences: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    *,
+    is_binary: bool,
+    resampled: Callable[[], Interval] | None = None,
+) -> Paired:
     """Differences of the same questions' scores, of which those of a group (0, 1, 2, ...) may depend on each other.
 
-    `is_binary`: both scores of every question were 0 or 1, unweighted.
+    `is_binary`: both scores of every question were 0 or 1, unweighted. `resampled`: the bootstrap of a figure of which the
+    differences are only the questions' first-order shares.
     """
     differences = differences.round(9)
-    found = _interval(differences, groups)
+    found = _interval(differences, groups, resampled)
     totals = np.bincount(groups, weights=differences).astype(np.float64)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     tested = mcnemar(wins, losses) if is_binary and _stand_alone(differences, groups) else sign_flips(totals)
@@ -102,7 +109,9 @@ def _stand_alone(differences: NDArray[np.float64], groups: NDArray[np.int64]) ->
     return int(np.bincount(groups[differences != 0], minlength=1).max()) <= 1
 
 
-def _interval(differences: NDArray[np.float64], groups: NDArray[np.int64]) -> Interval:
+def _interval(
+    differences: NDArray[np.float64], groups: NDArray[np.int64], resampled: Callable[[], Interval] | None
+) -> Interval:
     """A bootstrap over clusters; where few of them differ, Agresti and Min's (2005) interval, which is never empty.
 
     That one adds half a question to each of the four cells of the two runs' results. Scores between 0 and 1 count as
@@ -110,7 +119,7 @@ def _interval(differences: NDArray[np.float64], groups: NDArray[np.int64]) -> In
     """
     differing = np.unique(groups[differences != 0])
     if len(differing) >= FEW:
-        return bootstrap(differences, groups)
+        return resampled() if resampled else bootstrap(differences, groups)
     scale = float(np.abs(differences).max(initial=0.0)) or 1.0
     size = len(differences) / design_effect(differences, groups) + 2
     moved = np.abs(differences).sum() / scale * (size - 2) / len(differences) + 1
@@ -163,9 +172,14 @@ def _on_lattice(steps: NDArray[np.int64], seen: int) -> float:
     kinds, held = np.unique(steps, return_counts=True)
     # Real and even, so half of the frequencies tell all.
     angles = 2 * np.pi / (2 * longest + 1) * np.arange(longest + 1)
+    cosines = [np.cos(angles * kind) for kind in kinds.tolist()]
     waves = np.ones(longest + 1)
-    for kind, count in zip(kinds.tolist(), held.tolist(), strict=True):
-        waves *= np.cos(angles * kind) ** count
+    # All powers in one go, bit by bit of their exponents: NumPy's own power costs more than the cosines.
+    for bit in reversed(range(int(held.max()).bit_length())):
+        waves *= waves
+        for cosine, count in zip(cosines, held.tolist(), strict=True):
+            if count >> bit & 1:
+                waves *= cosine
     shares = np.fft.irfft(waves, 2 * longest + 1)[: longest + 1]
     # Below its own rounding the transform knows nothing.
     return min(1.0, max(2 * float(shares[seen:].sum()), 1e-15)) if seen else 1.0

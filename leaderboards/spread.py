@@ -1,28 +1,34 @@
-"""How much a score depends on the seed, or on the wording: a variance component apart from the questions' chance.
+"""What a score does when the same task is asked again with another seed, or in another wording.
 
-Runs that differ in nothing else answer the same questions, so the spread between them holds two parts: how much the seed
-moves every question alike, and what single questions do by chance. A two-way layout of questions and runs tells them apart
+Runs that differ in nothing else answer the same questions, so what lies between them holds two parts: how much the seed moves
+every question alike, and what single questions do by chance. A two-way layout of questions and runs tells them apart
 (Searle, Casella and McCulloch 1992, section 4.7), questions of one document taken together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leaderboards.answered import Answered, answered_by
-from leaderboards.entrants import Column, Entrant, entrant
-from leaderboards.pairs import is_mean, score_of
-from leaderboards.records import SHARE, Run
-from leaderboards.statistics import Z
+from leaderboards.entrants import entrant
+from leaderboards.records import SHARE, Run, Score, score_of
+from leaderboards.statistics import around
 from leaderboards.store import Store
 
-SEED, WORDING = "seed", "wording"
+Over = Literal["seed", "phrasing"]
+
+SEED_OF_DECODING = re.compile(r"\bseed=\d+")
+"""Where sampling writes its seed."""
+
+Members = Mapping[str, Sequence[Run]]
 
 
 @dataclass(frozen=True)
@@ -41,76 +47,122 @@ class Component:
 
 @dataclass(frozen=True)
 class Spread:
-    """Runs that differ only in `over`, with their scores by run.
+    """One score over several runs that differ in their seed or their wording alone; the fields that `--json` prints.
 
-    `deviation`: the standard deviation between them, with its 95 % interval (chi-squared, m - 1 degrees of freedom). There
-    is a `component` only for scores that are means over shared questions.
+    `values` are those of `members` in their order, from `least` to `most`; a wording asked with several seeds counts with the
+    mean of them. `std` is the standard deviation between them (m - 1) with its 95 % interval (chi-squared), which is None where
+    all are equal: that says little of the next seed. `low`, `high`: the mean's 95 % interval, for other questions and other
+    seeds; it and `component` are None for scores that are no sum over shared questions.
     """
 
-    over: str
-    entrant: Entrant
-    column: Column
-    values: Mapping[str, float]
+    over: Over
+    model: str
+    task: str
+    metric: str
+    variant: str
+    slice: str
     mean: float
     low: float | None
     high: float | None
-    deviation: float
-    deviation_low: float
-    deviation_high: float
+    std: float
+    std_low: float | None
+    std_high: float | None
+    least: float
+    most: float
+    members: Sequence[str]
+    values: Sequence[float]
+    run_ids: Sequence[str]
     component: Component | None
-    unit: str = SHARE
+    n: int
+    unit: str
+    num_fewshot: int
+    shot_selection: str
 
 
-def spreads(store: Store, runs: Sequence[Run]) -> list[Spread]:
-    """Every group of two or more finished runs that differ only in their seed, and only in their wording."""
-    whole = [run for run in runs if run.status == "complete" and run.scores and run.scores[0].value is not None]
-    return [
-        spread(store, group, over)
-        for over, alike in ALIKE.items()
-        for group in _groups(whole, alike)
-        if len({_varied(run, over) for run in group}) > 1
-    ]
+def spreads(store: Store, runs: Sequence[Run], *, every_slice: bool = False) -> list[Spread]:
+    """Of complete runs every two or more that differ in their seed alone, then those that differ in their wording alone.
+
+    Of each run its first score, or all of them; only the same metric and variant are put together.
+    """
+    known = {run.run_id: run for run in runs if run.status == "complete"}
+    found: list[Spread] = []
+    for over in ("seed", "phrasing"):
+        groups: dict[object, dict[str, list[Run]]] = {}
+        heads: dict[object, Score] = {}
+        for run in known.values():
+            for score in run.scores if every_slice else run.scores[:1]:
+                if score.value is not None:
+                    key = *_asked(run, over), score.metric, score.variant, score.slice, score.unit
+                    groups.setdefault(key, {}).setdefault(str(getattr(run, over)), []).append(run)
+                    heads.setdefault(key, score)
+        found += [_spread(store, over, members, heads[key]) for key, members in groups.items() if len(members) > 1]
+    return found
 
 
-def spread(store: Store, runs: Sequence[Run], over: str) -> Spread:
-    """The spread of a group of runs under their official metric."""
-    first = runs[0]
-    column = _column(first)
-    scores = {run.run_id: score_of(run, column.name) for run in runs}
-    values = {run_id: score.value for run_id, score in scores.items() if score is not None and score.value is not None}
-    found = _component(store, runs, column)
-    observed = np.array([*values.values()])
-    deviation = float(observed.std(ddof=1))
-    low, high = deviation_interval(deviation, len(observed))
-    mean = float(observed.mean())
-    half = None if found is None else Z * found.stderr
+def _asked(run: Run, over: Over) -> tuple[object, ...]:
+    """What the runs of a spread share besides their score."""
+    one = entrant(run)
+    alike = replace(one, seed=0, decoding=_seedless(one.decoding), wording="" if over == "phrasing" else one.wording)
+    # A wording may bring its own decoding; another seed may not.
+    own = (run.phrasing, _seedless(run.decoding)) if over == "seed" else ()
+    return alike, run.judge, run.task, run.split, own
+
+
+def _seedless(decoding: str) -> str:
+    return SEED_OF_DECODING.sub("seed", decoding)
+
+
+def _spread(store: Store, over: Over, members: Members, head: Score) -> Spread:
+    metric = f"{head.metric}/{head.variant}"
+    values = [statistics.fmean(_value(run, metric, head.slice) for run in runs) for runs in members.values()]
+    run = next(iter(members.values()))[0]
+    mean, std = statistics.fmean(values), statistics.stdev(values)
+    found = _component(store, members, metric, head.slice)
+    low, high = around(mean, found.stderr, head.n, is_share=head.unit == SHARE) if found else (None, None)
+    std_low, std_high = deviation_interval(std, len(values)) if std else (None, None)
     return Spread(
         over=over,
-        entrant=ALIKE[over](first)[0],
-        column=column,
-        values=values,
+        model=run.model,
+        task=run.task,
+        metric=head.metric,
+        variant=head.variant,
+        slice=head.slice,
         mean=mean,
-        low=None if half is None else mean - half,
-        high=None if half is None else mean + half,
-        deviation=deviation,
-        deviation_low=low,
-        deviation_high=high,
+        low=low,
+        high=high,
+        std=std,
+        std_low=std_low,
+        std_high=std_high,
+        least=min(values),
+        most=max(values),
+        members=[*members],
+        values=values,
+        run_ids=[run.run_id for runs in members.values() for run in runs],
         component=found,
-        unit=first.scores[0].unit,
+        n=head.n,
+        unit=head.unit,
+        num_fewshot=run.num_fewshot,
+        shot_selection=run.shot_selection,
     )
 
 
-def _component(store: Store, runs: Sequence[Run], column: Column) -> Component | None:
-    answered = answered_by(store, runs, column.name, column.slice)
-    if answered is None:
+def _value(run: Run, metric: str, slice: str) -> float:
+    score = score_of(run, metric, slice)
+    assert score is not None and score.value is not None
+    return score.value
+
+
+def _component(store: Store, members: Members, metric: str, slice: str) -> Component | None:
+    runs = [run for held in members.values() for run in held]
+    answered = answered_by(store, runs, metric, slice)
+    if answered is None or not all(answered.add_up):
         return None
-    are_means = (is_mean(score_of(run, column.name), answered.scores[number]) for number, run in enumerate(runs))
-    if not all(are_means):
-        return None
-    there = ~np.isnan(answered.scores).any(axis=0)
+    lines = iter(answered.scores)
+    scores = np.stack([np.mean([next(lines) for _ in held], axis=0) for held in members.values()])
+    there = ~np.isnan(scores).any(axis=0)
     if int(there.sum()) < 2:
         return None
-    return component(Answered(answered.scores[:, there], np.unique(answered.groups[there], return_inverse=True)[1]))
+    return component(Answered(scores[:, there], np.unique(answered.groups[there], return_inverse=True)[1]))
 
 
 def component(answered: Answered) -> Component:
@@ -150,31 +202,3 @@ def deviation_interval(deviation: float, runs: int) -> tuple[float, float]:
     return deviation * math.sqrt(freedom / chdtri(freedom, 0.025)), deviation * math.sqrt(
         freedom / chdtri(freedom, 0.975)
     )
-
-
-def _column(run: Run) -> Column:
-    head = run.scores[0]
-    return Column(run.task, run.split, head.metric, head.variant, head.slice)
-
-
-def _but_seed(run: Run) -> tuple[Entrant, Any]:
-    return replace(entrant(run), seed=0), (_column(run), run.phrasing, run.decoding)
-
-
-def _but_wording(run: Run) -> tuple[Entrant, Any]:
-    return replace(entrant(run), wording=""), (_column(run), run.decoding)
-
-
-def _varied(run: Run, over: str) -> object:
-    return run.seed if over == SEED else run.phrasing
-
-
-ALIKE: Mapping[str, Callable[[Run], tuple[Entrant, Any]]] = {SEED: _but_seed, WORDING: _but_wording}
-"""What has to be equal in runs that are to differ only in the one thing."""
-
-
-def _groups(runs: Sequence[Run], alike: Callable[[Run], object]) -> list[list[Run]]:
-    found: dict[object, list[Run]] = {}
-    for run in runs:
-        found.setdefault(alike(run), []).append(run)
-    return [group for group in found.values() if len(group) > 1]

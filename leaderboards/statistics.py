@@ -15,7 +15,9 @@ Z = 1.959963984540054
 
 RESAMPLES = 2_000
 BOOTSTRAP_SEED = 0
-DRAWN_AT_ONCE = 500_000
+DRAWN_AT_ONCE = 100_000
+"""Numbers that a processor's cache holds."""
+
 KINDS_ARE_FEW = 10
 """Clusters for each kind of them, from which on drawing by kind is faster."""
 
@@ -41,7 +43,7 @@ def interval(scores: Sequence[float], clusters: Sequence[str]) -> Interval:
     return bootstrap(values, groups)
 
 
-def wilson(successes: float, n: int, effect: float = 1.0) -> Interval:
+def wilson(successes: float, n: float, effect: float = 1.0) -> Interval:
     """Wilson's score interval (1927) on the effective sample size n / effect.
 
     The standard error is half the interval over the normal's 97.5 % point, so that it is never 0.
@@ -78,7 +80,7 @@ def bootstrap(values: NDArray[np.float64], groups: NDArray[np.int64]) -> Interva
     totals, sizes = np.bincount(groups, weights=values), np.bincount(groups)
     count = len(totals)
     kinds, held = np.unique(np.stack([totals, sizes]), axis=1, return_counts=True)
-    are_few = KINDS_ARE_FEW * len(held) < count
+    are_few, are_alike = KINDS_ARE_FEW * len(held) < count, bool((sizes == sizes[0]).all())
     random = np.random.default_rng(BOOTSTRAP_SEED)
     means = np.empty(RESAMPLES)
     at_once = max(1, DRAWN_AT_ONCE // (len(held) if are_few else count))
@@ -89,17 +91,35 @@ def bootstrap(values: NDArray[np.float64], groups: NDArray[np.int64]) -> Interva
             part[:] = (drawn @ kinds[0]) / (drawn @ kinds[1])
         else:
             drawn = random.integers(count, size=(len(part), count))
-            part[:] = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+            part[:] = totals[drawn].sum(axis=1) / (len(values) if are_alike else sizes[drawn].sum(axis=1))
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(values.mean()), float(low), float(high), float(means.std(ddof=1)))
 
 
 def mean_of(parts: Sequence[Interval]) -> Interval:
-    """The unweighted mean of independent parts, with a normal interval from their standard errors, kept within 0..1."""
+    """The unweighted mean of independent estimates, from their own intervals.
+
+    Each end is as far from the mean as the parts' ends are from theirs, squared and added (MOVER: Zou, Huang and Zhang
+    2009, after Newcombe 1998). So the mean stays on the scale on which its parts stay, and is as lopsided as they are.
+    """
     value = sum(part.value for part in parts) / len(parts)
-    stderr = math.sqrt(sum(part.stderr**2 for part in parts)) / len(parts)
-    low, high = value - Z * stderr, value + Z * stderr
-    return Interval(value, max(0.0, low) if value >= 0 else low, min(1.0, high) if value <= 1 else high, stderr)
+    below = math.hypot(*(max(0.0, part.value - part.low) for part in parts)) / len(parts)
+    above = math.hypot(*(max(0.0, part.high - part.value) for part in parts)) / len(parts)
+    stderr = math.hypot(*(part.stderr for part in parts)) / len(parts)
+    return Interval(value, value - below, value + above, stderr)
+
+
+def around(value: float, stderr: float, n: int, *, is_share: bool) -> tuple[float, float]:
+    """The 95 % interval of an estimate with a known standard error, from n questions.
+
+    A share gets Wilson's, on as many questions as would have such an error (Korn and Graubard 1998); at 0 and 1, where
+    the error says nothing, on n. Anything else gets the normal one.
+    """
+    if not is_share or not 0 <= value <= 1:
+        return value - Z * stderr, value + Z * stderr
+    spread = value * (1 - value)
+    size = spread / stderr**2 if spread and stderr else n
+    return wilson(value * size, size)[1:3]
 
 
 def _groups(clusters: Sequence[str]) -> NDArray[np.int64]:

@@ -167,7 +167,7 @@ class Store:
         """The first samples that have no answer or did not get the full score of the metric, `METRIC/VARIANT`."""
         quoted = metric.replace("'", "''")
         found = self.samples(run_id).filter(f"error_kind is not null or scores['{quoted}'] < 1").limit(most)
-        return [SampleRecord(**dict(zip(found.columns, row, strict=True))) for row in found.fetchall()]
+        return [SampleRecord.of_row(found.columns, row) for row in found.fetchall()]
 
     def _all(self) -> Mapping[str, _Read]:
         return {run_id: self._one(run_id, stamp) for run_id, stamp in self.place.records().items()}

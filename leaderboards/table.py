@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from leaderboards import forms
 from leaderboards.forms import BAD, Cell, Sheet
 from leaderboards.records import ALL, SHARE, Run, Score
-from leaderboards.repeats import Spread
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from leaderboards.spread import Spread
 
 WRITTEN: Mapping[str, Callable[[Sheet], str]] = {"md": forms.markdown, "latex": forms.latex, "html": forms.html}
 FORMATS = ("rich", "csv", "json", *WRITTEN)
@@ -139,16 +140,15 @@ def cells(row: Row) -> tuple[str, ...]:
 def spread_cells(spread: Spread) -> tuple[str, ...]:
     """A spread as text, in the order of `COLUMNS`: mean ± standard deviation, from the least to the largest value."""
     factor = 100 if spread.unit == SHARE else 1
-    mean, low, high = (f"{factor * value:.1f}" for value in (spread.mean, spread.low, spread.high))
-    std = "" if spread.std is None else f" ± {factor * spread.std:.1f}"
+    mean, std, least, most = (f"{factor * one:.1f}" for one in (spread.mean, spread.std, spread.least, spread.most))
     return (
         spread.model,
         spread.task,
         spread.slice,
         _shots(spread),
         f"{spread.metric} {spread.variant}",
-        f"{mean}{std} ({low} to {high})",
-        f"{len(spread.members)} {spread.over}s",
+        f"{mean} ± {std} ({least} to {most})" if spread.std else f"{mean}, all alike",
+        f"{len(spread.members)} {TOLD[spread.over]}s",
         *[""] * 4,
     )
 

@@ -17,8 +17,9 @@ from dashboard.results import Changed, Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, element, link
 from dashboard.views import titled
+from leaderboards.curves import LOG, Fit, ShotCurve, shot_curves
 from leaderboards.curves import Point as CurvePoint
-from leaderboards.curves import ShotCurve, shot_curves
+from leaderboards.entrants import entrant
 from leaderboards.records import SHARE, Run
 from leaderboards.spread import Spread, spreads
 from leaderboards.store import Store
@@ -106,7 +107,7 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
     if against == "shots":
         ids = tuple(run.run_id for run in having)
         curves, spread = _curves(results.name, results.changed, ids, results.store, having)
-        answer = _bought(curves, spread)
+        answer = _bought(curves, spread, having)
         if answer:
             put(answer, "bought")
         lines = _shot_lines(results, having, curves)
@@ -187,22 +188,39 @@ def _curves(
     return shot_curves(_store, _runs), spreads(_store, _runs)
 
 
-def _bought(curves: Sequence[ShotCurve], found: Sequence[Spread]) -> Element | None:
+def _bought(curves: Sequence[ShotCurve], found: Sequence[Spread], runs: Sequence[Run]) -> Element | None:
     """The page's answer in words: what a doubling adds, and how much hangs on the seed or the wording."""
-    names = in_short([curve.entrant for curve in curves]) | in_short([one.entrant for one in found])
-    said: list[Element] = []
-    for curve in curves:
-        if curve.fit:
-            adds = f"{_signed(curve.fit.per_doubling, curve.unit)} [{_signed(curve.fit.low, curve.unit)}, "
-            adds += f"{_signed(curve.fit.high, curve.unit)}]"
-            text = f": {adds} points for the first doubling of 1 + k shots, by the curve {curve.fit.formula}."
-            said.append(element("p", element("b", names[curve.entrant]), text, kind="wide"))
-    for one in found:
-        digits = f"{scored(one.deviation, one.unit)} [{scored(one.deviation_low, one.unit)}, "
-        digits += f"{scored(one.deviation_high, one.unit)}]"
-        text = f": runs that differ in {one.over} alone, {len(one.values)} of them, spread by {digits} points (SD)"
-        said.append(element("p", names[one.entrant], text, kind="small grey"))
-    return element("div", said) if said else None
+    of = {run.run_id: run for run in runs}
+    rows = {id(one): entrant(of[one.run_ids[0]]) for one in found}
+    names = in_short([curve.entrant for curve in curves] + [*rows.values()])
+    fitted = [
+        element("li", element("b", names[curve.entrant]), f": {_slope(curve, curve.fit)}")
+        for curve in curves
+        if curve.fit
+    ]
+    spread = [element("li", element("b", names[rows[id(one)]]), f": {_deviation(one)}") for one in found]
+    said = [
+        element("p", "What a doubling of 1 + k shots adds, by the curve through the points"),
+        element("ul", fitted),
+    ]
+    hangs = [element("p", "What hangs on the seed or the wording alone"), element("ul", spread)]
+    parts = [*(said if fitted else []), *(hangs if spread else [])]
+    return element("div", parts, kind="answers") if parts else None
+
+
+def _slope(curve: ShotCurve, fit: Fit) -> str:
+    digits = f"{_signed(fit.per_doubling, curve.unit)} points [{_signed(fit.low, curve.unit)}, {_signed(fit.high, curve.unit)}]"
+    return digits if fit.formula == LOG else f"{digits} for the first, less for the next ({fit.formula})"
+
+
+def _deviation(one: Spread) -> str:
+    what = "seeds" if one.over == "seed" else "wordings"
+    if one.std_low is None or one.std_high is None:
+        return f"{len(one.members)} {what} score alike"
+    interval = f"[{scored(one.std_low, one.unit)}, {scored(one.std_high, one.unit)}]"
+    return (
+        f"{len(one.members)} {what} lie {scored(one.std, one.unit)} points apart (standard deviation, 95 % {interval})"
+    )
 
 
 def _signed(value: float, unit: str) -> str:

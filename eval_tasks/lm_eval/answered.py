@@ -73,6 +73,7 @@ class Answered:
             seconds=sum(answer.seconds for answer in unlike),
             trace=None,
             problems={key: one.problem for key, one in outcomes.items() if one.problem},
+            terms={key: held for found in marked.values() for key, held in found.terms[place].items()},
         )
 
     def _value(self, name: MetricName, item: Item) -> Any:

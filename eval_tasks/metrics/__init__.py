@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eval_tasks.errors import BadRow, UnknownTask
-from leaderboards.records import SHARE
+from leaderboards.records import SHARE, Term
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,15 @@ class Figure:
     """A number that describes a set, None where the rule does not define it.
 
     `parts` are the values it is the mean of (for a ratio of sums, its linearisation), and `clusters` names for each one
-    what it shares with others; an interval comes from them. Without parts there is none.
+    what it shares with others; an interval comes from them. Without parts there is none. `terms` says for each item what it
+    adds, where that is not one part an item; two models are compared by them.
     """
 
     value: float | None
     parts: Sequence[float] = ()
     clusters: Sequence[str] = ()
     unit: str = SHARE
+    terms: Sequence[Sequence[Term]] = ()
 
 
 Rule = Callable[[Prediction, Targets], Outcome]
@@ -116,9 +118,18 @@ def mean(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Fig
     return {HEADLINE: mean_figure(scores, [item.document for item in items])}
 
 
-def mean_figure(values: Sequence[float], clusters: Sequence[str], unit: str = SHARE) -> Figure:
+def mean_figure(
+    values: Sequence[float], clusters: Sequence[str], unit: str = SHARE, terms: Sequence[Sequence[Term]] = ()
+) -> Figure:
     """The mean of values, undefined where there are none."""
-    return Figure(sum(values) / len(values) if values else None, values, clusters, unit)
+    return Figure(sum(values) / len(values) if values else None, values, clusters, unit, terms)
+
+
+def mean_over(items: Sequence[Item], values: Sequence[float | None]) -> Figure:
+    """The mean of the values of those items that have one."""
+    known = [(value, item.document) for item, value in zip(items, values, strict=True) if value is not None]
+    terms = [[] if value is None else [Term("", value, 1.0)] for value in values]
+    return mean_figure([value for value, _ in known], [document for _, document in known], terms=terms)
 
 
 def ratio_figure(above: Sequence[float], below: Sequence[float], clusters: Sequence[str]) -> Figure:
@@ -132,7 +143,8 @@ def ratio_figure(above: Sequence[float], below: Sequence[float], clusters: Seque
         return Figure(None)
     value, mean_below = sum(above) / total, total / len(below)
     parts = [value + (a - value * b) / mean_below for a, b in zip(above, below, strict=True)]
-    return Figure(value, parts, clusters)
+    terms = [[Term("", a, b)] for a, b in zip(above, below, strict=True)]
+    return Figure(value, parts, clusters, terms=terms)
 
 
 @dataclass(frozen=True)

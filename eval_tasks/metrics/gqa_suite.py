@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval_tasks.metrics import HEADLINE, Figure, Item, Metric, Outcome, mean_figure
+from eval_tasks.metrics import HEADLINE, Figure, Item, Metric, Outcome, mean_over
 from leaderboards.records import POINTS
 
 COMMON = ("color", "material", "shape")
@@ -97,10 +97,9 @@ def official(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str,
     pairs = [(item, outcome) for item, outcome in zip(items, outcomes, strict=True) if outcome.read.is_counted]
 
     def over(value: Callable[[Item, Outcome], float | None]) -> Figure:
-        known = [(found, item.document) for item, one in pairs if (found := value(item, one)) is not None]
-        if pairs and not known:
-            return Figure(0.0)
-        return mean_figure([found for found, _ in known], [document for _, document in known])
+        of = zip(items, outcomes, strict=True)
+        found = mean_over(items, [value(item, one) if one.read.is_counted else None for item, one in of])
+        return Figure(0.0) if pairs and not found.parts else found
 
     def accuracy(is_open: bool) -> Figure:
         return over(lambda item, one: one.score if (item.targets.fact("structural") == "query") == is_open else None)

@@ -11,7 +11,7 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 
-from eval_tasks.metrics import HEADLINE, Figure, Item, Outcome, Prediction, Targets, each, mean, mean_figure
+from eval_tasks.metrics import HEADLINE, Figure, Item, Outcome, Prediction, Targets, each, mean, mean_over
 
 NO_LETTER = "no option named"
 REFUSED = "refused"
@@ -92,7 +92,7 @@ def of_questions(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[
         for document, held in asked.items()
         if len(held) >= held[0][0].targets.facts.get("rotations", 1) or any(not outcome.score for _, outcome in held)
     }
-    whole = mean_figure(list(right.values()), list(right))
+    whole = mean_over(items, [right.pop(item.document, None) for item in items])  # a question's first row tells of it
     return {HEADLINE: whole, "vanilla": _first_forms(items, outcomes), "all_rows": mean(items, outcomes)[HEADLINE]}
 
 
@@ -103,8 +103,7 @@ def of_first_forms(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mappin
 
 def _first_forms(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Figure:
     pairs = zip(items, outcomes, strict=True)
-    first = [(outcome.score, item.document) for item, outcome in pairs if not item.targets.facts.get("rotation")]
-    return mean_figure([score for score, _ in first], [document for _, document in first])
+    return mean_over(items, [None if item.targets.facts.get("rotation") else one.score for item, one in pairs])
 
 
 VARIANTS = {

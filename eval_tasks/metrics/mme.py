@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from eval_tasks.metrics import HEADLINE, Figure, Item, Outcome, Prediction, Targets, each, mean_figure
-from leaderboards.records import POINTS
+from eval_tasks.metrics import HEADLINE, Figure, Item, Outcome, Prediction, Targets, each, mean_figure, mean_over
+from leaderboards.records import POINTS, Term
 
 FULL = 100.0
 OTHER = "neither yes nor no"
@@ -46,10 +46,18 @@ def figures(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, 
         for key, of in right.items()
     ]
     documents = [document for _, document in right]
+    terms: list[list[Term]] = []
+    pairs: list[float | None] = []
+    for item, outcome in zip(items, outcomes, strict=True):
+        key = item.slices.get("category", ""), item.document
+        pair = whole.pop(key, None)  # a picture's first item tells of the picture
+        told = [] if pair is None else [Term(f"{key[0]} pictures", FULL * pair, 1.0)]
+        terms.append([Term(f"{key[0]} questions", FULL * outcome.score, 1.0), *told])
+        pairs.append(pair)
     return {
-        HEADLINE: mean_figure(parts, documents, POINTS),
+        HEADLINE: mean_figure(parts, documents, POINTS, terms),
         "accuracy": mean_figure([outcome.score for outcome in outcomes], [item.document for item in items]),
-        "accuracy_plus": mean_figure(list(whole.values()), [document for _, document in whole]),
+        "accuracy_plus": mean_over(items, pairs),
     }
 
 

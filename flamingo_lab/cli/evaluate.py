@@ -128,16 +128,16 @@ def evaluate(
     loaded = many.load(chosen, device, dtype, ray, replicas, devices_per_replica)
     ask = _in_every_wording if wording == EVERY else _runs
     runs = [run for task, ways in asking for run in ask(loaded, task, ways, store)]
-    _show(runs, json)
+    _show(runs, store, json)
     return ended(runs, results, max_error_rate)
 
 
-def _show(runs: Sequence[Run], as_json: bool) -> None:
+def _show(runs: Sequence[Run], store: Store, as_json: bool) -> None:
     """The table of the runs, with their spread over seeds and wordings."""
     from leaderboards import table
-    from leaderboards.repeats import spreads
+    from leaderboards.spread import spreads
 
-    spread = [one for over in ("seed", "phrasing") for one in spreads(runs, over, every_slice=as_json)]
+    spread = spreads(store, runs, every_slice=as_json)
     if as_json:
         sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
         sys.stdout.writelines(jsons.dumps(asdict(one), ensure_ascii=False) + "\n" for one in spread)

@@ -223,7 +223,7 @@ def test_all_wordings_are_those_that_the_model_reads(
     assert {row["phrasing"] for row in rows} == {"short-answer", "single-word", "very-brief"}  # it reads turns
     first = next(one for one in spread if one["metric"] == "relaxed_accuracy")
     assert (first["over"], first["members"]) == ("phrasing", ["short-answer", "single-word", "very-brief"])
-    assert first["low"] <= first["mean"] <= first["high"]
+    assert first["least"] <= first["mean"] <= first["most"]
 
 
 def test_a_flag_is_for_those_tasks_that_have_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leaderboards import compare
+from leaderboards import compare, pairing
 from leaderboards.errors import NotComparable
 from leaderboards.records import POINTS, Score
 from leaderboards.store import Store
@@ -82,7 +82,7 @@ def test_a_score_of_the_whole_set_has_no_paired_test_but_the_mean_beside_it_has(
         finish(store, run_id, {"mme/official": right}, whole=[points, beside])
     found = compare.compare(store, "e", "f", slices=["all"])
     points, accuracy = found.differences
-    assert points.reason.startswith(compare.NO_TEST) and points.p_value is None and points.low is None
+    assert points.reason.startswith(pairing.NO_TEST) and points.p_value is None and points.low is None
     assert points.difference == pytest.approx(2 * 100 * (accuracy.difference or 0))
     assert (points.unit, accuracy.metric, accuracy.unit) == (POINTS, "mme.accuracy/official", "share")
     assert accuracy.p_value is not None

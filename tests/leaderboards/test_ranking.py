@@ -143,6 +143,18 @@ def test_guessing_is_worth_nothing_in_the_average(tmp_path: Path) -> None:
     assert row.average is not None and row.average.value == 0.0
 
 
+def test_no_average_has_an_interval_beyond_what_can_be_scored(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for task, right in (("t", 200), ("u", 199), ("v", 0)):
+        finish(store, task * 4, {METRIC: [1.0] * right + [0.0] * (200 - right)}, task=task)
+    for tasks, low, high in (("tu", 0.975, 1.0), ("v", 0.0, 0.02)):
+        (row,) = ranking.matrix(store, [run for run in store.runs() if run.task in tasks]).rows
+        assert row.average is not None and row.average.low is not None and row.average.high is not None
+        assert 0 <= row.average.low <= row.average.value <= row.average.high <= 1
+        assert row.average.low >= low - 0.01 and row.average.high <= high
+        assert row.average.high - row.average.low > 0.01
+
+
 def test_a_slice_has_a_leaderboard_of_its_own(tmp_path: Path) -> None:
     store = Store(tmp_path)
     kinds = ["human", "machine"] * 50

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from leaderboards import statistics
-from leaderboards.statistics import Interval, interval, mean_of, wilson
+from leaderboards.statistics import Interval, around, interval, mean_of, wilson
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -78,3 +78,33 @@ def test_drawing_clusters_by_kind_gives_the_same_interval(monkeypatch: pytest.Mo
     assert by_kind.low != one_by_one.low
     # Both ends and the spread within the noise of 2,000 resamples.
     assert by_kind == pytest.approx(one_by_one, abs=0.15 * one_by_one.stderr)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), min_size=1, max_size=6))
+def test_the_mean_of_shares_stays_between_0_and_1(counts: list[tuple[int, int]]) -> None:
+    parts = [wilson(successes, 40, 1 + effect) for successes, effect in counts]
+    found = mean_of(parts)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert min(part.low for part in parts) <= found.low and found.high <= max(part.high for part in parts)
+
+
+@pytest.mark.parametrize("shares", [(0.99, 0.995, 0.9), (0.5, 0.3, 0.98)])
+def test_the_mean_of_parts_holds_the_truth_about_95_times_of_100_near_the_end(shares: tuple[float, ...]) -> None:
+    random = np.random.default_rng(6)
+    hits, beyond = 0, 0
+    for _ in range(2000):
+        found = mean_of([wilson(int(random.binomial(60, share)), 60) for share in shares])
+        hits += found.low <= np.mean(shares) <= found.high
+        beyond += found.value + 1.96 * found.stderr > 1
+    assert 0.93 <= hits / 2000 <= 0.985
+    assert beyond > 200 or shares[0] < 0.9  # where a normal interval would have left the scale
+
+
+def test_an_interval_around_a_share_is_wilsons_on_the_questions_that_its_error_is_worth() -> None:
+    alone = wilson(30, 40)
+    assert around(0.75, (0.75 * 0.25 / 40) ** 0.5, 40, is_share=True) == pytest.approx(alone[1:3])
+    doubled = wilson(30, 40, effect=2)
+    assert around(0.75, (0.75 * 0.25 / 20) ** 0.5, 40, is_share=True) == pytest.approx(doubled[1:3])
+    assert around(1.0, 0.001, 40, is_share=True) == pytest.approx(wilson(40, 40)[1:3])
+    assert around(1.3, 0.1, 40, is_share=True) == pytest.approx((1.104, 1.496), abs=1e-3)
+    assert around(0.9, 0.1, 40, is_share=False)[1] > 1

@@ -81,7 +81,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     finish(store)
     assert asdict(store.run("0123")) == asdict(RUN)
     found = store.samples(RUN.run_id)
-    first = SampleRecord(**dict(zip(found.columns, found.fetchall()[0], strict=True)))
+    first = SampleRecord.of_row(found.columns, found.fetchall()[0])
     assert first == SAMPLE
     assert [sample.sample_id for sample in store.wrong(RUN.run_id, "exact_match/strip-lower", 5)] == ["s1"]
 

@@ -31,7 +31,7 @@ def run(data: Path, tmp_path: Path) -> Run:
 
 def samples(store: Store, run: Run) -> list[SampleRecord]:
     found = store.samples(run.run_id)
-    return [SampleRecord(**dict(zip(found.columns, row, strict=True))) for row in found.fetchall()]
+    return [SampleRecord.of_row(found.columns, row) for row in found.fetchall()]
 
 
 def test_the_same_metrics_change_nothing(run: Run, tmp_path: Path) -> None:
