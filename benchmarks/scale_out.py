@@ -119,7 +119,7 @@ def drive(count: int) -> Driven:
     """Ask so many questions, and journal the answers."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model, _ = driver.start(at_once, "auto", replicas=2)
+        model = driver.start(at_once, "auto", replicas=2)
         stream = questions(count, pictures(folder))
         began, used = time.perf_counter(), time.process_time()
         with Journal(folder / "journal.jsonl") as journal:

@@ -28,9 +28,8 @@ def load(
     with suppress(MissingModel):  # the nodes need its files, this machine does not
         chosen.locate()
     build = partial(builder, chosen.model, chosen.told(device, dtype))
-    model, line = driver.start(build, address, replicas=replicas, devices=devices, device=device)
-    print(line, file=sys.stderr)
-    return model
+    say = partial(print, file=sys.stderr)
+    return driver.start(build, address, replicas=replicas, devices=devices, device=device, say=say)
 
 
 def builder(model: str, told: dict[str, Any], beside: int) -> Callable[[], Model]:

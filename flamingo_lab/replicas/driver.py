@@ -40,11 +40,12 @@ def start(
     replicas: int | None = None,
     devices: int | None = None,
     device: str = "auto",
-) -> tuple[Replicas, str]:
-    """A model on a cluster, loaded on its nodes, and a line about it. Raises `LabError` kinds.
+    say: Callable[[str], None] = lambda line: None,
+) -> Replicas:
+    """A model on a cluster, loaded on its nodes. Raises `LabError` kinds.
 
-    build: from the number of replicas that a node may hold to what loads one of them there; it is pickled. See
-    `cluster.shape` for the rest.
+    build: from the number of replicas that a node may hold to what loads one of them there; it is pickled. `say` hears how
+    they are laid out before they are loaded. See `cluster.shape` for the rest.
     """
     dashboard = cluster.connect(address)
     there = cluster.nodes()
@@ -52,7 +53,8 @@ def start(
     fleet = Fleet(build(laid.beside), laid, grows=replicas is None)
     counted = cluster.counted
     line = f"{counted(laid.replicas, 'replica')} with {laid.each} each on {counted(len(there), 'node')}"
-    return Replicas(fleet, fleet.start()), f"{line} · {dashboard}" if dashboard else line
+    say(f"{line} · {dashboard}" if dashboard else line)
+    return Replicas(fleet, fleet.start())
 
 
 class Replicas(Asking):
@@ -134,6 +136,10 @@ class Replicas(Asking):
                 self._fleet.mend()
         finally:
             self._stop(flight.values())
+
+    def close(self) -> None:
+        """End the replicas. The end of the process does it too."""
+        self._fleet.close()
 
     @property
     def _all(self) -> list[Member]:

@@ -20,7 +20,7 @@ ASK, TALK = "ask", "talk"
 """The threads of a replica: one computes, the other one listens meanwhile."""
 
 PATIENCE_SECONDS = 600.0
-"""How long no replica at all may be there before a run ends. A node that is being started takes minutes."""
+"""How long there may be no room for any replica before a run ends. A node that is being started takes minutes."""
 
 GRACE_SECONDS = 30.0
 """How much longer than for the first replica the others are waited for before a run begins without them."""
@@ -34,10 +34,14 @@ MEND_SECONDS = 5.0
 
 @dataclass(eq=False)
 class Member:
-    """A replica. `loading`: the promise of its facts; `facts` are there once it is ready. `stages`: what it last counted."""
+    """A replica. `placed`: the promise of its node; `loading`: that of its facts, which are there once it is ready.
+
+    `counters` and `stages`: what it last counted.
+    """
 
     name: str
     actor: Any
+    placed: Any
     loading: Any
     facts: Facts | None = None
     counters: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -52,14 +56,11 @@ class Member:
 class Fleet:
     """Replicas of one model. `grows`: as many as the nodes have room for, also those that join later."""
 
-    def __init__(
-        self, build: Callable[[], Model], laid: Shape, *, grows: bool, patience_seconds: float = PATIENCE_SECONDS
-    ) -> None:
+    def __init__(self, build: Callable[[], Model], laid: Shape, *, grows: bool) -> None:
         ray = package()
         remote = ray.remote(concurrency_groups={ASK: 1, TALK: 1})(Replica)
         self._remote = remote.options(num_cpus=laid.cpus, num_gpus=laid.gpus, max_restarts=0)
         self._ray, self._build, self._laid, self._grows = ray, build, laid, grows
-        self._patience_seconds = patience_seconds
         self._names = (f"replica {number}" for number in itertools.count())
         self._own_versions = versions()
         self._members: list[Member] = []
@@ -81,6 +82,21 @@ class Fleet:
 
     def start(self) -> Facts:
         """Load the replicas, and what all of them say of themselves. Raises `BadNode` for one that differs, `BadCluster`."""
+        try:
+            self._load()
+            return self._agree()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let all replicas go."""
+        for member in self._members:
+            self._ray.kill(member.actor)
+        self._members = []
+
+    def _load(self) -> None:
+        """Wait until the replicas are ready, for the last ones not much longer than for the first."""
         began = time.monotonic()
         first_after = 0.0
         self._fill()
@@ -93,7 +109,6 @@ class Fleet:
                 self._hear(loading[promise])
                 first_after = first_after or time.monotonic() - began
             self._fill()
-        return self._agree()
 
     def join(self, promise: Any) -> None:
         """Take in a replica that has loaded during a run; one that differs is refused, and told."""
@@ -128,17 +143,18 @@ class Fleet:
     def _fill(self) -> None:
         while len(self._members) < self.wanted:
             actor = self._remote.remote(self._build, str(Path.cwd()))
-            promise = actor.load.options(concurrency_group=ASK).remote()
-            self._members.append(Member(next(self._names), actor, promise))
+            placed = actor.node.options(concurrency_group=TALK).remote()
+            loading = actor.load.options(concurrency_group=ASK).remote()
+            self._members.append(Member(next(self._names), actor, placed, loading))
 
     def _be_patient(self) -> None:
-        if self.ready:
-            self._seen_at = time.monotonic()
-        elif not self._members:
+        if not self._members:
             raise BadCluster(f"no replica is left ({self._why}); the same command goes on once that is mended")
-        elif time.monotonic() - self._seen_at > self._patience_seconds:
+        if self.ready or self._ray.wait([member.placed for member in self._members], timeout=0)[0]:
+            self._seen_at = time.monotonic()
+        elif time.monotonic() - self._seen_at > PATIENCE_SECONDS:
             raise BadCluster(
-                f"no node has had room for a replica for {self._patience_seconds:.0f} s; others may be using the cluster"
+                f"no node has had room for a replica for {PATIENCE_SECONDS:.0f} s; others may be using the cluster"
             )
 
     def _hear(self, member: Member) -> None:

@@ -68,6 +68,10 @@ class Replica:
         self._stopped: set[int] = set()
         self._seen: set[tuple[str, str]] = set()
 
+    def node(self) -> str:
+        """Where it is, in words."""
+        return self._node
+
     def load(self) -> Facts:
         """Load the model. Raises `BadNode` with the node's name where it cannot be loaded."""
         if Path(self._folder).is_dir():

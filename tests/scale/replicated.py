@@ -41,8 +41,7 @@ def build(how: dict[str, Any], beside: int) -> partial[Scripted]:
 
 def start(address: str, replicas: int | None = None, **how: Any) -> Replicas:
     """Replicas of `scripted` on the cluster."""
-    model, _ = driver.start(partial(build, how), address, replicas=replicas)
-    return model
+    return driver.start(partial(build, how), address, replicas=replicas)
 
 
 def requests(count: int, *more: str) -> list[fl.Request]:

@@ -21,6 +21,7 @@ from eval_tasks import runner, task
 from eval_tasks.plan import Settings
 from flamingo_lab import notes
 from flamingo_lab.errors import BadCluster, BadNode, BadSetting
+from flamingo_lab.replicas import fleet
 from leaderboards.store import Store
 from tests.folders import ROOT
 from tests.scale.conftest import ThreeNodes
@@ -225,8 +226,18 @@ def test_more_replicas_than_have_room_are_refused(three: ThreeNodes) -> None:
         start(three.address, 9)
 
 
+def test_a_cluster_that_others_use_is_told(three: ThreeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = start(three.address, 3)
+    monkeypatch.setattr(fleet, "PATIENCE_SECONDS", 1.0)
+    with pytest.raises(BadCluster, match="no node has had room for a replica for 1 s"):
+        start(three.address, 1)
+    first.close()
+    assert texts(start(three.address, 3).answers(requests(3))) == expected(requests(3))
+
+
 def test_what_a_replica_cannot_load_is_told_in_one_line(three: ThreeNodes) -> None:
     ended = flab("eval", "--model", "openai:any", "--tasks", "easy-vqa", "--ray", three.address, "--replicas", "1")
     assert ended.returncode == 2
-    (line,) = [line for line in ended.stderr.splitlines() if line]
+    laid_out, line = [line for line in ended.stderr.splitlines() if line]
+    assert laid_out == "1 replica with 1 core each on 3 nodes"
     assert line.startswith("error: node ") and "--base-url" in line
