@@ -73,8 +73,8 @@ TOWER: dict[str, Any] = NARROW | {"image_size": 336, "patch_size": 14}
 
 PER_PICTURE = 5
 PICTURES = 64
-SHARED = 4000
-"""Questions that the sharing is counted on."""
+SHARED, FEW = 4000, (1, 4, 16)
+"""Questions that the sharing is counted on, and over how many replicas: at least 250 for each."""
 
 
 class Driven(NamedTuple):
@@ -167,10 +167,13 @@ def driver_part(sizes: Iterable[int]) -> tuple[list[str], list[str], float]:
 
 
 def measured_service(driver_seconds: float) -> Service:
-    """The bundled model's: seconds for a question, and for each shard, from shards of two sizes; the processor's time."""
+    """The bundled model's on one core: for a question, and for each shard, from shards of two sizes; the processor's time."""
+    import torch
+
     from eval_tasks import plan, task
     from eval_tasks.plan import Settings
 
+    torch.set_num_threads(1)  # several that wait for each other count as work
     model = fl.load("flamingo-tiny")
     settings = Settings(num_fewshot=4, limit=320)
     asked = [one.request for one in plan.plan(model, task.get("easy-vqa"), settings).asked]
@@ -195,7 +198,7 @@ def simulation_part(service: Service) -> tuple[list[str], list[str]]:
     lines = [
         "## Simulated replicas",
         "",
-        f"{VQAV2:,} questions, as many as VQAv2's validation split has; flamingo-tiny with 4 shots on this machine takes "
+        f"{VQAV2:,} questions, as many as VQAv2's validation split has; flamingo-tiny with 4 shots on one core takes "
         f"{1e3 * service.question_seconds:.2f} ms for a question (drawn with a spread of {service.spread}) and "
         f"{1e3 * service.shard_seconds:.0f} ms more for a shard, the driver {1e6 * service.driver_seconds:.0f} µs for an "
         f"answer. A loss is noticed after {service.noticed_seconds:.0f} s, and another replica answers "
@@ -274,7 +277,7 @@ def sharing_part() -> list[str]:
                 asked = asked_with(shots, kind)
                 jobs = {one.id: job(model, one) for one in asked}
                 alone = tokens_of(list(jobs.values())), len(pictures_of(jobs.values()))
-                for replicas in REPLICAS:
+                for replicas in FEW:
                     shards = [(shard.replica, [jobs[id] for id in shard.left]) for shard in handed_out(asked, replicas)]
                     tokens = sum(tokens_of(some) for _, some in shards)
                     # A replica keeps pictures from one shard to the next.

@@ -166,7 +166,7 @@ class Fleet:
             if isinstance(cause := cause_of(error), LabError):
                 raise cause from None
             self._failures += 1
-            is_hopeless = self._failures == LIVES
+            is_hopeless = self._failures >= LIVES
             self.lost(member, said(error), is_replaced=not is_hopeless)
             told = f"{self._failures} replicas in a row were lost while they loaded; the last one: {said(error)}"
             if is_hopeless and not self.ready:
@@ -211,7 +211,9 @@ def cause_of(error: Exception) -> Exception:
 def said(error: Exception) -> str:
     """One line about what went wrong."""
     cause = cause_of(error)
-    lines = str(cause).strip().splitlines()
     if isinstance(cause, LabError):
         return str(cause)
-    return f"{type(cause).__name__}: {lines[0] if lines else 'no more is known'}"
+    first, *more = str(cause).strip().splitlines() or ["no more is known"]
+    # Of a lost actor Ray says first that it is lost, then which one it was, and then why, at length.
+    reasons = [line for line in more if not line.startswith("\t")] if cause is error else []
+    return f"{type(cause).__name__}: {(reasons or [first])[0].partition('. ')[0]}"

@@ -100,6 +100,7 @@ def test_a_killed_replica_costs_nothing_but_time(three: ThreeNodes, caplog: pyte
     os.kill(model._fleet.ready[0].facts.pid, signal.SIGKILL)
     assert texts(iter([*found, *answers])) == expected(asked)
     assert "replica 0 on" in caplog.text and "others answer its questions" in caplog.text
+    assert "its worker process has died" in caplog.text
 
 
 def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
@@ -228,9 +229,10 @@ def test_more_replicas_than_have_room_are_refused(three: ThreeNodes) -> None:
 
 def test_a_cluster_that_others_use_is_told(three: ThreeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     first = start(three.address, 3)
-    monkeypatch.setattr(fleet, "PATIENCE_SECONDS", 1.0)
-    with pytest.raises(BadCluster, match="no node has had room for a replica for 1 s"):
-        start(three.address, 1)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(fleet, "PATIENCE_SECONDS", 1.0)
+        with pytest.raises(BadCluster, match="no node has had room for a replica for 1 s"):
+            start(three.address, 1)
     first.close()
     assert texts(start(three.address, 3).answers(requests(3))) == expected(requests(3))
 
