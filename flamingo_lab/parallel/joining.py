@@ -21,7 +21,7 @@ from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadSetting, LostRank
 from flamingo_lab.parallel import plan
 from flamingo_lab.parallel.launched import RETRIES, Place, launched
-from flamingo_lab.parallel.ranks import TIMEOUT, Ranks
+from flamingo_lab.parallel.ranks import Ranks, patience
 from flamingo_lab.placement import Placing
 
 JOIN_SECONDS = 300.0
@@ -29,9 +29,6 @@ JOIN_SECONDS = 300.0
 
 END_SECONDS = 10.0
 """For a child to end by itself."""
-
-DEATH_SECONDS = 2.0
-"""Between a connection that breaks and the end of the process that had it."""
 
 LOCALHOST = "127.0.0.1"
 
@@ -71,20 +68,14 @@ class Follower:
 
     def why(self) -> str | None:
         """See `Child`. The last line that it said, where it was not killed."""
-        try:
-            code = self._process.wait(DEATH_SECONDS)
-        except subprocess.TimeoutExpired:
+        code = self._process.poll()
+        if code is None:
             return None
         if code < 0:
             return f"rank {self.rank} was killed by {signal.Signals(-code).name}"
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
         return f"rank {self.rank} ended: {lines[-1] if lines else f'exit code {code}'}"
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it is."""
-        return self._process.poll() is None
 
     def end(self) -> None:
         """See `Child`."""
@@ -161,19 +152,21 @@ def _meet(place: Place, device: torch.device, children: list[Follower], asked: o
     """Make the process group; `children` are started into it where this process stands alone."""
     # One backend for tensors on the device, one for what the processes say.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    patience = timedelta(seconds=JOIN_SECONDS)
+    limit = timedelta(seconds=JOIN_SECONDS)
     if os.environ.get(RETRIES) == "True":
-        dist.init_process_group(backend, init_method="env://", timeout=TIMEOUT)
+        dist.init_process_group(backend, init_method="env://", timeout=patience(place.rank))
         return
     try:
-        store = TCPStore(place.host, place.port, place.ranks, place.rank == 0, patience, wait_for_workers=False)
+        store = TCPStore(place.host, place.port, place.ranks, place.rank == 0, limit, wait_for_workers=False)
         if launched() is None:
             for rank in range(1, place.ranks):
                 here = Place(rank, place.ranks, rank, place.ranks, place.host, store.port)
                 children.append(Follower(here, asked, threads))
         store.set(f"here/{place.rank}", "")
         _wait(store, place.ranks, children)
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.ranks, timeout=TIMEOUT)
+        dist.init_process_group(
+            backend, store=store, rank=place.rank, world_size=place.ranks, timeout=patience(place.rank)
+        )
     except RuntimeError as error:
         raise LostRank(f"rank {place.rank} did not find the others ({str(error).splitlines()[0]})") from None
 
@@ -183,9 +176,8 @@ def _wait(store: TCPStore, ranks: int, children: Sequence[Follower]) -> None:
     until = time.monotonic() + JOIN_SECONDS
     missing = list(range(ranks))
     while missing := [rank for rank in missing if not store.check([f"here/{rank}"])]:
-        ended = next((child for child in children if not child.is_running), None)
-        if ended is not None:
-            raise LostRank(f"{ended.why()}; nothing was asked")
+        if why := next((why for child in children if (why := child.why())), None):
+            raise LostRank(f"{why}; nothing was asked")
         if time.monotonic() > until:
             raise LostRank(f"ranks {', '.join(map(str, missing))} did not come within {JOIN_SECONDS:.0f} s")
         time.sleep(0.02)

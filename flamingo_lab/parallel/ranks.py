@@ -8,6 +8,7 @@ by halves on each of them.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -22,10 +23,16 @@ from flamingo_lab.engine.loop import is_want_of_memory
 from flamingo_lab.errors import LostRank
 
 TIMEOUT = timedelta(minutes=10)
-"""For the others to come to the same place within a pass. Whoever does not is taken for lost."""
+"""For the others to come where rank 0 is. Whoever does not is taken for lost."""
+
+READING = timedelta(hours=6)
+"""For the others to have read their weights."""
+
+DEATH_SECONDS = 2.0
+"""Between a connection that breaks and the end of the process that had it."""
 
 FOREVER = timedelta(days=365)
-"""For what rank 0 does next: its user may think."""
+"""For rank 0 to come where the others are: its user may think, or have stopped it for a while."""
 
 T = TypeVar("T")
 
@@ -40,6 +47,11 @@ class Step(IntEnum):
     LOGITS = 5
     ABANDON = 6
     END = 7
+
+
+def patience(rank: int) -> timedelta:
+    """How long a rank waits for the others before it takes one for lost."""
+    return FOREVER if rank else TIMEOUT
 
 
 class Lost(BaseException):
@@ -73,7 +85,8 @@ class Ranks:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self._children = children
         self._owns = owns
-        self._patient = dist.new_group(backend="gloo", timeout=FOREVER)
+        self._words = dist.new_group(backend="gloo", timeout=patience(self.rank))
+        self._files = dist.new_group(backend="gloo", timeout=READING if self.leads else FOREVER)
         self._is_together = True
         self._is_over = False
         self._issued = 0
@@ -153,7 +166,7 @@ class Ranks:
         """Return if all made it. Otherwise raise: for want of memory where that is all that was wrong."""
         own = 0 if failure is None else 1 if is_want_of_memory(failure) else 2
         worst = torch.tensor([own])
-        self._do(dist.all_reduce, worst, op=dist.ReduceOp.MAX)
+        self._do(dist.all_reduce, worst, op=dist.ReduceOp.MAX, group=self._words)
         self._is_together = True
         if not int(worst):
             return
@@ -173,14 +186,20 @@ class Ranks:
     def said(self, value: T | None = None) -> T:
         """What rank 0 says, on every rank."""
         box = [value]
-        self._do(dist.broadcast_object_list, box, src=0, group=self._patient)
+        self._do(dist.broadcast_object_list, box, src=0, group=self._words)
         return box[0]  # pyright: ignore[reportReturnType] - the others give None, and get what rank 0 gave
+
+    def have_read(self) -> None:
+        """Wait until all ranks have their weights."""
+        self._is_together = False
+        self._do(dist.barrier, group=self._files)
+        self._is_together = True
 
     def exchange(self, value: T) -> list[T]:
         """Every rank's value, by rank."""
         self._is_together = False
         told: list[Any] = [None] * self.count
-        self._do(dist.all_gather_object, told, value, group=self._patient)
+        self._do(dist.all_gather_object, told, value, group=self._words)
         self._is_together = True
         return told
 
@@ -190,7 +209,7 @@ class Ranks:
             raise LostRank("the model's other processes are gone; load it again")
         self._is_together = False
         told = torch.tensor([step, mark])
-        self._do(dist.broadcast, told, src=0, group=self._patient)
+        self._do(dist.broadcast, told, src=0, group=self._words)
         if self.leads:
             return
         if int(told[0]) == Step.ABANDON:
@@ -209,8 +228,18 @@ class Ranks:
             raise Lost(self._reason(error)) from None
 
     def _reason(self, error: RuntimeError) -> str:
-        ended = [why for child in self._children if (why := child.why())]
-        return ended[0] if ended else f"rank {self.rank} lost another one ({str(error).splitlines()[0]})"
+        """What became of another rank, as far as it can be known."""
+        until = time.monotonic() + DEATH_SECONDS
+        while self._children and time.monotonic() < until:
+            if why := next((why for child in self._children if (why := child.why())), None):
+                return why
+            time.sleep(0.05)
+        text = str(error).splitlines()[0]
+        if "Timed out" in text:
+            return f"rank {self.rank} waited {TIMEOUT.total_seconds():.0f} s for another one"
+        return f"rank {self.rank} lost " + (
+            "the connection to another one" if "onnection" in text else f"the others: {text}"
+        )
 
     # How it ends.
 
@@ -236,7 +265,7 @@ class Ranks:
             return
         self._is_over = True
         with suppress(Lost):
-            self._do(dist.broadcast, torch.tensor([Step.END, 0]), src=0, group=self._patient)
+            self._do(dist.broadcast, torch.tensor([Step.END, 0]), src=0, group=self._words)
         for child in self._children:
             child.end()
         if self._owns:

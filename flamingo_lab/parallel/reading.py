@@ -43,7 +43,7 @@ def read(prepared: Prepared, wanted: int, asked: object) -> LoadedModel:
     try:
         hosts = _compared(ranks, prepared, device)
         vlm = _filled(prepared, ranks, device)
-        ranks.exchange("read")
+        ranks.have_read()
     except Lost as error:
         ranks.lost(error)
     except BaseException:
