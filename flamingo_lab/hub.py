@@ -14,6 +14,8 @@ from flamingo_lab.family import BUNDLED, Folder, Size, flag
 NEVER_FETCHED = ("*.msgpack", "*.h5", "*.onnx", "*.gguf", "*.py", "*.ot")
 """What is left in a repository: other frameworks' copies, and code."""
 
+UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
 BYTES_BY_DTYPE = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5}
 
 
@@ -58,8 +60,9 @@ def machine() -> tuple[float, str | None]:
 
 
 def gib(count: float) -> str:
-    """Bytes as GiB for people, as MiB below one GiB."""
-    return f"{count / 2**30:.0f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    """Bytes as GiB for people, as MiB or KiB where that is less than one."""
+    size, unit = next(((size, unit) for size, unit in UNITS if count >= size), UNITS[-1])
+    return f"{count / size:.0f} {unit}"
 
 
 def memory_needed(parameters: int) -> str:

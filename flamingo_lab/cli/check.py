@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import typer
 
 from flamingo_lab.cli import options
 from flamingo_lab.cli.show import print_facts
 
+if TYPE_CHECKING:
+    from flamingo_lab.composed import Composed
+    from flamingo_lab.loading import Understood
+    from flamingo_lab.weights import Matched
+
 EXAMPLE = options.example("flab check flamingo-tiny")
 
 USER_ERROR = 2
+
+NUMBER = re.compile(r"\.\d+(?=\.|$)")
+
+FEW = 4
+"""Names that begin alike and are still told one by one."""
 
 
 def register(app: typer.Typer) -> None:
@@ -19,23 +34,68 @@ def register(app: typer.Typer) -> None:
 
 def check(chosen: options.Chosen, json: options.Json = False) -> int:
     """Say whether every tensor has its place and every parameter its tensor, and what memory it takes. Reads no weights."""
-    from flamingo_lab import hub, loading, weights
+    from flamingo_lab import composed, loading, weights
 
-    found = loading.understand(chosen.model, chosen.weights, chosen.parts, chosen.settings, download=chosen.download)
-    matched = weights.match(found.vlm, found.sources)
-    held = sum(1 for tensors, _ in found.sources for _ in tensors.items())
-    used = sum(map(len, matched.fills))
+    made = composed.find(chosen.model, ())
+    if made is None:
+        found = [
+            loading.understand(chosen.model, chosen.weights, chosen.parts, chosen.settings, download=chosen.download)
+        ]
+    else:
+        found = list(_each(made, chosen))
+    has_faults = False
+    for model in found:
+        matched = weights.match(model.vlm, model.sources)
+        print_facts(_facts(model, matched), json)
+        has_faults |= bool(matched.faults)
+    return USER_ERROR if has_faults else 0
+
+
+def _each(made: Composed, chosen: options.Chosen) -> Iterator[Understood]:
+    """The models that one is made of."""
+    from flamingo_lab import families, hub, loading
+    from flamingo_lab.errors import MissingModel
+    from flamingo_lab.family import Folder, flag
+
+    for role, listed in made.models.items():
+        try:
+            folder = Folder(hub.locate(listed, weights=chosen.parts.get(role), download=chosen.download))
+        except MissingModel as error:
+            raise MissingModel(str(error).replace("--weights DIR", flag(role))) from None
+        parts = made.parts_of(role, families.of(folder).parts(folder), chosen.parts)
+        yield loading.understand(listed, folder.path, parts, download=chosen.download)
+
+
+def _facts(found: Understood, matched: Matched) -> dict[str, object]:
+    from flamingo_lab import hub
+
+    held = [name for tensors, _ in found.sources for name, _ in tensors.items()]
+    used = [name for fills in matched.fills for name in fills]
+    rest = Counter(held) - Counter(used)
     facts: dict[str, object] = {
         "folder": str(found.folder.path),
         "family": found.family.name,
         "loads": not matched.faults,
-        "tensors": used,
-        "passed over": held - used,
+        "tensors": len(used),
+        "passed over": rest.total(),
         "parameters": found.parameters,
         "memory": hub.memory_needed(found.parameters),
         "template": found.family.wording(found.folder),
     }
+    if rest:
+        facts["left over"] = _in_groups(rest)
     if matched.faults:
         facts["faults"] = list(matched.faults)
-    print_facts(facts, json)
-    return USER_ERROR if matched.faults else 0
+    return facts
+
+
+def _in_groups(names: Counter[str]) -> dict[str, int]:
+    """How many tensors there are of each name without its numbers; many names that begin alike are one group."""
+    forms: dict[str, Counter[str]] = {}
+    for name in names.elements():
+        form = NUMBER.sub(".N", name)
+        forms.setdefault(".".join(form.split(".")[:2]), Counter())[form] += 1
+    groups: dict[str, int] = {}
+    for beginning, held in forms.items():
+        groups |= held if len(held) <= FEW else {f"{beginning}.*": held.total()}
+    return groups

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flamingo_lab import families
@@ -37,6 +38,11 @@ class Composed:
     def parameters(self) -> int:
         """Of all its models together."""
         return sum(size.parameters for size in self.sizes)
+
+    def parts_of(self, role: str, wanted: Collection[str], given: Mapping[str, Path]) -> dict[str, Path]:
+        """The given folders of the parts that the model in this role wants; one without a model's name is for all."""
+        parts = {part: given[part] for part in wanted if part in given}
+        return parts | {part: given[f"{role}_{part}"] for part in wanted if f"{role}_{part}" in given}
 
 
 @cache

@@ -48,6 +48,11 @@ def test_every_fault_is_named(sound: Path, tmp_path: Path, capsys: pytest.Captur
     facts = checked(capsys, 2, folder)
     assert facts["loads"] is False
     assert facts["passed over"] == 3  # the buffer, and what has no place
+    assert facts["left over"] == {
+        "model.layers.N.mlp.up_proj.weight": 1,
+        "model.layers.N.self_attn.rotary_emb.inv_freq": 1,
+        "model.more": 1,
+    }
     assert sorted(fault.partition(": ")[2] for fault in facts["faults"]) == [
         "tensor model.layers.0.mlp.up_proj.weight has shape [2, 2]; config.json asks for [24, 16]",
         "tensor model.norm.weight [16] is missing",
@@ -65,6 +70,34 @@ def test_no_weights_are_read(sound: Path, capsys: pytest.CaptureFixture[str], mo
 
     monkeypatch.setattr(Checkpoint, "tensors", refused)
     assert checked(capsys, 0, sound)["loads"]
+
+
+def test_many_names_that_begin_alike_are_one_group(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(sound, tmp_path / "more")
+    more = {f"extra.{number}.{name}": torch.ones(2) for number in range(3) for name in "abcde"}
+    save_file(load_file(folder / "model.safetensors") | more, folder / "model.safetensors")
+    assert checked(capsys, 2, folder)["left over"] == {"extra.N.*": 15}
+
+
+COMPOSED = [GOLDENS / "seal_vqa", GOLDENS / "seal_vsm"]
+
+
+@pytest.mark.skipif(not all(map(Path.is_dir, COMPOSED)), reason=f"no goldens of SEAL under FLAB_GOLDENS ({GOLDENS})")
+def test_a_model_made_of_others_is_checked_model_by_model(capsys: pytest.CaptureFixture[str]) -> None:
+    vqa, vsm = COMPOSED
+    given: list[str | Path] = ["seal", "--vqa", vqa / "checkpoint", "--vsm", vsm / "checkpoint"]
+    capsys.readouterr()
+    assert (
+        run(["check", "--json", *map(str, given), "--vision", str(vqa / "vision"), "--owlvit", str(vsm / "owlvit")])
+        == 0
+    )
+    facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["family"] for one in facts] == ["seal_vqa", "seal_vsm"]
+    assert all(one["loads"] for one in facts)
+    assert run(["check", "seal", "--vqa", str(vqa / "checkpoint"), "--vision", str(vqa / "vision")]) == 2
+    assert "--vsm DIR" in capsys.readouterr().err
 
 
 FOUND = found(GOLDENS)
