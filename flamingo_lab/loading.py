@@ -55,7 +55,6 @@ def load(
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    quant: str | None = None,
     tensor_parallel: int = 1,
     offload: bool = False,
     download: bool = False,
@@ -102,7 +101,7 @@ def load(
     )
     backend = None if path is None else backends.find(str(path))
     if backend is not None:
-        placing = Placing(device, dtype, quant, tensor_parallel, offload)
+        placing = Placing(device, dtype, tensor_parallel, offload)
         chosen = {name: value for name, value in placing._asdict().items() if value != Placing._field_defaults[name]}
         own = _told(weights=weights, wording=wording, download=download or None)
         of_engine = _told(memory=memory, batch_tokens=batch_tokens, features=features)
@@ -114,7 +113,7 @@ def load(
         batch_tokens=batch_tokens,
         features=None if features is None else Path(features),
     )
-    how = How(Placing(device, dtype, quant, tensor_parallel, offload), download, room)
+    how = How(Placing(device, dtype, tensor_parallel, offload), download, room)
     given = {part: Path(where) for part, where in folders.items()}
     made = composed.find(None if path is None else str(path), given)
     if made is not None:
@@ -186,10 +185,8 @@ def prepare(
     settings: Mapping[str, int] | None = None,
 ) -> Prepared:
     """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
-    if how.placing.offload and (how.placing.quant or how.placing.tensor_parallel > 1):
-        raise BadSetting(
-            "--offload leaves weights as they are in their files: leave --quant and --tensor-parallel away"
-        )
+    if how.placing.offload and how.placing.tensor_parallel > 1:
+        raise BadSetting("--tensor-parallel and --offload do not go together; leave one of them away")
     found = understand(name, weights, parts, settings, download=how.download)
     folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
     built = vlm.architecture

@@ -93,9 +93,6 @@ class Follower:
 def check(built: Architecture, placing: Placing, device: torch.device) -> torch.device:
     """This rank's own device. Raises `BadSetting` where so many ranks cannot share the model, or are not there."""
     wanted = placing.tensor_parallel
-    for option, is_given in (("--quant", placing.quant is not None), ("--offload", placing.offload)):
-        if is_given:
-            raise BadSetting(f"--tensor-parallel and {option} do not go together; leave one of them away")
     plan.check(built, wanted)
     place = launched() or alone(wanted)
     if place.ranks != wanted:

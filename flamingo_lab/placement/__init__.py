@@ -1,4 +1,4 @@
-"""Where a model's weights go, and in what form."""
+"""Where a model's weights go."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 
 class Placing(NamedTuple):
-    """What a user asks for. device: auto, cpu, cuda, cuda:N; dtype: auto or a float's name; quant: int8 or int4.
+    """What a user asks for. device: auto, cpu, cuda, cuda:N; dtype: auto or a float's name.
 
     tensor_parallel: processes that hold a slice each; offload: weights stay in their files and pass through memory.
     """
 
     device: str = "auto"
     dtype: str = "auto"
-    quant: str | None = None
     tensor_parallel: int = 1
     offload: bool = False

@@ -261,8 +261,7 @@ def test_files_that_cannot_be_mapped_are_refused(folder: Path, tmp_path: Path) -
         (lambda folder: fl.load("hf:some/model", offload=True), "hf:some/model takes no --offload"),
         (lambda folder: fl.load("openai:model", offload=True), "openai:model takes no --offload"),
         (lambda folder: fl.load("seal", offload=True), "--offload: seal is made of 2 models"),
-        (lambda folder: fl.load(folder, offload=True, quant="int8"), "leave --quant and --tensor-parallel away"),
-        (lambda folder: fl.load(folder, offload=True, tensor_parallel=2), "leave --quant and --tensor-parallel away"),
+        (lambda folder: fl.load(folder, offload=True, tensor_parallel=2), "do not go together"),
     ],
 )
 def test_what_cannot_be_offloaded_says_so(load: Callable[[Path], object], line: str, folder: Path) -> None:

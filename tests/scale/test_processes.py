@@ -186,7 +186,6 @@ def test_more_gpus_than_there_are_are_refused(refused: Callable[..., str], monke
 
 
 def test_other_ways_to_place_weights_are_refused_beside_it(refused: Callable[..., str]) -> None:
-    assert "--tensor-parallel and --quant do not go together" in refused("--tensor-parallel", "2", "--quant", "int8")
     assert "--tensor-parallel and --offload do not go together" in refused("--tensor-parallel", "2", "--offload")
 
 
