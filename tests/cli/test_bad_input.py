@@ -100,7 +100,7 @@ def test_folders_that_hold_no_model(fails: Fails, tmp_path: Path, model: Path, d
     (model / "config.json").write_text('{"model_type": "resnet"}')
     assert "'resnet' belongs to none" in fails(*evaluate(model, data))
     (model / "config.json").write_text('{"model_type": "idefics"}')
-    assert "is missing" in fails(*evaluate(model, data))
+    assert "image_size 12, but the tower takes 224" in fails(*evaluate(model, data))
 
 
 def shards(model: Path) -> list[Path]:

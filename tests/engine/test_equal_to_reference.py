@@ -140,7 +140,7 @@ def test_a_picture_is_encoded_once(model: fl.LoadedModel, monkeypatch: pytest.Mo
         fl.Prompt.raw(*parts("it", 0)),
         fl.Prompt.raw(*parts("iti", 0)),
     ]
-    list(loop.answers(model, [fl.Request(str(n), prompt) for n, prompt in enumerate(prompts)], batch_tokens=1))
+    list(loop.answers(model, [fl.Request(str(n), prompt) for n, prompt in enumerate(prompts)], pass_tokens=1))
     assert sum(encoded) == 2
 
 
@@ -177,7 +177,7 @@ def test_a_request_that_breaks_the_model_fails_alone(model: fl.LoadedModel, monk
 
     monkeypatch.setattr(type(model.vlm), "embed", breaks)
     asked = [*requests(fl.Greedy(), {}), fl.Request("poisoned", fl.Prompt.raw("zzz"))]
-    found = list(loop.answers(model, asked, batch_tokens=100))
+    found = list(loop.answers(model, asked, pass_tokens=100))
     assert sorted(answer.id for answer in found) == sorted(request.id for request in asked)
     (failed,) = [answer for answer in found if answer.error]
     assert (failed.id, failed.error and failed.error.kind) == ("poisoned", "RuntimeError")

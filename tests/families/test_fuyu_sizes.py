@@ -87,5 +87,5 @@ def test_full_size_has_the_published_parameters_and_names() -> None:
 def test_the_size_is_shown_with_its_patches(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", "model", "fuyu-8b"]) == 0
     shown = capsys.readouterr().out
-    assert "one for each patch" in shown
+    assert "144 at 336 x 336" in shown
     assert "patch_px: 30" in shown

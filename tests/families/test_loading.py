@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import flamingo_lab as fl
-from flamingo_lab import loading
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.notes import note
+from flamingo_lab.placement import devices
 from tests.families.tiny_idefics import write_checkpoint
 
 
@@ -86,7 +86,7 @@ def test_weights_in_their_own_dtype_stay_in_their_file(folder: Path) -> None:
 def test_auto_dtype_is_bfloat16_where_the_processor_multiplies_it(
     is_native: bool, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "has_native_bfloat16", lambda: is_native)
+    monkeypatch.setattr(devices, "has_native_bfloat16", lambda: is_native)
     assert fl.load(folder, device="cpu").about["dtype"] == expected
     assert fl.load(folder, device="cpu", dtype="float32").about["dtype"] == "float32"
 

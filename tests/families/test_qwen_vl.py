@@ -375,7 +375,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"seq_length": None}, "'seq_length' is missing"),
-        ({"kv_channels": 31}, "heads of 31 channels do not make up 128"),
+        ({"kv_channels": 31}, "kv_channels is 31; only 32 is known"),
         ({"visual": CONFIG["visual"] | {"output_dim": 256}}, "256 wide, the decoder 128"),
     ],
 )
