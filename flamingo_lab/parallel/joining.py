@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import signal
@@ -21,7 +22,8 @@ from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadSetting, LostRank
 from flamingo_lab.parallel import plan
 from flamingo_lab.parallel.launched import RETRIES, Place, launched
-from flamingo_lab.parallel.ranks import Ranks, patience
+from flamingo_lab.parallel.patience import part, patience
+from flamingo_lab.parallel.ranks import Ranks
 from flamingo_lab.placement import Placing
 
 JOIN_SECONDS = 300.0
@@ -150,6 +152,7 @@ def _meet(place: Place, device: torch.device, children: list[Follower], asked: o
     # One backend for tensors on the device, one for what the processes say.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     limit = timedelta(seconds=JOIN_SECONDS)
+    atexit.register(part)
     if os.environ.get(RETRIES) == "True":
         dist.init_process_group(backend, init_method="env://", timeout=patience(place.rank))
         return

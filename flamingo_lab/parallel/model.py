@@ -17,6 +17,7 @@ from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.errors import BadSetting, LabError
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.model import Answer, Request
+from flamingo_lab.parallel.patience import part
 from flamingo_lab.parallel.pictures import SplitStore, told
 from flamingo_lab.parallel.ranks import Abandoned, Lost, Ranks, Step
 
@@ -153,4 +154,7 @@ def follow(model: SplitModel) -> NoReturn:
                     task: Task = ranks.said()
                 task.function(model, *task.arguments)
     except (Lost, KeyboardInterrupt):
+        part()
         raise SystemExit(1) from None
+    finally:
+        ranks.leave()

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from enum import IntEnum
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -21,18 +20,7 @@ from torch import Tensor
 
 from flamingo_lab.engine.loop import is_want_of_memory
 from flamingo_lab.errors import LostRank
-
-TIMEOUT = timedelta(minutes=10)
-"""For the others to come where rank 0 is. Whoever does not is taken for lost."""
-
-READING = timedelta(hours=6)
-"""For the others to have read their weights."""
-
-DEATH_SECONDS = 2.0
-"""Between a connection that breaks and the end of the process that had it."""
-
-FOREVER = timedelta(days=365)
-"""For rank 0 to come where the others are: its user may think, or have stopped it for a while."""
+from flamingo_lab.parallel.patience import DEATH_SECONDS, FOREVER, READING, TIMEOUT, part, patience
 
 T = TypeVar("T")
 
@@ -47,11 +35,6 @@ class Step(IntEnum):
     LOGITS = 5
     ABANDON = 6
     END = 7
-
-
-def patience(rank: int) -> timedelta:
-    """How long a rank waits for the others before it takes one for lost."""
-    return FOREVER if rank else TIMEOUT
 
 
 class Lost(BaseException):
@@ -268,16 +251,23 @@ class Ranks:
             self._do(dist.broadcast, torch.tensor([Step.END, 0]), src=0, group=self._words)
         for child in self._children:
             child.end()
-        if self._owns:
-            dist.destroy_process_group()
+        self.leave()
 
     def abort(self) -> None:
         """End without a word: the others may be in the midst of something."""
         self._is_over = True
         for child in self._children:
             child.kill()
+        part()
+
+    def leave(self) -> None:
+        """Let go of this model's connections."""
         if self._owns:
-            dist.destroy_process_group()
+            part()
+        elif dist.is_initialized():
+            for group in (self._words, self._files):
+                assert isinstance(group, dist.ProcessGroup), "every rank is in its own groups"
+                dist.destroy_process_group(group)
 
     def lost(self, error: Lost) -> NoReturn:
         """Turn the loss into one line. Raises `LostRank`."""

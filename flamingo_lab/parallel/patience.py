@@ -1,0 +1,30 @@
+"""How long the processes of a model wait for each other, and how they part."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch.distributed as dist
+
+TIMEOUT = timedelta(minutes=10)
+"""For the others to come where rank 0 is. Whoever does not is taken for lost."""
+
+READING = timedelta(hours=6)
+"""For the others to have read their weights."""
+
+DEATH_SECONDS = 2.0
+"""Between a connection that breaks and the end of the process that had it."""
+
+FOREVER = timedelta(days=365)
+"""For rank 0 to come where the others are: its user may think, or have stopped it for a while."""
+
+
+def patience(rank: int) -> timedelta:
+    """How long a rank waits for the others before it takes one for lost."""
+    return FOREVER if rank else TIMEOUT
+
+
+def part() -> None:
+    """Let go of all connections. A process that ends with some of them open may be aborted at its very end."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
