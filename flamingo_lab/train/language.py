@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import string
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -46,18 +45,11 @@ NEGATED = 0.2
 the answer, and neither would be learnt first.
 """
 
+ASKS_ITSELF = 0.2
+"""Share of the questions that ask for the shape or the colour itself; the others are answered by yes or no."""
 
-@dataclass(frozen=True)
-class Shares:
-    """How often questions ask for the shape or the colour itself, and how many of the others, yes/no, are about shapes."""
-
-    asks_itself: float
-    about_shapes: float
-
-
-EARLY = Shares(asks_itself=0.4, about_shapes=0.5)
-LATE = Shares(asks_itself=0.25, about_shapes=0.3)
-"""Once what is asked for itself is known, and copying is, colours are what is left: there are more of them."""
+ABOUT_SHAPES = 0.4
+"""Share of the yes/no questions that are about shapes. There are more colours, so they take more practice."""
 
 SYLLABLES = tuple(consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou")
 
@@ -73,16 +65,16 @@ def caption(kind: Kind) -> str:
     return f"a {kind[0]} {kind[1]}"
 
 
-def question(kind: Kind, random: np.random.Generator, shares: Shares) -> tuple[str, str]:
+def question(kind: Kind, random: np.random.Generator) -> tuple[str, str]:
     """A question of easy-VQA's forms about a picture of this kind, and its answer."""
     colour, shape = kind
     form = random.random()
-    if form < shares.asks_itself / 2:
+    if form < ASKS_ITSELF / 2:
         return OF_SHAPE[random.integers(len(OF_SHAPE))].format(colour=colour), shape
-    if form < shares.asks_itself:
+    if form < ASKS_ITSELF:
         return OF_COLOUR[random.integers(len(OF_COLOUR))].format(shape=shape), colour
     is_there = random.random() < 0.5
-    if random.random() < shares.about_shapes:
+    if random.random() < ABOUT_SHAPES:
         others = [name for name in SHAPES if name != shape]
         thing = shape if is_there else others[random.integers(len(others))]
     else:

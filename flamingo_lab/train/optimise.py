@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flamingo_lab.errors import BadSetting
+from flamingo_lab.train.muon import Muon
 
 SAVE_EVERY = 100
 WARM_UP = 50
@@ -24,7 +25,8 @@ class Recipe:
     """How a stage learns: matrices by Muon (orthogonalised momentum), everything else by AdamW.
 
     The rates rise over `WARM_UP` steps and fall to nothing over the last `decay` of them. `gate_rate` is that of gates,
-    which start at zero and hold the rest back until they open.
+    which start at zero and hold the rest back until they open. `matrix_decay` keeps the matrices from growing: where they
+    do, attention saturates, and what is not learnt by then never is.
     """
 
     steps: int
@@ -33,6 +35,7 @@ class Recipe:
     other_rate: float = 3e-3
     gate_rate: float = 2e-2
     decay: float = 0.4
+    matrix_decay: float = 0.3
 
 
 def run_stage(
@@ -76,7 +79,7 @@ def _optimisers(named: dict[str, nn.Parameter], recipe: Recipe) -> list[torch.op
     if gates:
         groups.append({"params": gates, "initial_lr": recipe.gate_rate})
     return [
-        torch.optim.Muon([{"params": matrices, "initial_lr": recipe.matrix_rate}], weight_decay=0.01),
+        Muon([{"params": matrices, "initial_lr": recipe.matrix_rate}], weight_decay=recipe.matrix_decay),
         torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 

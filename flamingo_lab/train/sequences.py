@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -13,12 +13,9 @@ from torch import Tensor
 
 from flamingo_lab.train.binding import episode, pairs
 from flamingo_lab.train.language import (
-    EARLY,
     EXTRA,
-    LATE,
     NAMING,
     SPECIALS,
-    Shares,
     asking,
     caption,
     question,
@@ -33,6 +30,9 @@ MOST = 9
 
 QUESTION_WEIGHT = 0.1
 """How much the tokens of a caption or question count against those of an answer."""
+
+GROUPS = 4
+"""Batches that a step's rows are parted into, by length."""
 
 NOTHING = -1
 """What a token sees that sees no picture."""
@@ -95,22 +95,21 @@ def naming(random: np.random.Generator, choose: Choose = no_picture) -> list[Exa
     return examples
 
 
-def questions(random: np.random.Generator, choose: Choose = no_picture, shares: Shares = LATE) -> list[Example]:
-    """Questions of easy-VQA's forms: about several things one each, or several about one thing.
+def about_one(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
+    """Several questions of easy-VQA's forms about one thing.
 
-    The latter are where comparing a question with a thing is learnt first: no other thing is there to confuse.
+    Comparing a question with a thing is learnt here first: no other thing is there to confuse.
     """
-    is_about_one = random.random() < 0.5
-    examples: list[Example] = []
-    kind = picture = 0
-    for number in range(int(random.integers(1, MOST + 1))):
-        is_new = number == 0 or not is_about_one
-        if is_new:
-            kind = int(random.integers(len(KINDS)))
-            picture = choose(kind, random)
-        asked, answer = question(KINDS[kind], random, shares)
-        examples.append(Example(kind, asked, answer, picture=picture, is_new=is_new))
-    return examples
+    kind = int(random.integers(len(KINDS)))
+    picture = choose(kind, random)
+    asked = [question(KINDS[kind], random) for _ in range(int(random.integers(2, 6)))]
+    return [Example(kind, *held, picture=picture, is_new=not number) for number, held in enumerate(asked)]
+
+
+def about_several(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
+    """One question of easy-VQA's forms about each of several things."""
+    kinds = [int(random.integers(len(KINDS))) for _ in range(int(random.integers(1, MOST + 1)))]
+    return [Example(kind, *question(KINDS[kind], random), picture=choose(kind, random)) for kind in kinds]
 
 
 def worked(examples: Sequence[Example], *, with_pictures: bool) -> Row:
@@ -165,11 +164,18 @@ def repeated_words(random: np.random.Generator) -> Row:
     return row
 
 
-def batch(rows: Sequence[Row], pictures: Sequence[Sequence[int]] = ()) -> Batch:
-    """Rows, padded on the right, with the pictures of each one."""
+def batches(rows: Sequence[Row], pictures: Sequence[Sequence[int]] | None = None) -> list[Batch]:
+    """Rows of like length together, padded on the right, with the pictures of each one. In one batch half would be padding."""
+    held = pictures or [()] * len(rows)
+    by_length = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    groups = np.array_split(by_length, min(GROUPS, len(rows)))
+    return [_batch([rows[n] for n in group], [held[n] for n in group]) for group in groups]
+
+
+def _batch(rows: Sequence[Row], pictures: Sequence[Sequence[int]]) -> Batch:
     length = max(map(len, rows))
     padded = np.array([row + [Token(0, NOTHING, 0.0)] * (length - len(row)) for row in rows])
-    most = max(map(len, pictures), default=0)
+    most = max(map(len, pictures))
     return Batch(
         ids=torch.from_numpy(padded[..., 0].astype(np.int64)),
         sees=torch.from_numpy(padded[..., 1].astype(np.int64)),
@@ -178,26 +184,48 @@ def batch(rows: Sequence[Row], pictures: Sequence[Sequence[int]] = ()) -> Batch:
     )
 
 
-def text_batch(random: np.random.Generator, size: int, *, is_late: bool) -> Batch:
-    """What the language model is trained on: copying and binding first, more of the questions later."""
-    of_repeated, of_captions, of_naming = (0.1, 0.3, 0.55) if is_late else (0.15, 0.4, 0.7)
-    rows: list[Row] = []
-    for share in random.random(size):
-        if share < of_repeated:
-            rows.append(repeated_words(random))
-        elif share < of_captions:
-            rows.append(named_captions(random))
-        else:
-            examples = naming(random) if share < of_naming else questions(random, shares=LATE if is_late else EARLY)
-            rows.append(worked(examples, with_pictures=False))
-    return batch(rows)
+@dataclass(frozen=True)
+class Phase:
+    """What the language model reads from a share of its steps on: each sort of row with its likelihood.
+
+    Short rows leave room for more: `rows` are as many as stand for one of the recipe's.
+    """
+
+    begins: float
+    rows: float
+    sorts: Mapping[Callable[[np.random.Generator], Row], float]
 
 
-def picture_batch(random: np.random.Generator, size: int, choose: Choose) -> Batch:
+def _told(examples: Callable[[np.random.Generator], list[Example]]) -> Callable[[np.random.Generator], Row]:
+    return lambda random: worked(examples(random), with_pictures=False)
+
+
+_NAMING, _ABOUT_ONE, _ABOUT_SEVERAL = _told(naming), _told(about_one), _told(about_several)
+
+PHASES = (
+    Phase(0.0, 1.5, {repeated_words: 0.3, named_captions: 0.4, _NAMING: 0.3}),
+    Phase(0.2, 1.0, {repeated_words: 0.05, named_captions: 0.1, _NAMING: 0.1, _ABOUT_ONE: 0.75}),
+    Phase(0.4, 1.0, {repeated_words: 0.1, named_captions: 0.15, _NAMING: 0.25, _ABOUT_ONE: 0.2, _ABOUT_SEVERAL: 0.3}),
+)
+"""Copying and binding are learnt while attention is as it was initialised, comparing and negating where little else is read, and
+last to find the thing meant among several. In one mixture each of these was learnt late or never, as the seed would have it.
+"""
+
+
+def text_batches(random: np.random.Generator, size: int, progress: float) -> list[Batch]:
+    """What the language model reads after this share of its steps."""
+    phase = next(phase for phase in reversed(PHASES) if progress >= phase.begins)
+    sorts = list(phase.sorts)
+    drawn = random.choice(len(sorts), int(size * phase.rows), p=list(phase.sorts.values()))
+    return batches([sorts[number](random) for number in drawn])
+
+
+def picture_batches(random: np.random.Generator, size: int, choose: Choose) -> list[Batch]:
     """What the resampler and the gated blocks are trained on."""
-    held = [naming(random, choose) if random.random() < 0.5 else questions(random, choose) for _ in range(size)]
+    sorts = (naming, naming, about_one, about_several)
+    held = [sorts[number](random, choose) for number in random.integers(len(sorts), size=size)]
     shown_pictures = [[example.picture for example in examples if example.is_new] for examples in held]
-    return batch([worked(examples, with_pictures=True) for examples in held], shown_pictures)
+    return batches([worked(examples, with_pictures=True) for examples in held], shown_pictures)
 
 
 def _some_words(random: np.random.Generator, count: int) -> list[str]:

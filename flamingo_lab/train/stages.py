@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,15 @@ from flamingo_lab.nn.attention import Attention
 from flamingo_lab.nn.decoder import CausalDecoder
 from flamingo_lab.nn.positions import Places
 from flamingo_lab.nn.vit import VisionTower
+from flamingo_lab.placement.devices import has_native_bfloat16
 from flamingo_lab.train.optimise import Progress, Recipe, run_stage
 from flamingo_lab.train.pictures import KINDS, draw, normalised
 from flamingo_lab.train.pool import Pool
-from flamingo_lab.train.sequences import Batch, picture_batch, text_batch
+from flamingo_lab.train.sequences import Batch, picture_batches, text_batches
 from flamingo_lab.vlm import VLM
 
 LANGUAGE, TOWER, JOIN = "language model", "tower", "join"
 STAGES = (LANGUAGE, TOWER, JOIN)
-
-LATE_FROM = 0.34
-"""Share of the language stage after which it is trained on more questions, most of them about colours."""
 
 
 def initialise(vlm: VLM, seed: int) -> None:
@@ -54,12 +53,16 @@ def seeded(seed: int, stage: str, step: int) -> np.random.Generator:
     return np.random.default_rng([seed, STAGES.index(stage), step])
 
 
-def weighted_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the next token over the targets' weights. logits (B, T, V)."""
-    weights = batch.weights[:, 1:]
-    counts = weights > 0
-    losses = F.cross_entropy(logits[:, :-1][counts].float(), batch.ids[:, 1:][counts], reduction="none")
-    return (losses * weights[counts]).sum() / weights[counts].sum()
+def weighted_loss(batches: Sequence[Batch], logits: Callable[[Batch], Tensor]) -> Tensor:
+    """Mean cross-entropy of the next token over the targets' weights in all the batches. `logits` of one are (B, T, V)."""
+    total = sum(batch.weights[:, 1:].sum() for batch in batches)
+    losses = []
+    for batch in batches:
+        weights = batch.weights[:, 1:]
+        counts = weights > 0
+        said = logits(batch)[:, :-1][counts].float()
+        losses.append((F.cross_entropy(said, batch.ids[:, 1:][counts], reduction="none") * weights[counts]).sum())
+    return torch.stack(losses).sum() / total
 
 
 def causal(length: int) -> Places:
@@ -70,12 +73,13 @@ def causal(length: int) -> Places:
 def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Path, progress: Progress) -> None:
     """The decoder on text. The extra tokens' embeddings take no part."""
 
+    def logits(batch: Batch) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16()):
+            return decoder.logits(decoder(decoder.embedding(batch.ids), causal(batch.ids.shape[1])))
+
     def loss(step: int) -> Tensor:
-        batch = text_batch(seeded(seed, LANGUAGE, step), recipe.batch, is_late=step >= LATE_FROM * recipe.steps)
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = decoder(decoder.embedding(batch.ids), causal(batch.ids.shape[1]))
-            logits = decoder.logits(hidden)
-        return weighted_loss(logits, batch)
+        drawn = text_batches(seeded(seed, LANGUAGE, step), recipe.batch, step / recipe.steps)
+        return weighted_loss(drawn, logits)
 
     parameters = [(name, p) for name, p in decoder.named_parameters() if name != "embedding.extra"]
     run_stage(LANGUAGE, recipe, parameters, loss, folder, progress)
@@ -104,7 +108,7 @@ def train_tower(
     def loss(step: int) -> Tensor:
         random = seeded(seed, TOWER, step)
         drawn = draw(random.integers(len(KINDS), size=recipe.batch), random)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16()):
             tokens = tower(torch.from_numpy(normalised(drawn.pixels)))
         return F.cross_entropy(match(tokens), torch.from_numpy(drawn.kinds))
 
@@ -117,15 +121,15 @@ def train_tower(
 def train_join(vlm: VLM, pool: Pool, recipe: Recipe, seed: int, folder: Path, progress: Progress) -> None:
     """The resampler, the gated blocks and the extra tokens' embeddings; tower and language model are frozen."""
 
-    def loss(step: int) -> Tensor:
-        batch = picture_batch(seeded(seed, JOIN, step), recipe.batch, pool.choose)
-        with torch.autocast("cpu", torch.bfloat16):
+    def logits(batch: Batch) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16()):
             tokens = vlm.connector(pool.features[batch.pictures.flatten()].float())
             held = [list(row) for row in tokens.unflatten(0, batch.pictures.shape)]
             places = causal(batch.ids.shape[1])
-            hidden = vlm(vlm.embed(batch.ids), places, vlm.look_at(held, batch.sees))
-            logits = vlm.logits(hidden)
-        return weighted_loss(logits, batch)
+            return vlm.logits(vlm(vlm.embed(batch.ids), places, vlm.look_at(held, batch.sees)))
+
+    def loss(step: int) -> Tensor:
+        return weighted_loss(picture_batches(seeded(seed, JOIN, step), recipe.batch, pool.choose), logits)
 
     run_stage(JOIN, recipe, trained_in_join(vlm), loss, folder, progress)
 

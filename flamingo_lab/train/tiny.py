@@ -84,8 +84,8 @@ TINY = Tiny(
         "resampler_head_dim": 24,
         "resampler_n_latents": 8,
     },
-    language_recipe=Recipe(steps=5_000, batch=32),
-    tower_recipe=Recipe(steps=1_500, batch=128),
+    language_recipe=Recipe(steps=2_400, batch=32),
+    tower_recipe=Recipe(steps=1_200, batch=128),
     join_recipe=Recipe(steps=2_000, batch=24),
     drawn=6_000,
 )

@@ -24,7 +24,7 @@ from eval_tasks.tasks import shapes_binding
 from flamingo_lab.train.binding import EPISODES, MOST_SHOTS, pairs
 from flamingo_lab.train.language import TEST_SHARE, tokenizer_json, words
 from flamingo_lab.train.pictures import COLOURS, KINDS, SHAPES
-from flamingo_lab.train.sequences import picture_batch, text_batch
+from flamingo_lab.train.sequences import picture_batches, text_batches
 from tests.folders import ROOT
 
 TRAIN, TEST = 0, 1
@@ -79,9 +79,9 @@ def test_the_task_asks_these_episodes() -> None:
 def text_rows() -> Iterator[tuple[str, list[int]]]:
     """Rows of the language model's training as text, with the kinds that they caption."""
     for number in range(BATCHES):
-        batch = text_batch(np.random.default_rng(number), SIZE, is_late=number % 2 == 1)
-        for text in texts(batch.ids):
-            yield text, [KINDS.index((colour, shape)) for colour, shape in CAPTION.findall(text)]
+        for batch in text_batches(np.random.default_rng(number), SIZE, number / BATCHES):
+            for text in texts(batch.ids):
+                yield text, [KINDS.index((colour, shape)) for colour, shape in CAPTION.findall(text)]
 
 
 def picture_rows() -> Iterator[tuple[str, list[int]]]:
@@ -90,9 +90,9 @@ def picture_rows() -> Iterator[tuple[str, list[int]]]:
     for number in range(BATCHES):
         random = np.random.default_rng(number)
         # Each kind stands for its pictures.
-        batch = picture_batch(random, SIZE, lambda kind, random: kind)
-        for text, ids, kinds in zip(texts(batch.ids), batch.ids, batch.pictures.tolist(), strict=True):
-            yield text, kinds[: int((ids == image).sum())]  # without the padding
+        for batch in picture_batches(random, SIZE, lambda kind, random: kind):
+            for text, ids, kinds in zip(texts(batch.ids), batch.ids, batch.pictures.tolist(), strict=True):
+                yield text, kinds[: int((ids == image).sum())]  # without the padding
 
 
 @pytest.mark.parametrize("rows", [text_rows, picture_rows])
