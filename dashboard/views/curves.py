@@ -13,7 +13,7 @@ from dashboard.models import Model, labels, model
 from dashboard.numbers import amount, bracket, duration, scored, size
 from dashboard.plots import Line, Point
 from dashboard.ranks import in_short
-from dashboard.results import Changed, Results
+from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, element, link
 from dashboard.views import titled
@@ -183,7 +183,7 @@ def _mean(point: CurvePoint, curve: ShotCurve, name: str) -> Point:
 
 @st.cache_data(max_entries=50, show_spinner=False)
 def _curves(
-    name: str, changed: Changed, run_ids: Sequence[str], _store: Store, _runs: Sequence[Run]
+    name: str, changed: str, run_ids: Sequence[str], _store: Store, _runs: Sequence[Run]
 ) -> tuple[list[ShotCurve], list[Spread]]:
     return shot_curves(_store, _runs), spreads(_store, _runs)
 

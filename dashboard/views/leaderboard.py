@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
@@ -318,8 +319,11 @@ def _legend(held: Matrix) -> Element:
 
 
 def _downloads(runs: Sequence[Run]) -> None:
-    rows = table.rows(runs, every_slice=True)
     with st.container(horizontal=True):
         for form, kind in (("csv", "text/csv"), ("json", "application/x-ndjson")):
-            name = f"leaderboard.{form}"
-            st.download_button(f"Download {form.upper()}", table.text(rows, form), name, kind, on_click="ignore")
+            written = partial(_written, runs, form)
+            st.download_button(f"Download {form.upper()}", written, f"leaderboard.{form}", kind, on_click="ignore")
+
+
+def _written(runs: Sequence[Run], form: str) -> str:
+    return table.text(table.rows(runs, every_slice=True), form)

@@ -1,0 +1,273 @@
+"""How long the dashboard takes in a browser on a large store: a first view of each page, and each thing that one can do there.
+
+    python benchmarks/dashboard_pages.py [FOLDER]
+
+The store is that of `leaderboard_store.py`, built in FOLDER, or in a temporary one, and left there if FOLDER was given. Needs
+Chromium (Debian: apt-get install chromium). Everything is done several times and the least is taken, since whatever else the
+machine does only adds to it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import leaderboard_store
+import machine
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORT = ROOT / "benchmarks" / "reports" / "dashboard.md"
+PORT = 8777
+WIDTH, HEIGHT = 1280, 800
+PATIENCE_MS = 60_000
+
+FRESH_REPEATS, REPEATS = 2, 4
+FIRST_OF_A_SERVER, FIRST, INTERACTION = 8.0, 2.0, 1.0
+"""Seconds allowed."""
+
+SETTLED = """
+document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'
+    && !document.querySelector('[data-testid=stSkeleton], [data-stale=true], [data-testid=stException]')
+"""
+"""The page's script has ended and what it sent is drawn."""
+
+
+def shows(text: str) -> str:
+    """That the browser's title, which names all filters, holds a text."""
+    return f"document.title.includes({text!r})"
+
+
+def holds(selector: str, text: str = "") -> str:
+    """That an element is there with a text in it."""
+    return f"[...document.querySelectorAll({selector!r})].some(one => one.textContent.includes({text!r}))"
+
+
+def asks(text: str) -> str:
+    """That the address holds a text."""
+    return f"location.href.includes({text!r})"
+
+
+class Step(NamedTuple):
+    """Something to do on a page: where it is done, what is got ready before the clock starts, the act, and what it must show."""
+
+    name: str
+    at: str
+    ready: Callable[[Page], Locator]
+    shown: str
+    act: Callable[[Locator], None] = Locator.click
+
+
+def option(label: str, name: str) -> Callable[[Page], Locator]:
+    """An option of an opened list."""
+
+    def ready(page: Page) -> Locator:
+        page.get_by_role("combobox", name=label).first.click()
+        return page.get_by_role("option", name=name).first
+
+    return ready
+
+
+def first(selector: str, text: str | None = None, number: int = 0) -> Callable[[Page], Locator]:
+    """An element of a page."""
+    return lambda page: page.locator(selector, has_text=text).nth(number)
+
+
+def filled(label: str, text: str) -> Callable[[Page], Locator]:
+    """A field in which something has been written."""
+
+    def ready(page: Page) -> Locator:
+        field = page.get_by_label(label).first
+        field.fill(text)
+        return field
+
+    return ready
+
+
+def entered(field: Locator) -> None:
+    """The key that ends writing."""
+    field.press("Enter")
+
+
+RUN, OTHER = (f"{model:02x}00".ljust(16, "0") for model in (3, 7))
+
+PAGES: Mapping[str, tuple[str, str]] = {
+    "leaderboard": ("", holds("table.board td.cell")),
+    "compare": ("compare", holds("section.card")),
+    "samples": ("samples", holds(".list .line") + " && " + holds(".prompt")),
+    "curves": ("curves", holds("table td.first") + " && !!document.querySelector('.js-plotly-plot .point')"),
+    "slices": ("slices", holds("td.heat")),
+    "runs": ("runs", holds("table.cards td.first")),
+}
+"""Each page's address and what must be there until it counts as seen."""
+
+STEPS = (
+    Step("leaderboard: one task", "", option("Tasks", "task-03"), shows("task-03")),
+    Step("leaderboard: sort by a column", "", first("th a", "task-05"), holds("th", "task-05 ↓")),
+    Step("leaderboard: published scores", "", first("label", "published scores"), asks("published=1")),
+    Step("leaderboard: a number's run", "", first("table.board td.cell a", number=0), holds("h3", "Settings")),
+    Step("leaderboard: a mark's comparison", "", first("a.axis-link"), holds("section.card")),
+    Step("compare: other models", "compare", option("Against", "model-11"), shows("against model-11")),
+    Step("compare: a third model", "compare", option("Compared", "model-13"), holds("td.thin", "model-13")),
+    Step("compare: another task", "compare", option("Task", "task-07"), asks("task=task-07")),
+    Step("compare: a slice", "compare", first("td.part a", "table", 1), asks("slice=kind%3Dtable")),
+    Step("compare: the next questions", "compare", first("a.link", "next"), holds(".small", "21–40 of")),
+    Step(
+        "samples: another run", f"samples?run={RUN}", option("Run", "model-05 · task-02"), shows("model-05 · task-02")
+    ),
+    Step("samples: the wrong ones", f"samples?run={RUN}", first("button", "wrong"), shows("wrong")),
+    Step("samples: a text", f"samples?run={RUN}", filled("Search", "part 777"), shows("part 777"), entered),
+    Step("samples: a slice", f"samples?run={RUN}", option("Slice", "kind=map"), shows("map")),
+    Step("samples: the next 200", f"samples?run={RUN}", first("a.link", "next"), holds(".small", "201–400 of")),
+    Step("samples: a question", f"samples?run={RUN}", first(".list a", number=7), holds(".big", "part 7 ")),
+    Step("curves: another task", "curves", option("Task", "task-04"), shows("task-04")),
+    Step("curves: against seconds", "curves", first("button", "seconds"), shows("against seconds")),
+    Step("slices: another task", "slices", option("Task", "task-04"), shows("task-04")),
+    Step("slices: a cell's questions", "slices", first("td.heat a", number=3), holds(".list .line")),
+    Step("runs: one of them", "runs", first("table.cards td.first a", number=5), holds("h3", "Settings")),
+    Step("runs: beside another", f"runs?run={RUN}", option("Beside", "model-07"), holds("td.differs")),
+    Step("runs: of one task", "runs", option("Tasks", "task-04"), shows("task-04")),
+)
+
+
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """The address of a fresh server."""
+    command = [sys.executable, "-m", "flamingo_lab.cli", "dashboard", "--results", str(path), "--port", str(PORT)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        if not any("is shown at" in line for line in process.stderr):
+            raise SystemExit("the dashboard did not start")
+        yield f"http://127.0.0.1:{PORT}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+@contextmanager
+def tab(browser: Browser) -> Iterator[Page]:
+    """A tab of a visitor who was never here."""
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    yield page
+    context.close()
+
+
+def seconds(page: Page, act: Callable[[], object], shown: str) -> float:
+    """How long it takes until the page shows what it must and stands still."""
+    began = time.perf_counter()
+    act()
+    page.wait_for_function(f"({shown}) && ({SETTLED})")
+    return time.perf_counter() - began
+
+
+def opened(page: Page, address: str, name: str) -> float:
+    """A page's first view."""
+    at, shown = PAGES[name]
+    return seconds(page, lambda: page.goto(f"{address}/{at}", wait_until="commit"), shown)
+
+
+def done(browser: Browser, address: str, step: Step) -> float:
+    """A step on a page that has been opened and stands still."""
+    with tab(browser) as page:
+        name = step.at.partition("?")[0] or "leaderboard"
+        page.goto(f"{address}/{step.at}")
+        page.wait_for_function(f"({PAGES[name][1]}) && ({SETTLED})")
+        if name == "leaderboard":  # the ranks come by themselves, and must not be taken for what the step shows
+            page.wait_for_function(holds("table.board td.rank", "1"))
+            page.wait_for_function(SETTLED)
+        target = step.ready(page)
+        target.wait_for()
+        return seconds(page, lambda: step.act(target), step.shown)
+
+
+def measured(path: Path, browser: Browser) -> dict[str, list[float]]:
+    """Seconds of everything, by what was done."""
+    found: dict[str, list[float]] = {}
+    for _ in range(FRESH_REPEATS):
+        for name in PAGES:
+            with served(path) as address, tab(browser) as page:
+                found.setdefault(f"fresh {name}", []).append(opened(page, address, name))
+                if name == "leaderboard":
+                    ranks = seconds(page, lambda: None, holds("table.board td.rank", "1"))
+                    found.setdefault("ranks", []).append(found["fresh leaderboard"][-1] + ranks)
+    with served(path) as address:
+        for name in PAGES:
+            with tab(browser) as page:
+                opened(page, address, name)
+        for name in PAGES:
+            for _ in range(REPEATS):
+                with tab(browser) as page:
+                    found.setdefault(f"first {name}", []).append(opened(page, address, name))
+        for step in STEPS:
+            for _ in range(REPEATS):
+                found.setdefault(step.name, []).append(done(browser, address, step))
+    return found
+
+
+def row(name: str, found: Sequence[float], allowed: float) -> tuple[str, str | None]:
+    """A line of the report, and what is too slow in it."""
+    least = min(found)
+    line = f"| {name} | {least:.2f} | {max(found):.2f} | {allowed:g} |"
+    return line, None if least <= allowed else f"{name}: {least:.2f} s, {allowed:g} allowed"
+
+
+def report(found: Mapping[str, Sequence[float]], load: str) -> tuple[list[str], list[str]]:
+    """The report's lines, and what is slower than allowed."""
+    rows = [row(f"{name}, a fresh server's first", found[f"fresh {name}"], FIRST_OF_A_SERVER) for name in PAGES]
+    rows += [row(f"{name}, a visitor's first", found[f"first {name}"], FIRST) for name in PAGES]
+    rows += [row(step.name, found[step.name], INTERACTION) for step in STEPS]
+    return [
+        "# The dashboard on a large store",
+        "",
+        f"`python benchmarks/dashboard_pages.py` on {machine.facts()}; load before and after {load}.",
+        "",
+        f"{leaderboard_store.MODELS * leaderboard_store.TASKS} runs with {leaderboard_store.SAMPLES:,} samples each; a window "
+        f"of {WIDTH} x {HEIGHT} pixels in headless Chromium on the same machine. Seconds from the address or the click until "
+        f"the page's script has ended and everything is drawn: the least and the most of {REPEATS} visits, each by a visitor "
+        f"with an empty cache ({FRESH_REPEATS} servers for their first views). The least is what is compared: whatever else "
+        "the machine does only adds to it.",
+        "",
+        f"The leaderboard shows its scores first and its ranks, from {leaderboard_store.TASKS} times "
+        f"{leaderboard_store.MODELS * (leaderboard_store.MODELS - 1) // 2} paired tests, "
+        f"{min(found['ranks']):.1f} seconds after a fresh server was first asked.",
+        "",
+        "| | least | most | allowed |",
+        "| --- | ---: | ---: | ---: |",
+        *(line for line, _ in rows),
+        "",
+    ], [slow for _, slow in rows if slow]
+
+
+def main(folder: str | None) -> None:
+    """Build, measure, write the report, and fail where something takes longer than is allowed."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        raise SystemExit("no chromium here: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        path = Path(folder or temporary).resolve()
+        leaderboard_store.build(path)
+        before = os.getloadavg()[0]
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        found = measured(path, browser)
+        browser.close()
+    lines, slow = report(found, f"{before:.1f} and {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    REPORT.write_text("\n".join(lines))
+    print("\n".join(lines))
+    if slow:
+        raise SystemExit("slower than allowed: " + "; ".join(slow))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)
