@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,6 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "benchmarks" / "reports" / "dashboard.md"
-PORT = 8777
 WIDTH, HEIGHT = 1280, 800
 PATIENCE_MS = 60_000
 
@@ -142,13 +142,16 @@ STEPS = (
 @contextmanager
 def served(path: Path) -> Iterator[str]:
     """The address of a fresh server."""
-    command = [sys.executable, "-m", "flamingo_lab.cli", "dashboard", "--results", str(path), "--port", str(PORT)]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "flamingo_lab.cli", "dashboard", "--results", str(path), "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         if not any("is shown at" in line for line in process.stderr):
             raise SystemExit("the dashboard did not start")
-        yield f"http://127.0.0.1:{PORT}"
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()

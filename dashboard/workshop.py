@@ -13,6 +13,7 @@ import streamlit as st
 MOST_KEPT = 200
 """Results that a workshop keeps."""
 
+Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 
@@ -25,7 +26,7 @@ class Workshop:
         self._kept: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._lock = Lock()
 
-    def ask(self, wanted: Mapping[Hashable, Callable[[], Result]]) -> list[Future[Result]]:
+    def ask(self, wanted: Mapping[Key, Callable[[], Result]]) -> list[Future[Result]]:
         """What is wanted, each now or later. What this visitor asked for before and wants no more is not begun."""
         with self._lock:
             for key, future in self._asked_before().items():

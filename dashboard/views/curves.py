@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import streamlit as st
@@ -19,7 +20,7 @@ from dashboard.tree import Element, element, link
 from dashboard.views import titled
 from leaderboards.curves import LOG, Fit, ShotCurve, shot_curves
 from leaderboards.curves import Point as CurvePoint
-from leaderboards.entrants import entrant
+from leaderboards.entrants import Entrant, entrant
 from leaderboards.records import SHARE, Run
 from leaderboards.spread import Spread, spreads
 from leaderboards.store import Store
@@ -191,21 +192,29 @@ def _curves(
 def _bought(curves: Sequence[ShotCurve], found: Sequence[Spread], runs: Sequence[Run]) -> Element | None:
     """The page's answer in words: what a doubling adds, and how much hangs on the seed or the wording."""
     of = {run.run_id: run for run in runs}
-    rows = {id(one): entrant(of[one.run_ids[0]]) for one in found}
-    names = in_short([curve.entrant for curve in curves] + [*rows.values()])
+    rows = [_shotless(one, of[one.run_ids[0]]) for one in found]
+    names = in_short([curve.entrant for curve in curves] + rows)
     fitted = [
         element("li", element("b", names[curve.entrant]), f": {_slope(curve, curve.fit)}")
         for curve in curves
         if curve.fit
     ]
-    spread = [element("li", element("b", names[rows[id(one)]]), f": {_deviation(one)}") for one in found]
+    spread = [
+        element("li", element("b", names[row]), f": {_deviation(one)}") for one, row in zip(found, rows, strict=True)
+    ]
     said = [
-        element("p", "What a doubling of 1 + k shots adds, by the curve through the points"),
+        element("h3", "What a doubling of 1 + k shots adds, by the curve through the points"),
         element("ul", fitted),
     ]
-    hangs = [element("p", "What hangs on the seed or the wording alone"), element("ul", spread)]
+    hangs = [element("h3", "What hangs on the seed or the wording alone"), element("ul", spread)]
     parts = [*(said if fitted else []), *(hangs if spread else [])]
     return element("div", parts, kind="answers") if parts else None
+
+
+def _shotless(one: Spread, run: Run) -> Entrant:
+    """The row of a spread as curves have theirs: whatever the shots and the seed, and the wording where that was varied."""
+    row = replace(entrant(run), num_fewshot=0, shots="", seed=0)
+    return replace(row, wording="") if one.over == "phrasing" else row
 
 
 def _slope(curve: ShotCurve, fit: Fit) -> str:
@@ -214,13 +223,12 @@ def _slope(curve: ShotCurve, fit: Fit) -> str:
 
 
 def _deviation(one: Spread) -> str:
-    what = "seeds" if one.over == "seed" else "wordings"
+    what = f"{len(one.members)} {'seeds' if one.over == 'seed' else 'wordings'}"
+    at = f"at {one.num_fewshot} shot{'s' if one.num_fewshot != 1 else ''}"
     if one.std_low is None or one.std_high is None:
-        return f"{len(one.members)} {what} score alike"
+        return f"{what} {at} score alike"
     interval = f"[{scored(one.std_low, one.unit)}, {scored(one.std_high, one.unit)}]"
-    return (
-        f"{len(one.members)} {what} lie {scored(one.std, one.unit)} points apart (standard deviation, 95 % {interval})"
-    )
+    return f"{what} {at} lie {scored(one.std, one.unit)} points apart (standard deviation, 95 % {interval})"
 
 
 def _signed(value: float, unit: str) -> str:

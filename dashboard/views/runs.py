@@ -19,8 +19,11 @@ from leaderboards.records import Run
 TITLE = "Runs"
 PLACE = 6
 
-COLUMNS = ("model", "task", "shots", "score [95 %]", "n", "errors", "time", "q/s", "when")
-NUMBERS = {"shots", "score [95 %]", "n", "errors", "time", "q/s"}
+COLUMNS = ("model", "task", "shots", "seed", "score [95 %]", "n", "errors", "time", "q/s", "when")
+NUMBERS = {"shots", "seed", "score [95 %]", "n", "errors", "time", "q/s"}
+WHOLE_LINES = {"task", "score [95 %]", "when"}
+"""Cells that have a line of their own on a phone."""
+
 MOST = 300
 """Runs that are listed at most; the filters find the others."""
 
@@ -65,6 +68,7 @@ def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
         link(address.here("runs", run=run.run_id, beside=None), names.get(model(run), run.model), kind="link"),
         run.task,
         str(run.num_fewshot),
+        str(run.seed),
         shown,
         f"{run.n:,}",
         str(run.n_errors),
@@ -82,6 +86,7 @@ def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
                     (
                         "number" if name in NUMBERS else "",
                         "first" if name == "model" else "",
+                        "full" if name in WHOLE_LINES else "",
                         "failed" if _is_failed(run, name) else "",
                     ),
                 )

@@ -84,7 +84,13 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
     ]
     official = runs[0].scores[0]
     title = f"{official.metric} {official.variant} by {kind}, in percent" if official.unit == SHARE else official.metric
-    head = element("tr", element("th", "model", scope="col"), element("th", "shots", kind="number", scope="col"), heads)
+    head = element(
+        "tr",
+        element("th", "model", scope="col"),
+        element("th", "shots", kind="number", scope="col"),
+        element("th", "seed", kind="number", scope="col") if are_seeds else None,
+        heads,
+    )
     table = element("table", element("thead", head), element("tbody", rows), kind="cards heat")
     note = "the darker, the more questions were missed · a cell leads to its questions"
     return element("div", element("h3", f"{title} · {note}"), element("div", table, kind="scroll"))
@@ -138,11 +144,13 @@ def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str]) -
                 element(
                     "tr",
                     element("td", "no answer" if fault == "error" else "unreadable", kind="failed first"),
-                    element("td", kind, data_label="kind"),
+                    element("td", kind, kind="full", data_label="kind"),
                     element("td", link(at, f"{row['times']:,}", kind="link"), kind="number", data_label="questions"),
                     element("td", percent(row["times"] / max(1, run.n)), kind="number", data_label="% of run"),
-                    element("td", run_label(run, names), data_label="run"),
-                    element("td", cut(row["example"] or "(empty)", 120), kind="small grey", data_label="for example"),
+                    element("td", run_label(run, names), kind="full", data_label="run"),
+                    element(
+                        "td", cut(row["example"] or "(empty)", 120), kind="small grey full", data_label="for example"
+                    ),
                 )
             )
     heads = ("", "kind", "questions", "% of run", "run", "for example")
