@@ -72,24 +72,26 @@ def show(results: Results) -> None:
 
 
 def _choice(results: Results, there: Mapping[str, Entrant], names: Mapping[Entrant, str]) -> tuple[str, list[str]]:
-    """The row that the others are set against, and those: by default the one with the most tasks, and another model."""
+    """The row that the others are set against, and those: by default the one with most tasks, and another model on them."""
     keys = [*there]
-    most = max(keys, key=lambda one: len(newest(results.runs, there[one])))
+    held = {one: newest(results.runs, there[one]) for one in keys}
+    most = max(keys, key=lambda one: (len(held[one]), sum(run.n for run in held[one].values())))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         base = address.one_of("Against", "a", keys, most, says=lambda one: names[there[one]], width=380)
         rest = [one for one in keys if one != base]
-        alike = [
-            one for one in rest if there[one].num_fewshot == there[base].num_fewshot and _is_other(there, one, base)
-        ]
-        usual = (alike or rest)[:1]
+        alike = {
+            one: (
+                len(held[one].keys() & held[base].keys()),
+                there[one].digest != there[base].digest,
+                there[one].num_fewshot == there[base].num_fewshot,
+            )
+            for one in rest
+        }
+        usual = [max(rest, key=alike.__getitem__)]
         others = address.several(
             "Compared", "b", rest, usual, says=lambda one: names[there[one]], most=MOST_OTHERS, placeholder="choose"
         )
     return base, others or usual
-
-
-def _is_other(there: Mapping[str, Entrant], one: str, base: str) -> bool:
-    return there[one].digest != there[base].digest
 
 
 Compared = Mapping[Task, Mapping[Entrant, Comparison]]

@@ -261,6 +261,9 @@ def _caption(runs: Sequence[Run], against: str) -> Element:
     return element("p", said, kind="grey small wide")
 
 
+KINDS = {"model": "first", "wording": "full", "score [95 %]": "number full"}
+
+
 def _table(results: Results, runs: Sequence[Run], against: str, chosen: set[str]) -> Element:
     """The figures of the plot; the chosen points' runs first."""
     names = labels(results.runs)
@@ -276,9 +279,7 @@ def _table(results: Results, runs: Sequence[Run], against: str, chosen: set[str]
         values += [] if against == "shots" else [quantity.said(quantity.of(run))]
         values += [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"]
         cells = [
-            element(
-                "td", value, kind="number" if name in number else "first" if name == "model" else None, data_label=name
-            )
+            element("td", value, kind=KINDS.get(name, "number" if name in number else None), data_label=name)
             for name, value in zip(columns, values, strict=False)
         ]
         way = element("td", link(address.to("runs", run=run.run_id), run.run_id[:8], kind="link"), data_label="run")

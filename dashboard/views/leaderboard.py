@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import address, colours, reports
 from dashboard.models import Model
-from dashboard.numbers import MISSING, amount, bracket, date, percent, scored
+from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
 from dashboard.ranks import complete, in_short, key, ranked, untested, what
 from dashboard.results import Results
 from dashboard.shown import show as put
@@ -211,7 +211,7 @@ def _row(
     named = link(
         address.to("runs", model=one.model), one.model, title=f"weights {one.digest[:16]}, its runs", kind="name"
     )
-    speed = _speed(row)
+    by_second = _speed(row)
     return element(
         "tr",
         element("td", _places(row), kind="number rank", data_label="rank"),
@@ -219,8 +219,8 @@ def _row(
         element("td", amount(row.run.parameters), kind="number", data_label="params"),
         _average(row),
         [_cell(row, column, held, axes[column], colour, is_beside=is_beside) for column in held.columns],
-        element("td", f"{speed:,.1f}" if speed else MISSING, kind="number", data_label="q/s"),
-        element("td", f"{1000 / speed / 60:,.1f}" if speed else MISSING, kind="number", data_label="min/1k q"),
+        element("td", quantity(by_second), kind="number", data_label="q/s"),
+        element("td", quantity(1000 / 60 / by_second if by_second else None), kind="number", data_label="min/1k q"),
     )
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import address, questions, seen
 from dashboard.models import Model, labels, model, run_label
-from dashboard.numbers import amount, bracket, date, duration, official, scored, size, speed
+from dashboard.numbers import amount, bracket, date, duration, official, quantity, scored, size
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
@@ -63,7 +63,8 @@ def _table(runs: list[Run], names: Mapping[Model, str], chosen: Run | None) -> E
 
 def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
     score = official(run)
-    shown = f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}" if score else run.status
+    shown = [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"] if score else []
+    shown += [element("div", run.status, kind="thin failed")] if run.status != "complete" else []
     values = (
         link(address.here("runs", run=run.run_id, beside=None), names.get(model(run), run.model), kind="link"),
         run.task,
@@ -73,7 +74,7 @@ def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
         f"{run.n:,}",
         str(run.n_errors),
         duration(run.seconds) if run.scores else "–",
-        speed(run.questions_per_second),
+        quantity(run.questions_per_second),
         date(run.created),
     )
     cells = [
@@ -204,7 +205,7 @@ def _time(run: Run) -> Element:
     ]
     counted = {
         "whole time": duration(run.seconds),
-        "questions a second": speed(run.questions_per_second),
+        "questions a second": quantity(run.questions_per_second),
         "prompt tokens": f"{run.prompt_tokens:,}",
         "generated tokens": f"{run.generated_tokens:,}",
         "peak memory": size(run.peak_memory),

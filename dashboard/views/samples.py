@@ -269,8 +269,10 @@ def _others(results: Results, run: Run, row: Row) -> Element | None:
             "tr",
             element("td", seen.mark(seen.verdict(one["score"], one["error_kind"], None)), kind="narrow"),
             element("td", cut(said, 120)),
-            element("td", link(at, run_label(other, names), kind="link small")),
+            element("td", link(at, run_label(other, names, with_task=False), kind="link small")),
         )
 
     rows = [line(one) for one in sorted(found, key=lambda one: order[one["run_id"]])]
-    return element("div", element("h3", "Other runs on this question"), element("table", element("tbody", rows)))
+    return element(
+        "div", element("h3", "Other runs on this question"), element("table", element("tbody", rows), kind="others")
+    )

@@ -69,9 +69,7 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
     if len(columns) == 1:
         said = "No run of this task has slices: its questions are of one kind."
         return element("p", said, kind="grey")
-    heads = [
-        element("th", "all" if name == ALL else name.partition("=")[2], kind="number", scope="col") for name in columns
-    ]
+    heads = [element("th", cut(_value(name), 24), kind="number", scope="col", title=_value(name)) for name in columns]
     rows = [
         element(
             "tr",
@@ -96,6 +94,10 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
     return element("div", element("h3", f"{title} · {note}"), element("div", table, kind="scroll"))
 
 
+def _value(name: str) -> str:
+    return "all" if name == ALL else name.partition("=")[2]
+
+
 def _by_slice(run: Run, kind: str) -> dict[str, Score]:
     official = run.scores[0]
     return {
@@ -107,7 +109,7 @@ def _by_slice(run: Run, kind: str) -> dict[str, Score]:
 
 
 def _cell(run: Run, score: Score | None, name: str, most: float) -> Element:
-    label = "all" if name == ALL else name.partition("=")[2]
+    label = _value(name)
     if score is None or score.value is None:
         return element("td", "–", kind="number", data_label=label, title="this run has no such questions")
     interval = bracket(score.low, score.high, score.unit)
@@ -143,7 +145,7 @@ def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str]) -
             rows.append(
                 element(
                     "tr",
-                    element("td", "no answer" if fault == "error" else "unreadable", kind="failed first"),
+                    element("td", "no answer" if fault == "error" else "unreadable", kind="failed first nowrap"),
                     element("td", kind, kind="full", data_label="kind"),
                     element("td", link(at, f"{row['times']:,}", kind="link"), kind="number", data_label="questions"),
                     element("td", percent(row["times"] / max(1, run.n)), kind="number", data_label="% of run"),
