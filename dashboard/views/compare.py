@@ -197,8 +197,8 @@ def _questions(
             slice_ = address.one_of("Slice", "slice", slices, forgets=("skip",), width=210)
     skip = address.number("skip")
     ids = comparison.a.run_id, comparison.b.run_id
-    found = _differing(results.name, results.changed, *ids, metric, slice_, skip, results.store)
     difference = comparison.of(metric, slice_)
+    found = _differing(results.name, results.changed, *ids, difference.carried or metric, slice_, skip, results.store)
     put(cards(results, comparison, found, difference, (names[base], name), skip), "cards")
 
 
