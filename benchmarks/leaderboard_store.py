@@ -111,6 +111,7 @@ def run_of(model: int, task: int) -> tuple[Run, pa.Table]:
         "seconds": [0.01] * SAMPLES,
         "trace": [None] * SAMPLES,
         "problems": [[]] * SAMPLES,
+        "terms": [[]] * SAMPLES,
     }
     run = Run(
         run_id=run_id,

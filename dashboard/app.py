@@ -38,7 +38,7 @@ def guarded(name: str) -> views.Show:
             results = opened()
             if results.runs:
                 page.show(results)
-            elif results.store.problems():
+            elif results.problems:
                 views.titled(page.TITLE, "", results)
             else:
                 st.title(page.TITLE)

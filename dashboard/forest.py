@@ -48,7 +48,7 @@ def forest(
                 link(at, title, title="the questions on which they differ"),
                 kind=f"first {'whole-task' if is_whole else 'part'}",
             ),
-            element("td", names[line.other], kind="thin", data_label="compared") if several else None,
+            element("td", names[line.other], kind="thin full", data_label="compared with base") if several else None,
             element("td", scored(one.a, one.unit), kind="number", data_label="base"),
             element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
             element(
@@ -57,11 +57,14 @@ def forest(
                 kind="plot",
                 data_label="−, 0, +",
             ),
-            element("td", _points(one), kind="nowrap", data_label="difference"),
+            element("td", _points(one), kind="nowrap full", data_label="difference"),
             element(
-                "td", f"{one.wins:,} / {one.losses:,} / {one.ties:,}", kind="nowrap", data_label="won / lost / equal"
+                "td",
+                f"{one.wins:,} / {one.losses:,} / {one.ties:,}",
+                kind="nowrap full",
+                data_label="won / lost / equal",
             ),
-            element("td", _sure(one), kind="thin", data_label="sure?"),
+            element("td", _sure(one), kind="thin full", data_label="sure?"),
         ]
         rows.append(element("tr", *cells, kind="slice" if not is_whole else None))
     notes = dict.fromkeys(note for held in compared.values() for one in held.values() for note in _notes(one))

@@ -36,8 +36,10 @@ def labels(runs: Sequence[Run]) -> dict[Model, str]:
     return {one: one.name if shared[one.name] == 1 else f"{one.name} · {one.digest[:6]}" for one in found}
 
 
-def run_label(run: Run, names: Mapping[Model, str]) -> str:
+def run_label(run: Run, names: Mapping[Model, str], *, with_task: bool = True) -> str:
     """A run in one line."""
     shots = "1 shot" if run.num_fewshot == 1 else f"{run.num_fewshot} shots"
     seed = f"seed {run.seed}" if run.seed else ""
-    return " · ".join(filter(None, (names.get(model(run), run.model), run.task, shots, seed, run.run_id[:8])))
+    return " · ".join(
+        filter(None, (names.get(model(run), run.model), run.task if with_task else "", shots, seed, run.run_id[:8]))
+    )

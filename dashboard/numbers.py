@@ -76,8 +76,10 @@ def date(iso: str | None) -> str:
     return (iso or "")[:16].replace("T", " ") or MISSING
 
 
-def speed(questions_per_second: float | None) -> str:
-    """Questions a second, with a decimal where there are few."""
-    if not questions_per_second:
+def quantity(value: float | None) -> str:
+    """A speed or a time with two figures at least; a dash for none."""
+    if not value:
         return MISSING
-    return f"{questions_per_second:,.0f}" if questions_per_second >= 100 else f"{questions_per_second:,.1f}"
+    if value < 1:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"

@@ -59,11 +59,14 @@ def curves(lines: Sequence[Line], x_title: str, y_title: str) -> go.Figure:
                 showlegend=False,
                 mode="lines",
             )
+    named: set[str] = set()
     for line in lines:
         if len(line.single) > len(line.means):
             _scatter(figure, line, line.single, mode="markers", marker={"size": 7, "opacity": 0.4}, showlegend=False)
         lone = len(line.means) == 1
-        _scatter(figure, line, line.means, mode="lines+markers", marker={"size": 9}, has_errors=lone)
+        is_new = line.name not in named
+        named.add(line.name)
+        _scatter(figure, line, line.means, mode="lines+markers", marker={"size": 9}, has_errors=lone, showlegend=is_new)
     places = sorted({point.x for line in lines for point in line.means})
     shown = [shots for shots in SHOWN_SHOTS if places[0] <= shots_place(shots) <= places[-1]]
     ticks = {"tickvals": [shots_place(one) for one in shown], "ticktext": [str(one) for one in shown]}
@@ -111,9 +114,9 @@ def _scatter(figure: go.Figure, line: Line, points: Sequence[Point], *, has_erro
     figure.add_scatter(
         x=[point.x for point in points],
         y=[point.y for point in points],
-        name=html.escape(line.name),
+        name=html.escape(line.name, quote=False),
         customdata=[point.run_id for point in points],
-        text=[html.escape(point.about) for point in points],
+        text=[html.escape(point.about, quote=False) for point in points],
         hovertemplate="%{text}<extra></extra>",
         line={"color": line.colour, "width": 2},
         marker=marker,
@@ -141,8 +144,8 @@ def _finished(figure: go.Figure, x_title: str, y_title: str, x_axis: dict[str, A
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "title": None},
         hovermode="closest",
         hoverlabel={"align": "left"},
-        xaxis={**axis, **x_axis, "title": {"text": html.escape(x_title), "font": {"size": 13}}},
-        yaxis={**axis, "title": {"text": html.escape(y_title), "font": {"size": 13}}},
+        xaxis={**axis, **x_axis, "title": {"text": html.escape(x_title, quote=False), "font": {"size": 13}}},
+        yaxis={**axis, "title": {"text": html.escape(y_title, quote=False), "font": {"size": 13}}},
     )
     return figure
 

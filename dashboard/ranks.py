@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from concurrent.futures import CancelledError
+from functools import partial
 
-import streamlit as st
-
-from dashboard.results import Changed, Results
+from dashboard.results import Results
+from dashboard.workshop import workshop
 from leaderboards.entrants import Column, Entrant, entrant
 from leaderboards.ranking import Cell, Matrix, Row, matrix
 from leaderboards.records import Run
-from leaderboards.store import Store
 
 PATIENCE_SECONDS = 0.4
 """How long a page waits for tests before it shows the scores without them."""
-
-MOST_KEPT = 50
-"""Leaderboards that are kept worked out."""
-
-Asked = tuple[str, Changed, tuple[str, ...]]
-
-
-class Workshop:
-    """Works leaderboards out in the background, one at a time, and keeps the last ones."""
-
-    def __init__(self) -> None:
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ranks")
-        self._kept: OrderedDict[Asked, Future[Matrix]] = OrderedDict()
-        self._lock = Lock()
-
-    def ask(self, asked: Asked, store: Store, runs: Sequence[Run]) -> Future[Matrix]:
-        """The leaderboard of these runs, now or later."""
-        with self._lock:
-            if asked not in self._kept:
-                self._kept[asked] = self._worker.submit(matrix, store, [*runs])
-            self._kept.move_to_end(asked)
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)[1].cancel()
-            return self._kept[asked]
-
-
-@st.cache_resource
-def _workshop() -> Workshop:
-    return Workshop()
 
 
 def ranked(results: Results, runs: Sequence[Run]) -> Matrix | None:
     """The leaderboard of these runs; None while its tests are being worked out, which many runs take seconds for."""
     asked = results.name, results.changed, tuple(run.run_id for run in runs)
+    (found,) = workshop("ranks").ask({asked: partial(matrix, results.store, [*runs])})
     try:
-        return _workshop().ask(asked, results.store, runs).result(PATIENCE_SECONDS)
-    except TimeoutError:
+        return found.result(PATIENCE_SECONDS)
+    except (TimeoutError, CancelledError):  # another visitor wanted it no more
         return None
 
 

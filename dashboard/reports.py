@@ -33,9 +33,9 @@ def listed(held: Matrix) -> Element:
             element("td", column.task, data_label="task"),
             element("td", f"{one.measured:.1f}", kind="number", data_label="measured"),
             element("td", f"{one.reported:g}", kind="number", data_label="published"),
-            element("td", "; ".join(one.differences) or "nothing known", kind="small", data_label="what differs"),
-            element("td", one.published.protocol or "not stated", kind="small grey", data_label="prompt there"),
-            element("td", one.published.source or "from memory", kind="small grey", data_label="source"),
+            element("td", "; ".join(one.differences) or "nothing known", kind="small full", data_label="what differs"),
+            element("td", one.published.protocol or "not stated", kind="small grey full", data_label="prompt there"),
+            element("td", one.published.source or "from memory", kind="small grey full", data_label="source"),
         )
         for row in held.rows
         for column, cell in row.cells.items()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,50 +20,59 @@ from leaderboards.places import Place, Stamp
 from leaderboards.records import Run
 from leaderboards.store import Store
 
-Changed = tuple[tuple[str, object], ...]
-"""The runs with when their records were last written: what was worked out before holds until this differs."""
-
-
 LISTED_FOR_SECONDS = 3.0
-"""How long the listing of a URL is taken as it is: a page asks for it several times."""
+"""How long the listing of a URL is taken as it is."""
 
 
 class Remembering:
-    """A place that is far away: its runs are listed once in `LISTED_FOR_SECONDS`, everything else is the place's own."""
+    """A place whose runs are listed when `look` is called, not each time that something asks for them."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, for_seconds: float) -> None:
         self._place = place
+        self._for_seconds = for_seconds
         self._listed: tuple[float, Mapping[str, Stamp]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._place, name)
 
-    def records(self) -> Mapping[str, Stamp]:
-        """The runs with their stamps, as they were at most so long ago."""
+    def look(self) -> Mapping[str, Stamp]:
+        """List the runs, unless that was done a short time ago. Raises `BadStore` where the place may not be read."""
         now = time.monotonic()
-        if self._listed is None or now - self._listed[0] > LISTED_FOR_SECONDS:
+        if self._listed is None or now - self._listed[0] > self._for_seconds:
             self._listed = now, self._place.records()
         return self._listed[1]
+
+    def records(self) -> Mapping[str, Stamp]:
+        """The runs with their stamps, as they were last seen."""
+        return self._listed[1] if self._listed else self.look()
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the results are called, their store, where pictures may be read from, and groups of tasks by name."""
+    """What the results are called, their store, where pictures may be read from, and groups of tasks by name.
+
+    A page has its own, which says what was there when the page was asked for.
+    """
 
     name: str
     store: Store
     sources: Sources
     groups: Mapping[str, Sequence[str]]
 
-    @property
-    def runs(self) -> list[Run]:
-        """Every run that can be read, the newest first. Raises `ResultsError` where the place is no store."""
+    @cached_property
+    def runs(self) -> Sequence[Run]:
+        """Every run that can be read, the newest first."""
         return self.store.runs()
 
-    @property
-    def changed(self) -> Changed:
-        """The state of the records."""
-        return tuple(self.store.place.records().items())
+    @cached_property
+    def problems(self) -> Sequence[str]:
+        """What cannot be read, a line each."""
+        return self.store.problems()
+
+    @cached_property
+    def changed(self) -> str:
+        """The state of the records: what was worked out before holds until this differs."""
+        return hashlib.sha256(repr(sorted(self.store.place.records().items())).encode()).hexdigest()
 
     def run(self, run_id: str) -> Run | None:
         """The run with this id."""
@@ -69,12 +80,14 @@ class Results:
 
 
 def opened() -> Results:
-    """The results that the server was started for."""
-    return _opened(tuple(sys.argv[1:]))
+    """The results that the server was started for, as they are now. Raises `ResultsError` where the place is no store."""
+    held, place = _opened(tuple(sys.argv[1:]))
+    place.look()
+    return replace(held)
 
 
 @st.cache_resource
-def _opened(arguments: Sequence[str]) -> Results:
+def _opened(arguments: Sequence[str]) -> tuple[Results, Remembering]:
     parser = argparse.ArgumentParser(prog="dashboard")
     parser.add_argument("--results", default="results")
     parser.add_argument("--name", default="", help="what the pages call them, instead of where they lie")
@@ -83,7 +96,6 @@ def _opened(arguments: Sequence[str]) -> Results:
     given = parser.parse_args(arguments)
     groups = {name: tasks.split(",") for name, _, tasks in (one.partition("=") for one in given.group)}
     sources = Sources(Path(given.results), tuple(given.images))
-    store = leaderboards.open(given.results)
-    if "://" in given.results:
-        store = Store(cast(Place, Remembering(store.place)))
-    return Results(given.name or given.results, store, sources, groups)
+    is_far = "://" in given.results
+    place = Remembering(leaderboards.open(given.results).place, LISTED_FOR_SECONDS if is_far else 0.0)
+    return Results(given.name or given.results, Store(cast(Place, place)), sources, groups), place

@@ -110,7 +110,9 @@ def page(store: Store, runs: Sequence[Run]) -> str:
 
 def _against_first(store: Store, matrix: Matrix, column: Column) -> str:
     """Every other row of a column against the one with the highest score."""
-    held = [row.cells[column] for row in matrix.rows if column in row.cells and row.cells[column].ranks is not None]
+    files = store.files()
+    cells = [row.cells[column] for row in matrix.rows if column in row.cells]
+    held = [cell for cell in cells if cell.ranks is not None and cell.run.run_id in files]
     if len(held) < 2:
         return ""
     first, *others = sorted(held, key=lambda cell: -(cell.score.value or 0.0))

@@ -96,6 +96,8 @@ class Store:
             if one.run is not None and one.run.status != "running":
                 try:
                     self.file_of(run_id)
+                except UnknownRun:
+                    found.append(f"{self.place.name}: the samples of run {run_id} are gone; copy its folder again")
                 except ResultsError as error:
                     found.append(str(error))
         return found

@@ -52,7 +52,6 @@ def titled(title: str, about: str, results: Results) -> None:
             width="content",
             help=None if name == results.name else results.name,
         )
-    problems = results.store.problems()
-    if problems:
-        with st.expander(f"{len(problems)} of the folder's runs cannot be read and are left out"):
-            st.text("\n".join(problems))
+    if results.problems:
+        with st.expander(f"{len(results.problems)} of the folder's runs cannot be read and are left out"):
+            st.text("\n".join(results.problems))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 
 import streamlit as st
 
@@ -10,11 +13,12 @@ from dashboard import address, colours
 from dashboard.cards import CARDS, cards
 from dashboard.forest import Line, Task, forest
 from dashboard.ranks import entrants, in_short, newest
-from dashboard.results import Changed, Results
+from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, element
 from dashboard.views import titled
-from leaderboards.compare import Comparison, Differing, against, differing
+from dashboard.workshop import workshop
+from leaderboards.compare import Comparison, Differing, compare, differing, together
 from leaderboards.entrants import Entrant
 from leaderboards.errors import NotComparable
 from leaderboards.records import ALL, Run
@@ -24,6 +28,14 @@ TITLE = "Compare"
 PLACE = 2
 
 MOST_OTHERS = 3
+
+PATIENCE_SECONDS = 0.4
+"""How long a page waits for more than the first task."""
+
+WAIT_SECONDS = 1.0
+"""How often a page that waits for comparisons looks for them."""
+
+Asked = tuple[str, ...]
 
 
 def show(results: Results) -> None:
@@ -42,7 +54,7 @@ def show(results: Results) -> None:
     with head:
         titled(TITLE, f"{' and '.join(names[one] for one in others)} against {names[base]}", results)
     runs = {one: newest(results.runs, one) for one in (base, *others)}
-    compared = _compared(results, base, others, runs)
+    compared, waiting = _compared(results, base, others, runs)
     if not compared:
         st.text("These have no question in common. Choose others, or ask both models the same task.")
         return
@@ -53,29 +65,37 @@ def show(results: Results) -> None:
         for one in comparison.differences
     ]
     put(_verdict(lines, base, others, names), "verdict")
+    if waiting:
+        _wait(waiting, len(compared) + len(waiting))
     put(forest(lines, compared, names, colours.of_models(results.runs)), "forest")
     _questions(results, compared, base, names)
 
 
 def _choice(results: Results, there: Mapping[str, Entrant], names: Mapping[Entrant, str]) -> tuple[str, list[str]]:
-    """The row that the others are set against, and those: by default the one with the most tasks, and another model."""
+    """The row that the others are set against, and those: by default the one with most tasks, and another model on them."""
     keys = [*there]
-    most = max(keys, key=lambda one: len(newest(results.runs, there[one])))
+    held = {one: newest(results.runs, there[one]) for one in keys}
+    most = max(keys, key=lambda one: (len(held[one]), sum(run.n for run in held[one].values())))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         base = address.one_of("Against", "a", keys, most, says=lambda one: names[there[one]], width=380)
         rest = [one for one in keys if one != base]
-        alike = [
-            one for one in rest if there[one].num_fewshot == there[base].num_fewshot and _is_other(there, one, base)
-        ]
-        usual = (alike or rest)[:1]
+        alike = {
+            one: (
+                len(held[one].keys() & held[base].keys()),
+                there[one].digest != there[base].digest,
+                there[one].num_fewshot == there[base].num_fewshot,
+            )
+            for one in rest
+        }
+        usual = [max(rest, key=alike.__getitem__)]
         others = address.several(
             "Compared", "b", rest, usual, says=lambda one: names[there[one]], most=MOST_OTHERS, placeholder="choose"
         )
     return base, others or usual
 
 
-def _is_other(there: Mapping[str, Entrant], one: str, base: str) -> bool:
-    return there[one].digest != there[base].digest
+Compared = Mapping[Task, Mapping[Entrant, Comparison]]
+Work = Sequence[Future[Comparison | None]]
 
 
 def _compared(
@@ -83,31 +103,58 @@ def _compared(
     base: Entrant,
     others: Sequence[Entrant],
     runs: Mapping[Entrant, Mapping[Task, Run]],
-) -> dict[Task, dict[Entrant, Comparison]]:
-    """Each task's comparisons, with one correction over the others."""
-    found: dict[Task, dict[Entrant, Comparison]] = {}
-    for task, run in sorted(runs[base].items()):
+) -> tuple[Compared, Mapping[Task, Work]]:
+    """Each task's comparisons, with one correction over the others, and the tasks that are being worked out still.
+
+    The task whose questions are shown, or else the first, is waited for.
+    """
+    wanted: dict[Asked, Callable[[], Comparison | None]] = {}
+    places: dict[Task, list[tuple[Entrant, Asked]]] = {}
+    for task in _in_order(runs[base]):
+        run = runs[base][task]
         metric = f"{run.scores[0].metric}/{run.scores[0].variant}"
-        having = {one: runs[one][task].run_id for one in others if task in runs[one]}
-        able = {one: run_id for one, run_id in having.items() if _against(results, run, (run_id,), metric)}
+        for one in others:
+            if task in runs[one]:
+                ids = run.run_id, runs[one][task].run_id
+                asked = results.name, results.changed, *ids, metric
+                wanted[asked] = partial(_comparison, results.store, *ids, metric)
+                places.setdefault(task, []).append((one, asked))
+    futures = dict(zip(wanted, workshop("comparisons").ask(wanted), strict=True))
+    found: dict[Task, dict[Entrant, Comparison]] = {}
+    waiting: dict[Task, Work] = {}
+    until = time.monotonic() + PATIENCE_SECONDS
+    for task, asked in places.items():
+        work = [futures[key] for _, key in asked]
+        wait(work, None if not found else max(0.0, until - time.monotonic()))
+        if not all(future.done() and not future.cancelled() for future in work):
+            waiting[task] = work
+            continue
+        able = {one: held for (one, _), future in zip(asked, work, strict=True) if (held := future.result())}
         if able:
-            found[task] = dict(zip(able, _against(results, run, tuple(able.values()), metric), strict=True))
-    return found
+            found[task] = dict(zip(able, together([*able.values()]), strict=True))
+    return {task: found[task] for task in sorted(found)}, waiting
 
 
-def _against(results: Results, base: Run, others: Sequence[str], metric: str) -> list[Comparison]:
-    """The comparisons; none where the runs share no question or not the metric."""
+def _in_order(tasks: Iterable[Task]) -> list[Task]:
+    """The task of the address first."""
+    return sorted(tasks, key=lambda task: (task[0] != address.get("task"), task))
+
+
+def _comparison(store: Store, base: str, other: str, metric: str) -> Comparison | None:
+    """Two runs under a metric; None where they share no question, or not the metric."""
     try:
-        return _worked_out(results.name, results.changed, base.run_id, others, metric, results.store)
+        return compare(store, base, other, metrics=[metric])
     except NotComparable:
-        return []
+        return None
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
-def _worked_out(
-    name: str, changed: Changed, base: str, others: Sequence[str], metric: str, _store: Store
-) -> list[Comparison]:
-    return against(_store, base, others, metrics=[metric])
+@st.fragment(run_every=WAIT_SECONDS)
+def _wait(waiting: Mapping[Task, Work], tasks: int) -> None:
+    """Say what is being worked out, and show it once it is."""
+    done = tasks - len(waiting)
+    st.text(f"{done} of {tasks} tasks; the others are being compared …")
+    if any(future.done() for work in waiting.values() for future in work):
+        st.rerun()
 
 
 def _verdict(lines: Sequence[Line], base: Entrant, others: Sequence[Entrant], names: Mapping[Entrant, str]) -> Element:
@@ -150,13 +197,13 @@ def _questions(
             slice_ = address.one_of("Slice", "slice", slices, forgets=("skip",), width=210)
     skip = address.number("skip")
     ids = comparison.a.run_id, comparison.b.run_id
-    found = _differing(results.name, results.changed, *ids, metric, slice_, skip, results.store)
     difference = comparison.of(metric, slice_)
+    found = _differing(results.name, results.changed, *ids, difference.carried or metric, slice_, skip, results.store)
     put(cards(results, comparison, found, difference, (names[base], name), skip), "cards")
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
 def _differing(
-    name: str, changed: Changed, a: str, b: str, metric: str, slice: str, skip: int, _store: Store
+    name: str, changed: str, a: str, b: str, metric: str, slice: str, skip: int, _store: Store
 ) -> list[Differing]:
     return differing(_store, a, b, metric, slice=slice, limit=CARDS, offset=skip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import streamlit as st
@@ -13,13 +14,13 @@ from dashboard.models import Model, labels, model
 from dashboard.numbers import amount, bracket, duration, scored, size
 from dashboard.plots import Line, Point
 from dashboard.ranks import in_short
-from dashboard.results import Changed, Results
+from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, element, link
 from dashboard.views import titled
 from leaderboards.curves import LOG, Fit, ShotCurve, shot_curves
 from leaderboards.curves import Point as CurvePoint
-from leaderboards.entrants import entrant
+from leaderboards.entrants import Entrant, entrant
 from leaderboards.records import SHARE, Run
 from leaderboards.spread import Spread, spreads
 from leaderboards.store import Store
@@ -183,7 +184,7 @@ def _mean(point: CurvePoint, curve: ShotCurve, name: str) -> Point:
 
 @st.cache_data(max_entries=50, show_spinner=False)
 def _curves(
-    name: str, changed: Changed, run_ids: Sequence[str], _store: Store, _runs: Sequence[Run]
+    name: str, changed: str, run_ids: Sequence[str], _store: Store, _runs: Sequence[Run]
 ) -> tuple[list[ShotCurve], list[Spread]]:
     return shot_curves(_store, _runs), spreads(_store, _runs)
 
@@ -191,21 +192,29 @@ def _curves(
 def _bought(curves: Sequence[ShotCurve], found: Sequence[Spread], runs: Sequence[Run]) -> Element | None:
     """The page's answer in words: what a doubling adds, and how much hangs on the seed or the wording."""
     of = {run.run_id: run for run in runs}
-    rows = {id(one): entrant(of[one.run_ids[0]]) for one in found}
-    names = in_short([curve.entrant for curve in curves] + [*rows.values()])
+    rows = [_shotless(one, of[one.run_ids[0]]) for one in found]
+    names = in_short([curve.entrant for curve in curves] + rows)
     fitted = [
         element("li", element("b", names[curve.entrant]), f": {_slope(curve, curve.fit)}")
         for curve in curves
         if curve.fit
     ]
-    spread = [element("li", element("b", names[rows[id(one)]]), f": {_deviation(one)}") for one in found]
+    spread = [
+        element("li", element("b", names[row]), f": {_deviation(one)}") for one, row in zip(found, rows, strict=True)
+    ]
     said = [
-        element("p", "What a doubling of 1 + k shots adds, by the curve through the points"),
+        element("h3", "What a doubling of 1 + k shots adds, by the curve through the points"),
         element("ul", fitted),
     ]
-    hangs = [element("p", "What hangs on the seed or the wording alone"), element("ul", spread)]
+    hangs = [element("h3", "What hangs on the seed or the wording alone"), element("ul", spread)]
     parts = [*(said if fitted else []), *(hangs if spread else [])]
     return element("div", parts, kind="answers") if parts else None
+
+
+def _shotless(one: Spread, run: Run) -> Entrant:
+    """The row of a spread as curves have theirs: whatever the shots and the seed, and the wording where that was varied."""
+    row = replace(entrant(run), num_fewshot=0, shots="", seed=0)
+    return replace(row, wording="") if one.over == "phrasing" else row
 
 
 def _slope(curve: ShotCurve, fit: Fit) -> str:
@@ -214,13 +223,12 @@ def _slope(curve: ShotCurve, fit: Fit) -> str:
 
 
 def _deviation(one: Spread) -> str:
-    what = "seeds" if one.over == "seed" else "wordings"
+    what = f"{len(one.members)} {'seeds' if one.over == 'seed' else 'wordings'}"
+    at = f"at {one.num_fewshot} shot{'s' if one.num_fewshot != 1 else ''}"
     if one.std_low is None or one.std_high is None:
-        return f"{len(one.members)} {what} score alike"
+        return f"{what} {at} score alike"
     interval = f"[{scored(one.std_low, one.unit)}, {scored(one.std_high, one.unit)}]"
-    return (
-        f"{len(one.members)} {what} lie {scored(one.std, one.unit)} points apart (standard deviation, 95 % {interval})"
-    )
+    return f"{what} {at} lie {scored(one.std, one.unit)} points apart (standard deviation, 95 % {interval})"
 
 
 def _signed(value: float, unit: str) -> str:
@@ -253,6 +261,9 @@ def _caption(runs: Sequence[Run], against: str) -> Element:
     return element("p", said, kind="grey small wide")
 
 
+KINDS = {"model": "first", "wording": "full", "score [95 %]": "number full"}
+
+
 def _table(results: Results, runs: Sequence[Run], against: str, chosen: set[str]) -> Element:
     """The figures of the plot; the chosen points' runs first."""
     names = labels(results.runs)
@@ -268,9 +279,7 @@ def _table(results: Results, runs: Sequence[Run], against: str, chosen: set[str]
         values += [] if against == "shots" else [quantity.said(quantity.of(run))]
         values += [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"]
         cells = [
-            element(
-                "td", value, kind="number" if name in number else "first" if name == "model" else None, data_label=name
-            )
+            element("td", value, kind=KINDS.get(name, "number" if name in number else None), data_label=name)
             for name, value in zip(columns, values, strict=False)
         ]
         way = element("td", link(address.to("runs", run=run.run_id), run.run_id[:8], kind="link"), data_label="run")

@@ -10,15 +10,15 @@ import streamlit as st
 
 from dashboard import address, colours, reports
 from dashboard.models import Model
-from dashboard.numbers import MISSING, amount, bracket, date, percent, scored
+from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
 from dashboard.ranks import complete, in_short, key, ranked, untested, what
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, Node, element, link
 from dashboard.views import titled
-from leaderboards import table
-from leaderboards.entrants import Column
-from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
+from leaderboards import export, table
+from leaderboards.entrants import Column, entrant
+from leaderboards.ranking import AVERAGE, Cell, Matrix, Row, matrix
 from leaderboards.records import SHARE, Run, Score
 
 TITLE = "Leaderboard"
@@ -54,8 +54,8 @@ def show(results: Results) -> None:
         titled(TITLE, "", results)
         st.text("No run is finished yet; the page Runs shows what is under way.")
         return
-    runs, said = _filtered(results, finished)
-    whole = complete(runs)
+    passing, said = _filtered(results, finished)
+    runs, whole = passing, complete(passing)
     with st.container(horizontal=True):
         # By default only rows that lack no column, where there are any.
         if address.is_on("complete rows only", "complete", default=bool(whole)):
@@ -72,11 +72,15 @@ def show(results: Results) -> None:
         put(_note(held), "note")
     else:
         _wait(results, runs)
+    hidden = len({entrant(run) for run in passing} - {entrant(run) for run in runs})
+    if hidden:
+        said_of = "1 row lacks a column and is hidden" if hidden == 1 else f"{hidden} rows lack a column and are hidden"
+        put(element("p", said_of, kind="grey small"), "hidden")
     put(_table(held, colours.of_models(results.runs), is_beside=is_beside), "leaderboard")
     put(_legend(held), "legend")
     if is_beside:
         put(reports.listed(held), "published")
-    _downloads(runs)
+    _downloads(results, runs)
 
 
 def _filtered(results: Results, finished: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -176,7 +180,7 @@ def _heads(held: Matrix) -> Element:
         element("th", "rank", kind="number", scope="col", title="on average; a range where a test cannot tell"),
         element("th", _sorter("model", "model"), scope="col", kind="model"),
         element("th", "params", kind="number", scope="col"),
-        element("th", _sorter("average", ""), kind="number", scope="col", title=AVERAGE),
+        element("th", _sorter("average", "", is_usual=held.tests > 0), kind="number", scope="col", title=AVERAGE),
     ]
     for column in held.columns:
         split = f" {column.split}" if column.task in several else ""
@@ -194,8 +198,8 @@ def _heads(held: Matrix) -> Element:
     return element("tr", heads)
 
 
-def _sorter(said: str, by: str) -> Element:
-    is_by = address.get("sort") == by
+def _sorter(said: str, by: str, *, is_usual: bool = True) -> Element:
+    is_by = address.get("sort") == by and is_usual
     return link(address.here("", sort=by), said + (" ↓" if is_by else ""), aria_label=f"sort by {said}")
 
 
@@ -207,7 +211,7 @@ def _row(
     named = link(
         address.to("runs", model=one.model), one.model, title=f"weights {one.digest[:16]}, its runs", kind="name"
     )
-    speed = _speed(row)
+    by_second = _speed(row)
     return element(
         "tr",
         element("td", _places(row), kind="number rank", data_label="rank"),
@@ -215,8 +219,8 @@ def _row(
         element("td", amount(row.run.parameters), kind="number", data_label="params"),
         _average(row),
         [_cell(row, column, held, axes[column], colour, is_beside=is_beside) for column in held.columns],
-        element("td", f"{speed:,.1f}" if speed else MISSING, kind="number", data_label="q/s"),
-        element("td", f"{1000 / speed / 60:,.1f}" if speed else MISSING, kind="number", data_label="min/1k q"),
+        element("td", quantity(by_second), kind="number", data_label="q/s"),
+        element("td", quantity(1000 / 60 / by_second if by_second else None), kind="number", data_label="min/1k q"),
     )
 
 
@@ -309,17 +313,22 @@ def _speed(row: Row) -> float | None:
 
 def _legend(held: Matrix) -> Element:
     said = (
-        f"Scores in percent, points where a metric counts points. Marks: 95 % interval, one axis a column. "
-        f"Shaded: not distinguishable from the highest in the column; bold: surely above every other "
+        "Scores in percent, points where a metric counts points. Marks: 95 % interval, one axis a column. ",
+        "Shaded: not distinguishable from the highest in the column; bold: surely above every other "
         f"(Holm over all {held.tests:,} tests of the table). Average: {AVERAGE}. "
-        "A number leads to its run, a mark to a comparison with the highest."
+        if held.tests
+        else "",
+        "A number leads to its run, a mark to a comparison with the highest.",
     )
     return element("p", said, kind="grey small wide")
 
 
-def _downloads(runs: Sequence[Run]) -> None:
-    rows = table.rows(runs, every_slice=True)
+def _downloads(results: Results, runs: Sequence[Run]) -> None:
+    made = {
+        "csv": ("text/csv", lambda: table.text(table.rows(runs, every_slice=True), "csv")),
+        "json": ("application/json", lambda: export.leaderboard(matrix(results.store, runs))),
+        "html": ("text/html", lambda: export.page(results.store, runs)),
+    }
     with st.container(horizontal=True):
-        for form, kind in (("csv", "text/csv"), ("json", "application/x-ndjson")):
-            name = f"leaderboard.{form}"
-            st.download_button(f"Download {form.upper()}", table.text(rows, form), name, kind, on_click="ignore")
+        for form, (kind, write) in made.items():
+            st.download_button(f"Download {form.upper()}", write, f"leaderboard.{form}", kind, on_click="ignore")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import address, questions, seen
 from dashboard.models import Model, labels, model, run_label
-from dashboard.numbers import amount, bracket, date, duration, official, scored, size, speed
+from dashboard.numbers import amount, bracket, date, duration, official, quantity, scored, size
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
@@ -19,8 +19,11 @@ from leaderboards.records import Run
 TITLE = "Runs"
 PLACE = 6
 
-COLUMNS = ("model", "task", "shots", "score [95 %]", "n", "errors", "time", "q/s", "when")
-NUMBERS = {"shots", "score [95 %]", "n", "errors", "time", "q/s"}
+COLUMNS = ("model", "task", "shots", "seed", "score [95 %]", "n", "errors", "time", "q/s", "when")
+NUMBERS = {"shots", "seed", "score [95 %]", "n", "errors", "time", "q/s"}
+WHOLE_LINES = {"task", "score [95 %]", "when"}
+"""Cells that have a line of their own on a phone."""
+
 MOST = 300
 """Runs that are listed at most; the filters find the others."""
 
@@ -60,16 +63,18 @@ def _table(runs: list[Run], names: Mapping[Model, str], chosen: Run | None) -> E
 
 def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
     score = official(run)
-    shown = f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}" if score else run.status
+    shown = [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"] if score else []
+    shown += [element("div", run.status, kind="thin failed")] if run.status != "complete" else []
     values = (
         link(address.here("runs", run=run.run_id, beside=None), names.get(model(run), run.model), kind="link"),
         run.task,
         str(run.num_fewshot),
+        str(run.seed),
         shown,
         f"{run.n:,}",
         str(run.n_errors),
         duration(run.seconds) if run.scores else "–",
-        speed(run.questions_per_second),
+        quantity(run.questions_per_second),
         date(run.created),
     )
     cells = [
@@ -82,6 +87,7 @@ def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
                     (
                         "number" if name in NUMBERS else "",
                         "first" if name == "model" else "",
+                        "full" if name in WHOLE_LINES else "",
                         "failed" if _is_failed(run, name) else "",
                     ),
                 )
@@ -199,7 +205,7 @@ def _time(run: Run) -> Element:
     ]
     counted = {
         "whole time": duration(run.seconds),
-        "questions a second": speed(run.questions_per_second),
+        "questions a second": quantity(run.questions_per_second),
         "prompt tokens": f"{run.prompt_tokens:,}",
         "generated tokens": f"{run.generated_tokens:,}",
         "peak memory": size(run.peak_memory),

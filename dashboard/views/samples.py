@@ -34,7 +34,7 @@ def show(results: Results) -> None:
     head = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = address.one_of(
-            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names), forgets=OF_RUN, width=390
+            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names), forgets=OF_RUN, width=480
         )
         verdict = address.switch("Answers", "score", [*VERDICTS], says=VERDICTS.__getitem__, forgets=("skip",))
         wanted = _filters(by_id[chosen], results, verdict)
@@ -267,9 +267,12 @@ def _others(results: Results, run: Run, row: Row) -> Element | None:
         at = address.to("samples", run=one["run_id"], sample=row["sample_id"])
         return element(
             "tr",
-            element("td", seen.mark(seen.verdict(one["score"], one["error_kind"], None)), " ", cut(said, 120)),
-            element("td", link(at, run_label(other, names), kind="link small")),
+            element("td", seen.mark(seen.verdict(one["score"], one["error_kind"], None)), kind="narrow"),
+            element("td", cut(said, 120)),
+            element("td", link(at, run_label(other, names, with_task=False), kind="link small")),
         )
 
     rows = [line(one) for one in sorted(found, key=lambda one: order[one["run_id"]])]
-    return element("div", element("h3", "Other runs on this question"), element("table", element("tbody", rows)))
+    return element(
+        "div", element("h3", "Other runs on this question"), element("table", element("tbody", rows), kind="others")
+    )

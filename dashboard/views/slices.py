@@ -69,9 +69,7 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
     if len(columns) == 1:
         said = "No run of this task has slices: its questions are of one kind."
         return element("p", said, kind="grey")
-    heads = [
-        element("th", "all" if name == ALL else name.partition("=")[2], kind="number", scope="col") for name in columns
-    ]
+    heads = [element("th", cut(_value(name), 24), kind="number", scope="col", title=_value(name)) for name in columns]
     rows = [
         element(
             "tr",
@@ -84,10 +82,20 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
     ]
     official = runs[0].scores[0]
     title = f"{official.metric} {official.variant} by {kind}, in percent" if official.unit == SHARE else official.metric
-    head = element("tr", element("th", "model", scope="col"), element("th", "shots", kind="number", scope="col"), heads)
+    head = element(
+        "tr",
+        element("th", "model", scope="col"),
+        element("th", "shots", kind="number", scope="col"),
+        element("th", "seed", kind="number", scope="col") if are_seeds else None,
+        heads,
+    )
     table = element("table", element("thead", head), element("tbody", rows), kind="cards heat")
     note = "the darker, the more questions were missed · a cell leads to its questions"
     return element("div", element("h3", f"{title} · {note}"), element("div", table, kind="scroll"))
+
+
+def _value(name: str) -> str:
+    return "all" if name == ALL else name.partition("=")[2]
 
 
 def _by_slice(run: Run, kind: str) -> dict[str, Score]:
@@ -101,7 +109,7 @@ def _by_slice(run: Run, kind: str) -> dict[str, Score]:
 
 
 def _cell(run: Run, score: Score | None, name: str, most: float) -> Element:
-    label = "all" if name == ALL else name.partition("=")[2]
+    label = _value(name)
     if score is None or score.value is None:
         return element("td", "–", kind="number", data_label=label, title="this run has no such questions")
     interval = bracket(score.low, score.high, score.unit)
@@ -137,12 +145,14 @@ def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str]) -
             rows.append(
                 element(
                     "tr",
-                    element("td", "no answer" if fault == "error" else "unreadable", kind="failed first"),
-                    element("td", kind, data_label="kind"),
+                    element("td", "no answer" if fault == "error" else "unreadable", kind="failed first nowrap"),
+                    element("td", kind, kind="full", data_label="kind"),
                     element("td", link(at, f"{row['times']:,}", kind="link"), kind="number", data_label="questions"),
                     element("td", percent(row["times"] / max(1, run.n)), kind="number", data_label="% of run"),
-                    element("td", run_label(run, names), data_label="run"),
-                    element("td", cut(row["example"] or "(empty)", 120), kind="small grey", data_label="for example"),
+                    element("td", run_label(run, names), kind="full", data_label="run"),
+                    element(
+                        "td", cut(row["example"] or "(empty)", 120), kind="small grey full", data_label="for example"
+                    ),
                 )
             )
     heads = ("", "kind", "questions", "% of run", "run", "for example")

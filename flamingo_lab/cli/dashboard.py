@@ -18,7 +18,7 @@ from flamingo_lab.cli import options
 PORT = 8501
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 INTERRUPTED = 130
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +57,8 @@ def dashboard(
     process = subprocess.Popen(_command(results, name, roots, host, port), stdout=subprocess.DEVNULL)
     try:
         if not _is_up(process, host, port):
+            if process.poll() is None:
+                print(f"error: the server did not answer within {PATIENCE_SECONDS} s", file=sys.stderr)
             process.terminate()
             return process.wait() or 1
         if host not in LOOPBACK:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from flamingo_lab.cli import run
 from leaderboards.records import Score
 from leaderboards.store import Store
+from tests.folders import ROOT
 from tests.leaderboards.made import METRIC, drawn, finish
 
 Says = Callable[..., tuple[str, str]]
@@ -103,7 +105,17 @@ def test_the_leaderboard_is_exported(store: Store, says: Says, fails: Callable[.
     assert [column["task"] for column in json.loads(Path("board.json").read_text())["columns"]] == ["t"]
     assert "ends in .html or .json" in fails("export", "board.pdf")
     assert "no finished runs" in fails("export", "board.html", "--results", "nowhere")
-    assert "cannot be written" in fails("export", "nowhere/board.html")
+    assert "not a file in a folder that exists" in fails("export", "nowhere/board.html")
+
+
+def test_a_page_is_exported_without_the_runs_whose_samples_are_gone(store: Store, says: Says) -> None:
+    for run_id, model in (("goodv", "good"), ("fairv", "fair"), ("lostv", "lost")):
+        finish(store, run_id, {METRIC: drawn(ord(model[0]), 200, 0.5)}, model=model, model_digest=model, task="v")
+    Path("results/runs/lostv/samples.parquet").unlink()
+    _, err = says("export", "board.html", "--tasks", "v")
+    assert "the samples of run lostv are gone" in err and "3 runs" in err
+    page = Path("board.html").read_text()
+    assert "lost" in page.partition("Against the first")[0] and "goodv" in page.partition("Against the first")[2]
 
 
 def test_folders_are_merged(store: Store, says: Says, fails: Callable[..., str]) -> None:
@@ -138,6 +150,26 @@ def test_a_damaged_run_is_named_and_the_rest_is_shown(store: Store, says: Says, 
 def test_rescore_needs_runs(store: Store, fails: Callable[..., str]) -> None:
     assert "name runs (flab list runs), or --all" in fails("rescore")
     assert "unknown task 't'" in fails("rescore", "goodt")
+
+
+def test_rescoring_all_goes_on_behind_a_run_that_cannot_be_read(
+    says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo = ROOT / "dashboard" / "demo" / "runs"
+    whole, cut, *_ = sorted(folder.name for folder in demo.iterdir())
+    for run_id in (whole, cut):
+        shutil.copytree(demo / run_id, Path("results/runs") / run_id)
+    Path("results/runs", cut, "samples.parquet").write_bytes(b"PAR1")
+    out, err = says("rescore", "--all", code=2)
+    assert out.startswith(whole[:8]) and len(out.splitlines()) == 1
+    assert err.startswith("left out: ") and f"{cut}/samples.parquet: cut or damaged" in err
+
+
+def test_a_table_without_lines_is_not_drawn(says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    out, err = says("table")
+    assert out == "" and err == "no finished runs in results; begin with flab eval --help\n"
 
 
 def test_every_verb_says_an_example(says: Says) -> None:

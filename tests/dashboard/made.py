@@ -203,6 +203,15 @@ def hostile(results: Path, images: Path) -> str:
     return run_id
 
 
+FORMULA = "=cmd|'/c calc'!A1"
+
+
+def formula(results: Path) -> None:
+    """A run of a model whose name a spreadsheet would take for a formula."""
+    samples = [sample("8" * 16, number) for number in range(4)]
+    write(results, run("8" * 16, samples, model=FORMULA, model_digest="8" * 64), samples)
+
+
 def long_answer(results: Path, length: int) -> str:
     """A run with an answer of so many characters."""
     run_id = "f" * 16

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 import shutil
@@ -37,6 +39,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     made.two_models(results)
     made.failed(results)
     made.hostile(results, images)
+    made.formula(results)
     made.with_pictures(results, images)
     made.with_search(results, folder / "searched")
     with served("--results", results, "--images", images, "--images", folder / "searched") as found:
@@ -147,6 +150,69 @@ def test_the_list_and_links_are_reached_by_keyboard(page: Page, address: str) ->
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("sample=q00001"))
     expect(page.locator(".steps .big")).to_have_text("what colour is thing 1?")
+
+
+@pytest.mark.parametrize(
+    ("where", "title"),
+    [
+        ("?task=things&shots=0&since=2024-01-02&complete=0", "Leaderboard · things · 0 shots · since 2024-01-02"),
+        (f"samples?run={'a' * 16}&score=wrong&slice=kind%3Dodd&sample=q00003", "Samples · model-a · things · 0 shots"),
+        ("curves?task=things/test/exact_match/strip-lower&against=seconds&shots=0", "Curves · things against seconds"),
+        ("slices?task=things&shots=4", "Slices & errors · things · 4 shots · kind"),
+        (f"runs?run={'a' * 16}&beside={'b' * 16}", "Runs · model-a · things · 0 shots"),
+    ],
+)
+def test_a_link_opens_each_view_in_which_everything_has_a_name(
+    where: str, title: str, page: Page, address: str
+) -> None:
+    goto(page, address, where)
+    assert page.title().startswith(title)
+    held = page.locator("input:visible, button:visible, [role=combobox]:visible, [role=slider]:visible, .shown img")
+    names = held.evaluate_all(NAMED)
+    assert names and all(name for name, _ in names), [html for name, html in names if not name]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement !== document.body")
+
+
+NAMED = """held => held.map(one => [
+    one.getAttribute("aria-label") || one.alt || one.title || [...one.labels ?? []].map(label => label.textContent).join("")
+        || (one.getAttribute("aria-labelledby") ?? "").split(" ").map(id => document.getElementById(id)?.textContent).join("")
+        || one.textContent,
+    one.outerHTML.slice(0, 200),
+])"""
+"""What a screen reader says of elements, and what they are."""
+
+
+def test_the_leaderboard_is_downloaded_without_formulas(page: Page, address: str, tmp_path: Path) -> None:
+    goto(page, address, "?complete=0")
+    text: dict[str, str] = {}
+    for form in ("csv", "json", "html"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Download {form.upper()}").click()
+        assert download.value.suggested_filename == f"leaderboard.{form}"
+        download.value.save_as(tmp_path / form)
+        text[form] = (tmp_path / form).read_text()
+    cells = [cell for line in csv.reader(text["csv"].splitlines()) for cell in line]
+    assert f"'{made.FORMULA}" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "@", "+", "\t", "-="))]
+    assert {row["model"] for row in json.loads(text["json"])["rows"]} == {
+        "model-a",
+        "model-b",
+        made.FORMULA,
+        made.MARKUP,
+    }
+    assert "<script" not in text["html"] and "&lt;script&gt;" in text["html"]
+
+
+def test_a_point_of_a_curve_marks_its_run(page: Page, address: str) -> None:
+    goto(page, address, "curves?against=seconds")
+    expect(page.locator("tr.current")).to_have_count(0)
+    point = page.locator(".js-plotly-plot .points path").first
+    place = point.bounding_box()
+    assert place is not None
+    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    expect(page.locator("tr.current")).not_to_have_count(0)
+    expect(page.get_by_text("the chosen ones are marked")).to_be_visible()
 
 
 def test_shots_unfold_and_pictures_are_drawn(page: Page, address: str) -> None:

@@ -8,9 +8,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from leaderboards.compare import compare
 from leaderboards.records import SCHEMA_VERSION, Score
+from leaderboards.store import Store
 from tests.dashboard import made
 from tests.dashboard.pages import NAMES, every, links, nodes, opened, run, said, shown_at
+from tests.leaderboards.test_terms import drawn, pope
 
 Patch = pytest.MonkeyPatch
 
@@ -110,6 +113,14 @@ def test_a_best_cell_is_marked_only_where_the_test_says_so(tmp_path: Path, monke
     assert [node[2] for node in best] == [["100.0"]]
 
 
+def test_rows_that_are_hidden_are_counted(results: Path, monkeypatch: Patch) -> None:
+    other = [made.sample("3" * 16, number) for number in range(4)]
+    made.write(results, made.run("3" * 16, other, task="other"), other)
+    at = opened(monkeypatch, "leaderboard", results)
+    assert "1 row lacks a column and is hidden" in said(at)
+    assert "hidden" not in said(opened(monkeypatch, "leaderboard", results, complete="0"))
+
+
 def test_leaderboard_filters_stand_in_the_address_and_act(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "leaderboard", results, shots="4")
     assert "model-b" in said(at) and "model-a" not in said(at)
@@ -117,16 +128,6 @@ def test_leaderboard_filters_stand_in_the_address_and_act(results: Path, monkeyp
     run(at)
     assert "model-a" in said(at) and "model-b" not in said(at)
     assert shown_at(at, "shots") == "0"
-
-
-def test_cells_of_the_download_cannot_become_formulas(tmp_path: Path, monkeypatch: Patch) -> None:
-    samples = [made.sample("1" * 16, number) for number in range(4)]
-    made.write(tmp_path, made.run("1" * 16, samples, model="=cmd|'/c calc'!A1"), samples)
-    from leaderboards import table
-    from leaderboards.store import Store
-
-    opened(monkeypatch, "leaderboard", tmp_path)
-    assert "'=cmd" in table.text(table.rows(Store(tmp_path).runs()), "csv")
 
 
 def test_compare_says_who_is_better_and_shows_where_they_differ(results: Path, monkeypatch: Patch) -> None:
@@ -149,6 +150,18 @@ def test_compare_shows_how_prompts_differ(tmp_path: Path, monkeypatch: Patch) ->
         made.write(tmp_path, made.run(run_id, samples, model=f"model-{number}", model_digest=str(number)), samples)
     marked = every(opened(monkeypatch, "compare", tmp_path), "differs")
     assert sorted(node[2][0] for node in marked) == ["other", "some"]
+
+
+def test_figures_that_are_no_means_are_compared_with_interval_and_test(tmp_path: Path, monkeypatch: Patch) -> None:
+    kinds = ["adversarial", "popular", "random"] * 100
+    for run_id, seed, share in (("a" * 16, 1, 0.6), ("b" * 16, 2, 0.9)):
+        pope(Store(tmp_path), run_id, *drawn(seed, share), kinds, model=f"model-{seed}", model_digest=f"{seed}" * 64)
+    at = opened(monkeypatch, "compare", tmp_path, slice="kind=popular")
+    found = compare(Store(tmp_path), "a", "b").of("pope/official")
+    assert f"{100 * (found.difference or 0):+.1f}" in said(at)
+    assert "better on 1 of 1 task" in said(at)
+    assert said(at).count("(sign flips") == 4
+    assert len(every(at, "card")) == 20
 
 
 def test_samples_show_the_prompt_with_pictures_in_their_places(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -224,9 +237,22 @@ def test_slices_lead_to_their_questions(results: Path, monkeypatch: Patch) -> No
     at = opened(monkeypatch, "slices", results)
     cells = [node[2][0] for node in every(at, "heat") if node[0] == "td"]
     assert len(cells) == 6
+    heads = [node[2][0] for node in nodes(at) if node[0] == "th"][::-1]
+    assert heads == ["model", "shots", "all", "even", "odd"]
     held = [parse_qs(urlsplit(cell[1]["href"]).query) for cell in cells]
     assert {one.get("slice", [""])[0] for one in held} == {"", "kind=even", "kind=odd"}
     assert "Every question of these runs has an answer" in said(at)
+
+
+def test_the_heads_of_seeds_stand_over_seeds(tmp_path: Path, monkeypatch: Patch) -> None:
+    for seed, run_id in enumerate(("1" * 16, "2" * 16)):
+        samples = [made.sample(run_id, number) for number in range(4)]
+        made.write(tmp_path, made.run(run_id, samples, seed=seed), samples)
+    at = opened(monkeypatch, "slices", tmp_path)
+    rows = [node[2] for node in nodes(at) if node[0] == "tr"]
+    assert {len(cells) for cells in rows} == {6}
+    heads = [node[2][0] for node in nodes(at) if node[0] == "th"][::-1]
+    assert heads == ["model", "shots", "seed", "all", "even", "odd"]
 
 
 def test_errors_are_counted_by_kind_and_lead_to_their_questions(tmp_path: Path, monkeypatch: Patch) -> None:

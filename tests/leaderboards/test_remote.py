@@ -10,8 +10,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
 
 import leaderboards
 from flamingo_lab.cli import run as flab
@@ -21,34 +19,20 @@ from leaderboards.remote import RemotePlace, publish
 from leaderboards.store import Store
 from tests.folders import ROOT
 from tests.leaderboards.made import METRIC, drawn, finish
+from tests.s3 import empty_bucket, serving
 
 URL = "s3://team/flab"
 
 
 @pytest.fixture(scope="module")
 def server() -> Generator[str]:
-    running = ThreadedMotoServer(port=0)
-    running.start()
-    _, port = running.get_host_and_port()
-    yield f"http://127.0.0.1:{port}"
-    running.stop()
+    with serving() as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    client = boto3.client("s3")
-    for held in client.list_buckets()["Buckets"]:
-        for one in client.list_objects_v2(Bucket=held["Name"]).get("Contents", []):
-            client.delete_object(Bucket=held["Name"], Key=one["Key"])
-    client.create_bucket(Bucket="team")
+    empty_bucket(server, "team", monkeypatch)
 
 
 @pytest.fixture

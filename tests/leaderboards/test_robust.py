@@ -73,7 +73,7 @@ def test_a_leaderboard_with_a_damaged_file_tests_the_others(store: Store) -> Non
 
 def test_a_finished_run_without_its_samples_is_named(store: Store) -> None:
     samples_file(store, "bbbb").unlink()
-    assert "run bbbb has no samples yet" in store.problems()[0]
+    assert "the samples of run bbbb are gone" in store.problems()[0]
     assert {*store.samples().to_pandas().run_id} == {"aaaa", "cccc"}
 
 

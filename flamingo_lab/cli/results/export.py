@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flamingo_lab.cli import options
-from flamingo_lab.cli.results.choice import PLACE, Choice, Models, Place, Shots, Tasks, opened
+from flamingo_lab.cli.results.choice import PLACE, Choice, Models, Place, Shots, Tasks, opened, written
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +32,7 @@ def export(
 
     if file.suffix not in (".html", ".json"):
         raise BadSetting(f"{file}: a name that ends in .html or .json is expected")
+    written(file)
     store = opened(results)
     runs = Choice(tasks, models, num_fewshot).runs(store)
     if not runs:

@@ -26,19 +26,30 @@ def rescore(
     results: options.Results = options.RESULTS,
     data: Annotated[Path | None, typer.Option(help="Root folder of the benchmark's own files.")] = None,
     json: options.Json = False,
-) -> None:
+) -> int:
     """Mark stored answers again, after a metric was corrected. The old scores stay in the run's folder."""
+    from eval_tasks.errors import TaskError
     from eval_tasks.rescore import rescore as mark_again
     from flamingo_lab.errors import BadSetting
+    from leaderboards.errors import ResultsError
     from leaderboards.store import Store
 
     store = Store(results)
     if bool(runs) == every:
         raise BadSetting("name runs (flab list runs), or --all")
     wanted = [run.run_id for run in store.runs() if run.status != "running"] if every else (runs or [])
+    code = 0
     for run_id in wanted:
-        held = _facts(mark_again(store, run_id, data))
+        try:
+            held = _facts(mark_again(store, run_id, data))
+        except (ResultsError, TaskError) as error:
+            if not every:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            code = 2
+            continue
         sys.stdout.write((jsons.dumps(held, ensure_ascii=False) if json else _line(held)) + "\n")
+    return code
 
 
 def _facts(found: Rescored) -> dict[str, Any]:

@@ -63,8 +63,11 @@ def table(
 
 
 def drawn(sheet: Sheet) -> str:
-    """The sheet as a terminal shows it."""
+    """The sheet as a terminal shows it; nothing of one without lines, of which stderr says why."""
     from leaderboards.forms import rich_table
+
+    if not sheet.lines:
+        return ""
 
     console = options.console()
     with console.capture() as captured:
