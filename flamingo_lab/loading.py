@@ -26,6 +26,7 @@ from flamingo_lab.parallel.launched import is_first_here
 from flamingo_lab.placement import Placing
 from flamingo_lab.placement.devices import device_of, dtype_of
 from flamingo_lab.prepared import Prepared, Seats
+from flamingo_lab.quant import check_kernels
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, check
@@ -55,6 +56,7 @@ def load(
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    quant: str | None = None,
     tensor_parallel: int = 1,
     offload: bool = False,
     download: bool = False,
@@ -101,7 +103,7 @@ def load(
     )
     backend = None if path is None else backends.find(str(path))
     if backend is not None:
-        placing = Placing(device, dtype, tensor_parallel, offload)
+        placing = Placing(device, dtype, quant, tensor_parallel, offload)
         chosen = {name: value for name, value in placing._asdict().items() if value != Placing._field_defaults[name]}
         own = _told(weights=weights, wording=wording, download=download or None)
         of_engine = _told(memory=memory, batch_tokens=batch_tokens, features=features)
@@ -113,7 +115,7 @@ def load(
         batch_tokens=batch_tokens,
         features=None if features is None else Path(features),
     )
-    how = How(Placing(device, dtype, tensor_parallel, offload), download, room)
+    how = How(Placing(device, dtype, quant, tensor_parallel, offload), download, room)
     given = {part: Path(where) for part, where in folders.items()}
     made = composed.find(None if path is None else str(path), given)
     if made is not None:
@@ -187,6 +189,9 @@ def prepare(
     """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
     if how.placing.offload and how.placing.tensor_parallel > 1:
         raise BadSetting("--tensor-parallel and --offload do not go together; leave one of them away")
+    place = device_of(how.placing.device)
+    if how.placing.quant is not None:
+        check_kernels(how.placing.quant, place.type)
     found = understand(name, weights, parts, settings, download=how.download)
     folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
     built = vlm.architecture
@@ -196,7 +201,6 @@ def prepare(
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
-    place = device_of(how.placing.device)
     ranks = how.placing.tensor_parallel
     if ranks > 1:
         from flamingo_lab.parallel import joining

@@ -82,6 +82,7 @@ class Chosen:
         int | None, typer.Option(help="Seed of MoE-LLaVA's noise on the choice of experts; none by default.")
     ] = None
     template: Annotated[str | None, typer.Option(help="How the model is spoken to; its own by default.")] = None
+    quant: Annotated[str | None, typer.Option(help="Weights of the decoder and the tower as int8 or int4.")] = None
     tensor_parallel: Annotated[int, typer.Option(min=1, help="Processes that hold a slice of the weights each.")] = 1
     offload: Annotated[
         bool, typer.Option("--offload", help="Leave the weights in their files; they pass through memory.")
@@ -148,7 +149,7 @@ SETTINGS = ("cross_attn_every_n_layers", "router_noise")
 ENDPOINT = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout_seconds", "retries")
 
 ENGINE = ("memory", "batch_tokens", "features")
-PLACING = ("tensor_parallel", "offload")
+PLACING = ("quant", "tensor_parallel", "offload")
 
 
 USER_ERROR = 2
