@@ -27,6 +27,7 @@ from flamingo_lab.placement import Placing
 from flamingo_lab.placement.devices import here
 from flamingo_lab.placement.plan import plan
 from flamingo_lab.prepared import Prepared, Seats
+from flamingo_lab.quant import copy
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, check
@@ -204,7 +205,7 @@ def prepare(
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     listed = hub.listed(name)
     called = listed.name if listed else folder.path.resolve().name
-    placed = plan(vlm, how.placing, here(), how.room, launched(), is_part=is_part)
+    placed = plan(vlm, copy.placing(folder.path, how.placing), here(), how.room, launched(), is_part=is_part)
     placed.say(called)
     kind, quant = placed.form
     if how.placing.dtype in family.poor_in:
@@ -277,8 +278,8 @@ def find(
     download: bool = False,
 ) -> tuple[Folder, Family]:
     """A model's folder with the further folders that it needs, and its family. Raises `LabError` kinds."""
-    given = parts or {}
     folder = Folder(hub.locate(name, weights=weights, download=download), options=options)
+    given = copy.parts_of(folder.path, parts or {})
     family = families.of(folder)
     for option in folder.options:
         if option not in family.options:

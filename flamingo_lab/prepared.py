@@ -66,6 +66,10 @@ class Prepared:
         if self.plan.offload:
             bound = self.unread.room.bytes_for(self.device)
             streamed = stream(vlm, self.sources, dtype=self.dtype, device=self.device, bound_bytes=bound)
+        elif self.plan.form.quant:
+            from flamingo_lab.quant import reading
+
+            reading.fill(vlm, self.sources, self.plan.form.quant, dtype=self.dtype, device=self.device)
         else:
             fill(vlm, self.sources, dtype=self.dtype, device=self.device)
         vlm.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 FORMS = ("int8", "int4")
 """From more bytes to fewer."""
 
-GROUP = 128
+GROUP = 64
 """Weights of a row that share a scale and a zero point in int4."""
 
 MATRICES = re.compile(r"(decoder|tower)\.layers\.\d+\.(attention|mlp)\.(?!router\.|shares\.).*weight")
@@ -35,8 +36,22 @@ def is_quantised(name: str, parameter: Tensor) -> bool:
     return parameter.ndim == 2 and MATRICES.fullmatch(name) is not None
 
 
-def check_kernels(form: str, device_type: str) -> None:
-    """Raises `BadSetting` where nothing computes with weights of this form on a device of this type (cpu, cuda)."""
+def check_form(form: str) -> None:
+    """Raises `BadSetting` for a form that is none of `FORMS`."""
     if form not in FORMS:
         raise BadSetting(f"--quant {form} is none of {', '.join(FORMS)}")
-    raise BadSetting(f"--quant {form}: there are no kernels for it on {device_type} here; leave it away")
+
+
+def check_kernels(form: str, device_type: str) -> None:
+    """Raises `BadSetting` where nothing computes with weights of this form on a device of this type (cpu, cuda)."""
+    check_form(form)
+    if device_type == "cpu":
+        return
+    if device_type != "cuda":
+        raise BadSetting(f"--quant {form}: there are no kernels for it on {device_type}; leave it away")
+    if importlib.util.find_spec("torchao") is None:
+        raise BadSetting(f"--quant {form} on cuda needs torchao: pip install 'flamingo-lab[quant]'")
+    import torch
+
+    if form == "int4" and torch.cuda.get_device_capability() < (8, 0):
+        raise BadSetting("--quant int4: its kernels need a GPU of compute capability 8.0; take int8")
