@@ -6,7 +6,7 @@ import functools
 import inspect
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -178,15 +178,21 @@ def _follow(chosen: Chosen, device: str, dtype: str) -> int:
 
 
 def with_model(
-    verb: Callable[..., int | None], *, is_argument: bool = False, flag: str = "--model", about: str = MODEL
+    verb: Callable[..., int | None],
+    *,
+    is_argument: bool = False,
+    flag: str = "--model",
+    about: str = MODEL,
+    without: Sequence[str] = (),
 ) -> Callable[..., int | None]:
     """The verb with the options of `Chosen` where it has the parameter `chosen`.
 
     The model is an argument of a verb that looks at its files alone, which neither asks an endpoint nor keeps features.
-    Otherwise `flag` names it, and its help says what it is `about`.
+    Otherwise `flag` names it, and its help says what it is `about`. The verb has no use for the options `without`.
     """
     own = inspect.signature(verb, eval_str=True).parameters
     of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
+    of_model = {name: one for name, one in of_model.items() if name not in without}
     if is_argument:
         of_model = {name: one for name, one in of_model.items() if name not in (*ENDPOINT, "features")}
         of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=FILES)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +77,7 @@ class Copied(Checkpoint):
     def tensor(self, name: str) -> Tensor:
         """A published tensor that was kept as it was."""
         ours = self.facts["published"][name]["ours"]
-        if len(ours) != 1 or ours[0] not in self._stored or f"{_stem(ours[0])}{SCALES}" in self._stored:
+        if len(ours) != 1 or ours[0] not in self._stored or _scales(ours[0]) in self._stored:
             raise BadCheckpoint(f"{self.folder}: {name} is not in a quantised copy as it was published")
         with safe_open(self._stored[ours[0]], "pt") as views:
             return views.get_tensor(ours[0])
@@ -87,34 +88,32 @@ class Copied(Checkpoint):
 
     def fill(self, vlm: VLM, dtype: torch.dtype, device: torch.device) -> None:
         """Fill a model on the meta device; integers stay views of the files where the device is a CPU."""
-        wanted = weights.held(vlm).keys()
-        filled: set[str] = set()
+        wanted = weights.held(vlm)
+        for name in self._stored:
+            if name not in wanted and name.removesuffix(SCALES) + WEIGHT not in self._stored:
+                raise BadCheckpoint(f"{self._stored[name]}: unknown tensor {name}; quantise the model again")
         for file in self.files:
-            try:
-                with safe_open(file, "pt") as views:
-                    names = set(views.keys())
-                    for name in sorted(names):
-                        if name.endswith(SCALES):
-                            continue
-                        if name not in wanted:
-                            raise BadCheckpoint(f"{file}: unknown tensor {name}; quantise the model again")
-                        scales = f"{_stem(name)}{SCALES}"
-                        if scales in names:
-                            packed = Packed(views.get_tensor(name), views.get_tensor(scales))
-                            self._place(vlm, name, packed, device)
-                        else:
-                            _put(vlm, name, views.get_tensor(name), dtype, device)
-                        filled.add(name)
-            except (SafetensorError, OSError) as error:
-                raise BadCheckpoint(f"{file}: truncated or corrupt ({error}); copy the folder again") from None
-        for name in (name for name in wanted if name not in filled):
+            with safe_open(file, "pt") as views:
+                for name in (name for name, where in self._stored.items() if where == file and name in wanted):
+                    tensor = views.get_tensor(name)
+                    if is_quantised(name, wanted[name]):
+                        self._place(vlm, name, tensor, views, device)
+                    elif tensor.shape != wanted[name].shape:
+                        found, expected = list(tensor.shape), list(wanted[name].shape)
+                        raise BadCheckpoint(f"{file}: tensor {name} is {found}; {expected} is expected")
+                    else:
+                        _put(vlm, name, tensor, dtype, device)
+        for name in wanted.keys() - self._stored.keys():
             raise BadCheckpoint(f"{self.folder}: tensor {name} is missing; quantise the model again")
 
-    def _place(self, vlm: VLM, name: str, packed: Packed, device: torch.device) -> None:
+    def _place(self, vlm: VLM, name: str, weight: Tensor, views: Any, device: torch.device) -> None:
+        scales = _scales(name)
+        if self._stored.get(scales) != self._stored[name]:
+            raise BadCheckpoint(f"{self._stored[name]}: tensor {scales} is missing; quantise the model again")
         try:
-            place(vlm, name, packed, self.facts["quant"], device)
+            place(vlm, name, Packed(weight, views.get_tensor(scales)), self.facts["quant"], device)
         except ValueError as error:
-            raise BadCheckpoint(f"{self.folder}: tensor {name} {error}; quantise the model again") from None
+            raise BadCheckpoint(f"{self._stored[name]}: tensor {name} {error}; quantise the model again") from None
 
 
 def placing(folder: Path, asked: Placing) -> Placing:
@@ -181,33 +180,7 @@ def _refuse(found: Understood, to: Path) -> None:
 
 def _write(found: Understood, form: str, folder: Path, progress: Progress) -> Written:
     shards = _Shards(folder)
-    total = sum(file.stat().st_size for tensors in found.tensors.values() for file in tensors.files)
-    done = matrices = 0
-    published: dict[str, dict[str, Any]] = {}
-    for (tensors, _), fills in zip(found.sources, weights.check(found.vlm, found.sources), strict=True):
-        for name, tensor in tensors.tensors():
-            done += tensor.nbytes
-            if name in fills:
-                for ours, whole in zip(fills[name].names, fills[name].apply(tensor), strict=True):
-                    if is_quantised(ours, whole):
-                        packed = quantise(whole, form)
-                        shards.add({ours: packed.weight, f"{_stem(ours)}{SCALES}": packed.scales})
-                        matrices += 1
-                    else:
-                        shards.add({ours: whole.clone(memory_format=torch.contiguous_format)})
-                release(tensor)
-            progress(done, total)
-    shards.flush()
-    for part, tensors in found.tensors.items():
-        rules = dict(zip(found.tensors, (rules for _, rules in found.sources), strict=True))[part]
-        published[part] = {
-            name: {
-                "shape": list(entry.shape),
-                "dtype": str(entry.dtype).removeprefix("torch."),
-                "ours": list(target.names) if (target := rules.ours(name)) and target.step is None else [],
-            }
-            for name, entry in tensors.items()
-        }
+    matrices = _write_tensors(found, form, shards, progress)
     for part, source in {MAIN: found.folder, **found.folder.parts}.items():
         of_part = folder if part == MAIN else folder / PARTS / part
         of_part.mkdir(parents=True, exist_ok=True)
@@ -219,10 +192,54 @@ def _write(found: Understood, form: str, folder: Path, progress: Progress) -> Wr
             "group": GROUP if form == "int4" else None,
             "files": [file.name for file in shards.files] if part == MAIN else [],
             "weights": [file.name for file in tensors.files] if tensors else [],
-            "published": published.get(part, {}),
+            "published": _published(found, part),
         }
         (of_part / COPIED).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return Written(folder, matrices, shards.nbytes, total)
+    for file in shards.files:  # safetensors lets nobody else read what it writes
+        shutil.copymode(folder / COPIED, file)
+    return Written(folder, matrices, shards.nbytes, _nbytes(found))
+
+
+def _write_tensors(found: Understood, form: str, shards: _Shards, progress: Progress) -> int:
+    """Bring every tensor into the shards; how many matrices there were."""
+    total, done, matrices = _nbytes(found), 0, 0
+    for (tensors, _), fills in zip(found.sources, weights.check(found.vlm, found.sources), strict=True):
+        for name, tensor in tensors.tensors():
+            target = fills.get(name)
+            for ours, whole in zip(target.names, target.apply(tensor), strict=True) if target else ():
+                if is_quantised(ours, whole):
+                    packed = quantise(whole, form)
+                    shards.add({ours: packed.weight, _scales(ours): packed.scales})
+                    matrices += 1
+                else:
+                    shards.add({ours: whole.clone(memory_format=torch.contiguous_format)})
+            release(tensor)
+            done += tensor.nbytes
+            progress(done, total)
+    shards.flush()
+    return matrices
+
+
+def _published(found: Understood, part: str) -> Mapping[str, Any]:
+    """The headers of a part's tensors, and which of ours are the same tensors."""
+    held: dict[str, Any] = {}
+    for tensors, rules in found.sources:
+        if tensors is not found.tensors.get(part):
+            continue
+        for name, entry in tensors.items():
+            target = rules.ours(name)
+            held[name] = {
+                "shape": list(entry.shape),
+                "dtype": str(entry.dtype).removeprefix("torch."),
+                "ours": list(target.names) if target and target.step is None else [],
+            }
+    return held
+
+
+def _nbytes(found: Understood) -> int:
+    """Of all published tensors."""
+    headers = (entry for tensors, _ in found.sources for _, entry in tensors.items())
+    return sum(math.prod(entry.shape) * entry.dtype.itemsize for entry in headers)
 
 
 class _Shards:
@@ -266,5 +283,6 @@ def _put(vlm: nn.Module, name: str, tensor: Tensor, dtype: torch.dtype, device: 
         release(tensor)
 
 
-def _stem(name: str) -> str:
-    return name.removesuffix(WEIGHT)
+def _scales(name: str) -> str:
+    """Of the scales of the matrix of this name."""
+    return name.removesuffix(WEIGHT) + SCALES
