@@ -90,7 +90,7 @@ class Copied(Checkpoint):
         """Fill a model on the meta device; integers stay views of the files where the device is a CPU."""
         wanted = weights.held(vlm)
         for name in self._stored:
-            if name not in wanted and name.removesuffix(SCALES) + WEIGHT not in self._stored:
+            if name not in wanted and name.removesuffix(SCALES) + WEIGHT not in wanted:
                 raise BadCheckpoint(f"{self._stored[name]}: unknown tensor {name}; quantise the model again")
         for file in self.files:
             with safe_open(file, "pt") as views:
