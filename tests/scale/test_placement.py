@@ -284,6 +284,11 @@ def test_a_machine_with_fewer_gpus_than_its_ranks_is_refused(big: VLM) -> None:
         plan(big, Placing(tensor_parallel=8), machine(64), Room(), Place(0, 4, 0, 4, "host", 1))
 
 
+def test_several_gpus_say_nothing_of_processes_that_others_started(small: VLM) -> None:
+    with pytest.raises(BadSetting, match="say --tensor-parallel 2 too"):
+        plan(small, Placing("cuda:0,1"), machine(64, 80, 80), Room(), Place(1, 2, 1, 2, "host", 1))
+
+
 def test_ranks_on_one_cpu_share_what_is_free(small: VLM) -> None:
     one, two = (planned(small, machine(64), tensor_parallel=ranks or 1).chosen for ranks in (0, 2))
     assert two.shares[0].there - TAKEN == (one.shares[0].there - TAKEN) // 2
