@@ -290,7 +290,7 @@ def main() -> None:
         "",
         "## Speed on this CPU",
         "",
-        f"A decoder of {MADE.layers} layers of width {MADE.width} (feed-forward {MADE.mlp_width}) with random weights, one thread;",
+        f"A decoder of {MADE.layers} layers of width {MADE.width} (feed-forward {MADE.mlp_width}), random weights, one thread;",
         f"processor time, the least of {TIMES} runs in turns. Sequences x tokens that pass together. Dynamic int8 rounds what it",
         "multiplies with by one scale for all that pass together, and is here for comparison.",
         "",

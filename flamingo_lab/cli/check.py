@@ -93,7 +93,7 @@ def _facts(found: Understood, matched: Matched) -> dict[str, object]:
         "tensors": len(used),
         "passed over": rest.total(),
         "parameters": found.parameters,
-        "memory": hub.memory_needed(found.parameters),
+        "memory": hub.memory_needed(found.vlm.architecture),
         "template": found.family.wording(found.folder),
     }
     if rest:

@@ -35,14 +35,13 @@ def show(chosen: options.Chosen, placing: Placing, as_json: bool) -> None:
             vlm = VLM(built)
         planned = plan(vlm, placing, machine, room, is_part=is_part, is_whole=True)
         if as_json:
-            rows = [dict(one.facts()) | {"taken": one is planned.taken} for one in planned.choices]
+            rows = [{**one.facts(), "taken": one is planned.taken} for one in planned.choices]
             print(jsons.dumps({"model": name, "choices": rows}))
         else:
             options.console().print(table(name, planned))
-        if planned.chosen.fits and not as_json:
-            print(planned.reason)
-        elif not as_json:
-            print(planned.shortness)
+        said = planned.reason if planned.chosen.fits else planned.shortness
+        if not as_json:
+            print(f"{said}\nThis asks for it: {planned.chosen.options}")
 
 
 def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Architecture]]:

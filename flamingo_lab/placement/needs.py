@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from flamingo_lab.offload.items import CHUNK_BYTES, EMBEDDING, HEAD, in_order
 from flamingo_lab.offload.streamed import buffer_bytes
 from flamingo_lab.parallel import plan
 from flamingo_lab.placement.devices import Device
-from flamingo_lab.quant import is_quantised, stored_bytes
+from flamingo_lab.quant import FORMS, is_quantised, stored_bytes
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import held
 
@@ -42,7 +43,7 @@ class Form(NamedTuple):
 
     def __str__(self) -> str:
         name = str(self.dtype).removeprefix("torch.")
-        return f"{self.quant}, the rest {name}" if self.quant else name
+        return f"{self.quant} + {name}" if self.quant else name
 
 
 class Slice(NamedTuple):
@@ -87,6 +88,7 @@ class Streamed(NamedTuple):
         return f": two of the largest weight, {self.name}, are {2 * self.largest / GIB:.2f} GiB"
 
 
+@lru_cache(maxsize=256)
 def weight_bytes(vlm: VLM, form: Form, own: Slice = WHOLE) -> int:
     """What the weights take, or one rank's slice of them."""
     return sum(
@@ -95,6 +97,13 @@ def weight_bytes(vlm: VLM, form: Form, own: Slice = WHOLE) -> int:
         else math.prod(shape) * form.dtype.itemsize
         for name, whole, shape in _slices(vlm, own)
     )
+
+
+def by_form(vlms: Iterable[VLM]) -> dict[str, int]:
+    """What the weights of models take together, in the forms that they may have."""
+    forms = [Form(torch.bfloat16), *(Form(torch.bfloat16, quant) for quant in FORMS)]
+    models = list(vlms)
+    return {form.quant or str(form): sum(weight_bytes(vlm, form) for vlm in models) for form in forms}
 
 
 def _slices(vlm: VLM, own: Slice) -> Iterator[tuple[str, Tensor, tuple[int, ...]]]:
@@ -107,6 +116,7 @@ def _slices(vlm: VLM, own: Slice) -> Iterator[tuple[str, Tensor, tuple[int, ...]
             yield name, whole, (*shape[: part.axis], part.end - part.first, *shape[part.axis + 1 :])
 
 
+@lru_cache(maxsize=16)
 def streamed(vlm: VLM, dtype: torch.dtype) -> Streamed:
     """See `Streamed`. A tensor that is published as several of ours passes with them, and may be larger."""
     sizes = {name: one.numel() * dtype.itemsize for name, one in held(vlm).items()}

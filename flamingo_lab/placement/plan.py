@@ -70,7 +70,7 @@ class Plan:
     def reason(self) -> str:
         """Why this one: what it needs of what there is, and why those before it were not taken."""
         before = self.choices[: self.choices.index(self.chosen)]
-        return "; ".join((f"{self.chosen.name} needs {self.chosen.against}", *_each(before)))
+        return "; ".join((f"needed with {self.chosen.name}: {self.chosen.against}", *_each(before)))
 
     @property
     def shortness(self) -> str:

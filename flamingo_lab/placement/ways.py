@@ -160,6 +160,11 @@ class Ways:
             self._check_kernels(placing.quant)
         if ranks == 1:
             return
+        if self._place is not None and placing.tensor_parallel == 1:
+            raise BadSetting(
+                f"--device {placing.device} names several GPUs: of {self._place.ranks} processes that were started "
+                f"together each has one; say --tensor-parallel {self._place.ranks} too"
+            )
         if is_part:
             raise BadSetting(f"{option}: a model that is made of several is not split")
         sharing.check(self._vlm.architecture, ranks)
