@@ -47,6 +47,7 @@ def opened(model: Model, **facts: Any) -> Run:
         parameters=about.get("parameters"),
         backend=about.get("backend", ""),
         dtype=about.get("dtype", ""),
+        quantisation=about.get("quantisation"),
         replicas=about.get("replicas", 1),
         hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
         versions=_versions(),

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from flamingo_lab.errors import BadCheckpoint
-from flamingo_lab.files import read_json
+from flamingo_lab.files import COPIED, read_json
 
 DTYPES = {
     "F64": torch.float64,
@@ -128,6 +128,8 @@ class Checkpoint(Mapping[str, Entry]):
 
 def open_folder(folder: Path) -> Checkpoint:
     """The checkpoint in a folder. Raises `BadCheckpoint`, naming file and tensor, for whatever cannot be read."""
+    if (folder / COPIED).is_file():
+        return _copied(folder)
     for index_name, single_name in FORMS:
         index = folder / index_name
         if index_name and index.is_file():
@@ -141,7 +143,15 @@ def open_folder(folder: Path) -> Checkpoint:
 
 def open_file(file: Path) -> Checkpoint:
     """The checkpoint that one file is."""
+    if not file.is_file() and (file.parent / COPIED).is_file():
+        return _copied(file.parent)
     return Checkpoint(file.parent, (file,), _headers(file))
+
+
+def _copied(folder: Path) -> Checkpoint:
+    from flamingo_lab.quant.copy import Copied
+
+    return Copied(folder)
 
 
 def is_mapped(file: Path) -> bool:

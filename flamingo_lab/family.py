@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadCheckpoint
-from flamingo_lab.files import read_json
+from flamingo_lab.files import COPIED, read_json
 from flamingo_lab.markup import Finish, Markup
 from flamingo_lab.model import BeamCounts
 from flamingo_lab.pixels import Pipeline
@@ -92,11 +92,17 @@ class Folder:
 
     def has(self, file: str) -> bool:
         """Whether there is a file of this name."""
-        return self._config is None and (self.path / file).is_file()
+        return self._config is None and ((self.path / file).is_file() or file in self._stood_for)
+
+    @cached_property
+    def _stood_for(self) -> frozenset[str]:
+        """The files of weights in whose place a quantised copy has its own."""
+        copied = self.path / COPIED
+        return frozenset(read_json(copied).get("weights", ()) if copied.is_file() else ())
 
     def json(self, file: str) -> dict[str, Any]:
         """A JSON object from a file, empty where there is no such file."""
-        return read_json(self.path / file) if self.has(file) else {}
+        return read_json(self.path / file) if self._config is None and (self.path / file).is_file() else {}
 
     def part(self, name: str) -> Folder:
         """The folder of a part that is kept elsewhere."""

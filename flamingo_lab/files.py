@@ -10,6 +10,9 @@ from typing import Any
 
 from flamingo_lab.errors import BadCheckpoint
 
+COPIED = "quantised.json"
+"""What makes a folder a quantised copy, see `quant/copy.py`."""
+
 DIGEST_BYTES = 4 * 2**20
 """Of a file at a time."""
 

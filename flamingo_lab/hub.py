@@ -6,17 +6,19 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flamingo_lab import backends, families
 from flamingo_lab.errors import BadCheckpoint, BadSetting, MissingModel, UnknownName
 from flamingo_lab.family import BUNDLED, Folder, Size, flag
 
+if TYPE_CHECKING:
+    from flamingo_lab.config import Architecture
+
 NEVER_FETCHED = ("*.msgpack", "*.h5", "*.onnx", "*.gguf", "*.py", "*.ot")
 """What is left in a repository: other frameworks' copies, and code."""
 
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
-
-BYTES_BY_DTYPE = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5}
 
 
 def locate(name: str, *, weights: Path | None = None, download: bool = False) -> Path:
@@ -65,11 +67,16 @@ def gib(count: float) -> str:
     return f"{count / size:.0f} {unit}"
 
 
-def memory_needed(parameters: int) -> str:
-    """What the weights alone take at each dtype."""
-    return " · ".join(
-        f"{dtype} {gib(parameters * size)}" for dtype, size in BYTES_BY_DTYPE.items() if dtype != "float32"
-    )
+def memory_needed(*built: Architecture) -> str:
+    """What the weights alone of models take together, in each form."""
+    import torch
+
+    from flamingo_lab.placement import needs
+    from flamingo_lab.vlm import VLM
+
+    with torch.device("meta"):
+        taken = needs.by_form([VLM(one) for one in built])
+    return " · ".join(f"{form} {gib(count)}" for form, count in taken.items())
 
 
 def parts(folder: Folder, wanted: Mapping[str, str | None], given: Mapping[str, Path], *, download: bool) -> Folder:
@@ -146,11 +153,14 @@ def snapshot(repository: str, *, download: bool) -> Path | Exception:
 def _missing(size: Size, cache: str, failure: Exception | None) -> str:
     memory, gpu = machine()
     gigabytes = size.parameters * 2 / 1e9
+    family = next(family for family, one in families.sizes() if one is size)
+    needed = memory_needed(family.architecture(Folder.listed(size)))
     reason = f"could not be downloaded ({str(failure).splitlines()[0]})" if failure else "is not on this machine"
     rows = {
         "looked in": f"./{size.name}, the hub cache ({cache})",
         "get it": f"flab eval --download ...   or   hf download {size.hub}   ({gigabytes:.0f} GB)",
         "or point": "flab eval --weights DIR ...",
-        "it needs": f"{memory_needed(size.parameters)};  this machine has {gib(memory)} of memory and {gpu or 'no GPU'}",
+        "it needs": f"{needed};  this machine has {gib(memory)} of memory and {gpu or 'no GPU'}",
+        "it would run": f"as flab check {size.name} --plan says",
     }
-    return "\n".join([f"{size.name} {reason}", *(f"  {label:<11} {text}" for label, text in rows.items())])
+    return "\n".join([f"{size.name} {reason}", *(f"  {label:<12} {text}" for label, text in rows.items())])

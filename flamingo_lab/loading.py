@@ -16,16 +16,18 @@ from flamingo_lab import backends, composed, families, hub, noise
 from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
-from flamingo_lab.engine.budget import GIB, Room, free_bytes
+from flamingo_lab.engine.budget import Room, free_bytes
 from flamingo_lab.errors import BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.files import file_digest
 from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
-from flamingo_lab.parallel.launched import is_first_here
+from flamingo_lab.parallel.launched import is_first_here, launched
 from flamingo_lab.placement import Placing
-from flamingo_lab.placement.devices import device_of, dtype_of
+from flamingo_lab.placement.devices import here
+from flamingo_lab.placement.plan import plan
 from flamingo_lab.prepared import Prepared, Seats
+from flamingo_lab.quant import copy
 from flamingo_lab.render import Renderer
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, check
@@ -55,6 +57,7 @@ def load(
     wording: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    quant: str | None = None,
     tensor_parallel: int = 1,
     offload: bool = False,
     download: bool = False,
@@ -74,8 +77,13 @@ def load(
     elsewhere; `vqa` and the three with it to the models that a composed one is made of and to their parts, from which it
     is known without a name. `cross_attn_every_n_layers` is OpenFlamingo's, and otherwise read from its tensors' names;
     `router_noise` seeds the authors' noise on the choice of experts (MoE-LLaVA), which is left out otherwise. `wording`
-    names one of the family's, its own by default. Nothing is downloaded unless `download` is set. `dtype` auto is bfloat16
-    on a GPU and on a CPU that multiplies it natively, float32 on other CPUs where the machine has room for it.
+    names one of the family's, its own by default. Nothing is downloaded unless `download` is set.
+
+    `device`: auto, cpu, cuda, cuda:N or cuda:N,M; `quant`: int8 or int4 for the frozen matrices; `tensor_parallel`: processes
+    that share the weights; `offload`: these stay in their files. What is said is done or refused; `device` auto leaves what
+    is not said to `placement.plan`, which takes the first way that fits. `dtype` auto is bfloat16 on a GPU and on a CPU that
+    multiplies it natively, float32 on other CPUs where the machine has room for it.
+
     `base_url` and what follows it are an endpoint's, see `backends/openai.py`. The last three change no answer: `memory`,
     in GiB, bounds what the process takes, 80 % of what is free by default; `batch_tokens` the tokens of a pass;
     `features` is a folder where pictures' tokens are kept for later runs. Raises `LabError` kinds.
@@ -101,19 +109,15 @@ def load(
     )
     backend = None if path is None else backends.find(str(path))
     if backend is not None:
-        placing = Placing(device, dtype, tensor_parallel, offload)
+        placing = Placing(device, dtype, quant, tensor_parallel, offload)
         chosen = {name: value for name, value in placing._asdict().items() if value != Placing._field_defaults[name]}
         own = _told(weights=weights, wording=wording, download=download or None)
         of_engine = _told(memory=memory, batch_tokens=batch_tokens, features=features)
         return backend.load(str(path), own | chosen | folders | settings | endpoint | of_engine)
     for setting in endpoint:
         raise BadSetting(f"{setting}: {path} is no endpoint; leave it away")
-    room = Room(
-        memory_bytes=None if memory is None else int(memory * GIB),
-        batch_tokens=batch_tokens,
-        features=None if features is None else Path(features),
-    )
-    how = How(Placing(device, dtype, tensor_parallel, offload), download, room)
+    room = Room.of(memory, batch_tokens, features)
+    how = How(Placing(device, dtype, quant, tensor_parallel, offload), download, room)
     given = {part: Path(where) for part, where in folders.items()}
     made = composed.find(None if path is None else str(path), given)
     if made is not None:
@@ -183,10 +187,13 @@ def prepare(
     how: How,
     wording: str | None = None,
     settings: Mapping[str, int] | None = None,
+    *,
+    is_part: bool = False,
 ) -> Prepared:
-    """A model ready to be read into memory: its files found, checked against what they describe, and digested."""
-    if how.placing.offload and how.placing.tensor_parallel > 1:
-        raise BadSetting("--tensor-parallel and --offload do not go together; leave one of them away")
+    """A model ready to be read into memory: its files found, checked against what they describe, and digested.
+
+    Where it goes is planned before. is_part: of a model made of several.
+    """
     found = understand(name, weights, parts, settings, download=how.download)
     folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
     built = vlm.architecture
@@ -196,27 +203,25 @@ def prepare(
         raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
     said = family.wordings[chosen]
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
-    place = device_of(how.placing.device)
-    ranks = how.placing.tensor_parallel
-    if ranks > 1:
-        from flamingo_lab.parallel import joining
-
-        place = joining.check(built, how.placing, place)
-    kind = dtype_of(how.placing.dtype, place, found.parameters)
+    listed = hub.listed(name)
+    called = listed.name if listed else folder.path.resolve().name
+    placed = plan(vlm, copy.placing(folder.path, how.placing), here(), how.room, launched(), is_part=is_part)
+    placed.say(called)
+    kind, quant = placed.form
     if how.placing.dtype in family.poor_in:
         note(f"{name} in {how.placing.dtype}: {family.poor_in[how.placing.dtype]}")
     check(vlm, found.sources)
     stop_ids = (tokenizer.id_of(token) for token in said.stop_tokens)
-    listed = hub.listed(name)
     unread = LoadedModel(
-        name=listed.name if listed else folder.path.resolve().name,
+        name=called,
         # Of the ranks on one machine, which read the same files, one is enough to know them by.
         digest=_digest(
             folder,
             tensors,
-            f"{family.name} {said!r} {markup!r} {pipeline!r} {finish!r} {built!r} {family.beam_counts} {kind}",
+            f"{family.name} {said!r} {markup!r} {pipeline!r} {finish!r} {built!r} {family.beam_counts} {kind}"
+            f"{f' {quant}' if quant else ''}",
         )
-        if ranks == 1 or is_first_here()
+        if placed.slices == 1 or is_first_here()
         else "",
         vlm=vlm,
         tokenizer=tokenizer,
@@ -233,15 +238,16 @@ def prepare(
             "parameters": found.parameters,
             "backend": "flamingo-lab",
             "dtype": str(kind).removeprefix("torch."),
-            "device": str(place),
+            **({"quantisation": quant} if quant else {}),
+            "device": str(placed.devices[0]),
             "weights": str(folder.path),
             "wording": chosen,
             "reads": "running text" if isinstance(said, Running) else "turns",
             "cuts": dict(said.cuts) if isinstance(said, Running) else {},
         },
     )
-    asked = (name, weights, parts, how, wording, settings)
-    return Prepared(unread, found.sources, kind, place, how.placing, asked)
+    asked = (name, weights, parts, how._replace(placing=placed.placing), wording, settings)
+    return Prepared(unread, found.sources, placed, asked)
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:
@@ -257,7 +263,7 @@ def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str
         parts = {part: given[part] for part in wanted if part in given}
         parts |= {part: given[f"{role}_{part}"] for part in wanted if f"{role}_{part}" in given}
         used |= parts.keys() | {f"{role}_{part}" for part in wanted}
-        prepared[role] = prepare(listed, folder, parts, how)
+        prepared[role] = prepare(listed, folder, parts, how, is_part=True)
     for part in given.keys() - used:
         raise BadSetting(f"{flag(part)}: none of the models that {made.name} is made of has such a part; leave it away")
     return prepared
@@ -272,8 +278,8 @@ def find(
     download: bool = False,
 ) -> tuple[Folder, Family]:
     """A model's folder with the further folders that it needs, and its family. Raises `LabError` kinds."""
-    given = parts or {}
     folder = Folder(hub.locate(name, weights=weights, download=download), options=options)
+    given = copy.parts_of(folder.path, parts or {})
     family = families.of(folder)
     for option in folder.options:
         if option not in family.options:

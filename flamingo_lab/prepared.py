@@ -13,7 +13,7 @@ import torch
 from flamingo_lab.config import Architecture
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.offload.streamed import stream
-from flamingo_lab.placement import Placing
+from flamingo_lab.placement.plan import Plan
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import Source, fill
 
@@ -25,15 +25,23 @@ ROOM = 0.8
 class Prepared:
     """A model that is understood, checked and digested. `unread` has everything but its weights, which `read` brings.
 
-    `placing`: what was asked for; `asked`: the arguments of `loading.prepare`, for other processes with a slice each.
+    `plan`: where the weights go; `asked`: the arguments of `loading.prepare`, for other processes with a slice each.
     """
 
     unread: LoadedModel
     sources: Sequence[Source]
-    dtype: torch.dtype
-    device: torch.device
-    placing: Placing
+    plan: Plan
     asked: tuple[Any, ...] = ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return self.plan.form.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """This process's device."""
+        return self.plan.devices[0]
 
     @property
     def architecture(self) -> Architecture:
@@ -43,11 +51,11 @@ class Prepared:
     @property
     def nbytes(self) -> int:
         """What the weights take in memory."""
-        return sum(parameter.numel() for parameter in self.unread.vlm.parameters()) * self.dtype.itemsize
+        return sum(share.needs.weights for share in self.plan.chosen.shares)
 
     def read(self) -> LoadedModel:
         """The model with its weights. Where several processes share them, see `parallel.reading.read`."""
-        ranks = self.placing.tensor_parallel
+        ranks = self.plan.slices
         if ranks > 1:
             from flamingo_lab.parallel import reading
 
@@ -55,9 +63,13 @@ class Prepared:
         with torch.device("meta"):
             vlm = VLM(self.architecture)
         streamed = None
-        if self.placing.offload:
+        if self.plan.offload:
             bound = self.unread.room.bytes_for(self.device)
             streamed = stream(vlm, self.sources, dtype=self.dtype, device=self.device, bound_bytes=bound)
+        elif self.plan.form.quant:
+            from flamingo_lab.quant import reading
+
+            reading.fill(vlm, self.sources, self.plan.form.quant, dtype=self.dtype, device=self.device)
         else:
             fill(vlm, self.sources, dtype=self.dtype, device=self.device)
         vlm.eval()

@@ -22,6 +22,7 @@ from flamingo_lab.cli import (
     listing,
     lm_eval,
     options,
+    quantise,
     results,
     score,
     show,
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (evaluate, ask, check, score, grade, lm_eval, bench, dashboard, train):
+for module in (evaluate, ask, check, quantise, score, grade, lm_eval, bench, dashboard, train):
     module.register(app)
 app.add_typer(listing.app, name="list")
 app.add_typer(show.app, name="show")

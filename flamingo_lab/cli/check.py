@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flamingo_lab.loading import Understood
     from flamingo_lab.weights import Matched
 
-EXAMPLE = options.example("flab check flamingo-tiny")
+EXAMPLE = options.example("flab check flamingo-tiny --plan")
 
 USER_ERROR = 2
 
@@ -32,10 +32,24 @@ def register(app: typer.Typer) -> None:
     app.command("check", epilog=EXAMPLE)(options.with_model(check, is_argument=True))
 
 
-def check(chosen: options.Chosen, json: options.Json = False) -> int:
+def check(
+    chosen: options.Chosen,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Show instead on which devices it would run, what that needs, and what there is."),
+    ] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    json: options.Json = False,
+) -> int:
     """Say whether every tensor has its place and every parameter its tensor, and what memory it takes. Reads no weights."""
     from flamingo_lab import composed, loading, weights
 
+    if plan:
+        from flamingo_lab.cli import planned
+
+        planned.show(chosen, chosen.placing(device, dtype), json)
+        return 0
     made = composed.find(chosen.model, ())
     if made is None:
         found = [
@@ -79,7 +93,7 @@ def _facts(found: Understood, matched: Matched) -> dict[str, object]:
         "tensors": len(used),
         "passed over": rest.total(),
         "parameters": found.parameters,
-        "memory": hub.memory_needed(found.parameters),
+        "memory": hub.memory_needed(found.vlm.architecture),
         "template": found.family.wording(found.folder),
     }
     if rest:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from eval_tasks.task import Task
     from flamingo_lab.asking import Askable
     from flamingo_lab.loaded import LoadedModel
+    from flamingo_lab.placement import Placing
     from flamingo_lab.search.vstar import VStar
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or cuda:N,M; auto takes the first way that fits.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Results = Annotated[Path, typer.Option(help="Folder of the results.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
@@ -82,6 +83,7 @@ class Chosen:
         int | None, typer.Option(help="Seed of MoE-LLaVA's noise on the choice of experts; none by default.")
     ] = None
     template: Annotated[str | None, typer.Option(help="How the model is spoken to; its own by default.")] = None
+    quant: Annotated[str | None, typer.Option(help="Weights of the decoder and the tower as int8 or int4.")] = None
     tensor_parallel: Annotated[int, typer.Option(min=1, help="Processes that hold a slice of the weights each.")] = 1
     offload: Annotated[
         bool, typer.Option("--offload", help="Leave the weights in their files; they pass through memory.")
@@ -135,6 +137,12 @@ class Chosen:
         own = {"weights": self.weights, "wording": self.template, "download": self.download}
         return held | own | {"device": device, "dtype": dtype}
 
+    def placing(self, device: str, dtype: str) -> Placing:
+        """Where the weights are asked to go."""
+        from flamingo_lab.placement import Placing
+
+        return Placing(device, dtype, **{name: getattr(self, name) for name in PLACING})
+
     def load(self, device: str, dtype: str) -> LoadedModel | VStar | Askable:
         """The model, loaded after its name has been found to exist."""
         import flamingo_lab as fl
@@ -148,7 +156,7 @@ SETTINGS = ("cross_attn_every_n_layers", "router_noise")
 ENDPOINT = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout_seconds", "retries")
 
 ENGINE = ("memory", "batch_tokens", "features")
-PLACING = ("tensor_parallel", "offload")
+PLACING = ("quant", "tensor_parallel", "offload")
 
 
 USER_ERROR = 2
@@ -170,17 +178,23 @@ def _follow(chosen: Chosen, device: str, dtype: str) -> int:
 
 
 def with_model(
-    verb: Callable[..., int | None], *, is_argument: bool = False, flag: str = "--model", about: str = MODEL
+    verb: Callable[..., int | None],
+    *,
+    is_argument: bool = False,
+    flag: str = "--model",
+    about: str = MODEL,
+    without: Sequence[str] = (),
 ) -> Callable[..., int | None]:
     """The verb with the options of `Chosen` where it has the parameter `chosen`.
 
-    The model is an argument of a verb that looks at its files alone, which neither asks an endpoint nor computes.
-    Otherwise `flag` names it, and its help says what it is `about`.
+    The model is an argument of a verb that looks at its files alone, which neither asks an endpoint nor keeps features.
+    Otherwise `flag` names it, and its help says what it is `about`. The verb has no use for the options `without`.
     """
     own = inspect.signature(verb, eval_str=True).parameters
     of_model = dict(inspect.signature(Chosen, eval_str=True).parameters)
+    of_model = {name: one for name, one in of_model.items() if name not in without}
     if is_argument:
-        of_model = {name: one for name, one in of_model.items() if name not in (*ENDPOINT, *ENGINE)}
+        of_model = {name: one for name, one in of_model.items() if name not in (*ENDPOINT, "features")}
         of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Argument(help=FILES)])
     else:
         of_model["model"] = of_model["model"].replace(annotation=Annotated[str, typer.Option(flag, help=about)])
@@ -190,7 +204,7 @@ def with_model(
     @functools.wraps(verb)
     def run(**given: Any) -> int | None:
         chosen = Chosen(**{name: given.pop(name) for name in of_model})
-        if "device" in given and chosen.tensor_parallel > 1 and follows():
+        if "device" in given and not is_argument and chosen.tensor_parallel > 1 and follows():
             return _follow(chosen, given["device"], given["dtype"])
         return verb(chosen=chosen, **given)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from flamingo_lab import families
 from flamingo_lab.config import Inline, TwoLengths
 from flamingo_lab.family import Folder, flag
 from flamingo_lab.prompt import Image, Prompt, Shot
@@ -43,7 +44,7 @@ def of_model(family: Family, size: Size, *, whole: bool) -> dict[str, object]:
         "further folders": further(family, size),
         "licence": size.licence,
         "parameters": size.parameters,
-        "memory": hub.memory_needed(size.parameters),
+        "memory": hub.memory_needed(built),
         "style": size.wording,
         "other templates": [name for name in family.wordings if name != size.wording],
         "tokens per image": tokens(built),
@@ -64,10 +65,16 @@ def of_composed(made: Composed) -> dict[str, object]:
         "from": " + ".join(str(size.hub) for size in made.sizes),
         "licence": "; ".join(dict.fromkeys(size.licence for size in made.sizes)),
         "parameters": made.parameters,
-        "memory": hub.memory_needed(made.parameters),
+        "memory": hub.memory_needed(*(_built(size) for size in made.sizes)),
         "made of": dict(made.models),
         "published": published(made.name),
     }
+
+
+def _built(size: Size) -> Architecture:
+    """A listed model's parts, as its published configuration says."""
+    family = next(family for family, one in families.sizes() if one is size)
+    return family.architecture(Folder.listed(size))
 
 
 def further(family: Family, size: Size) -> dict[str, str]:

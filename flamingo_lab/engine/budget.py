@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from math import ceil
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from flamingo_lab import decoding
-from flamingo_lab.config import Cross, Decoder
+from flamingo_lab.config import Architecture, Cross, Decoder
 from flamingo_lab.errors import BadSetting
 
 if TYPE_CHECKING:
     from flamingo_lab.engine.plan import Job
     from flamingo_lab.loaded import LoadedModel
-    from flamingo_lab.vlm import VLM
 
 BATCH_TOKENS = 8192
 """Tokens of a pass, padding included. Small enough for its activations to stay in a CPU's cache, see `benchmarks/`."""
@@ -106,12 +107,22 @@ class Room:
     batch_tokens: int | None = None
     features: Path | None = None
 
+    @classmethod
+    def of(cls, memory: float | None, batch_tokens: int | None, features: str | PathLike[str] | None = None) -> Room:
+        """As a user says it, `memory` in GiB."""
+        return cls(
+            memory_bytes=None if memory is None else int(memory * GIB),
+            batch_tokens=batch_tokens,
+            features=None if features is None else Path(features),
+        )
+
     def budget(self, model: LoadedModel) -> Budget:
         """The budget for this model, which also bounds the decoded pictures that are kept.
 
         Raises `BadSetting` where not even its weights fit.
         """
         vlm = model.vlm
+        built, dtype = vlm.architecture, vlm.dtype
         taken, bound = taken_bytes(vlm.device), self.bytes_for(vlm.device)
         if model.streamed is not None:
             taken += WARM_BYTES
@@ -124,25 +135,43 @@ class Room:
                 f"--memory {bound / GIB:.2f} GiB is less than the {taken / GIB:.2f} GiB that the weights and the program take"
             )
         decoding.keep_at_most(int(DECODED * room))
-        most = max(1, int(PASS * room / pass_bytes(vlm)))
+        most = max(1, tokens_of_pass(room, built, dtype))
         best, rows, refill = BATCH_TOKENS, ROWS, REFILL
         if model.streamed is not None:  # each pass reads the weights, so it takes all that there is room for
             best, rows, refill = most, most, FEW_REFILLS
         return Budget(
             pass_tokens=min(self.batch_tokens or best, most),
             most_tokens=most,
-            rows=max(1, min(rows, int(PASS * room / (LIKELIHOOD_BYTES * vlm.architecture.decoder.vocab)))),
-            kv_tokens=max(1, int(KEYS * room / kv_bytes(vlm.architecture.decoder, vlm.dtype))),
+            rows=max(1, min(rows, int(PASS * room / (LIKELIHOOD_BYTES * built.decoder.vocab)))),
+            kv_tokens=max(1, tokens_held(room, built, dtype)),
             picture_bytes=int(PICTURES * room),
-            views=max(1, min(VIEWS, int(PASS * room / view_bytes(vlm)))),
+            views=max(1, min(VIEWS, int(PASS * room / view_bytes(built, dtype)))),
             refill=refill,
         )
 
     def bytes_for(self, device: torch.device) -> int:
         """The bound in bytes."""
-        if self.memory_bytes is not None:
-            return self.memory_bytes
-        return taken_bytes(device) + int(FREE_SHARE * free_bytes(device))
+        return self.bound(taken_bytes(device), free_bytes(device))
+
+    def bound(self, taken: int, free: int, neighbours: int = 1) -> int:
+        """The bound in bytes of one of `neighbours` processes that share what is `free`, and that has `taken` so much."""
+        return taken + int(FREE_SHARE * free / neighbours) if self.memory_bytes is None else self.memory_bytes
+
+
+def tokens_of_pass(room: int, built: Architecture, dtype: torch.dtype) -> int:
+    """How many tokens may pass together with so many bytes beside the weights."""
+    return int(PASS * room / pass_bytes(built, dtype))
+
+
+def tokens_held(room: int, built: Architecture, dtype: torch.dtype) -> int:
+    """Of how many tokens keys and values may be held with so many bytes beside the weights."""
+    return int(KEYS * room / kv_bytes(built.decoder, dtype))
+
+
+def bytes_of_work(tokens: int, built: Architecture, dtype: torch.dtype) -> int:
+    """The room beside the weights in which a prompt of so many tokens passes, and one picture at a time."""
+    pass_takes = max(tokens * pass_bytes(built, dtype), view_bytes(built, dtype))
+    return ceil(max(pass_takes / PASS, tokens * kv_bytes(built.decoder, dtype) / KEYS))
 
 
 def kv_bytes(decoder: Decoder, dtype: torch.dtype) -> int:
@@ -150,21 +179,21 @@ def kv_bytes(decoder: Decoder, dtype: torch.dtype) -> int:
     return 2 * decoder.layers * decoder.own_kv_heads * decoder.head_width * dtype.itemsize
 
 
-def pass_bytes(vlm: VLM) -> int:
+def pass_bytes(built: Architecture, dtype: torch.dtype) -> int:
     """About what a token takes while it passes: a layer's widest tensors, and float32 logits where they are asked for."""
-    decoder, join = vlm.architecture.decoder, vlm.architecture.join
+    decoder, join = built.decoder, built.join
     widest = 8 * decoder.width + 3 * decoder.mlp_width
     if isinstance(join, Cross):
         widest = max(widest, 8 * decoder.width + 3 * join.mlp_width)
-    return widest * vlm.dtype.itemsize + kv_bytes(decoder, vlm.dtype)
+    return widest * dtype.itemsize + kv_bytes(decoder, dtype)
 
 
-def view_bytes(vlm: VLM) -> int:
+def view_bytes(built: Architecture, dtype: torch.dtype) -> int:
     """About what a picture of the tower's size takes while it is encoded; a patch where there is no tower."""
-    tower = vlm.architecture.vision
+    tower = built.vision
     if tower is None:
-        return 2 * vlm.architecture.picture_width * vlm.dtype.itemsize
-    return tower.positions * (8 * tower.width + 2 * tower.mlp_width) * vlm.dtype.itemsize
+        return 2 * built.picture_width * dtype.itemsize
+    return tower.positions * (8 * tower.width + 2 * tower.mlp_width) * dtype.itemsize
 
 
 def free_bytes(device: torch.device) -> int:

@@ -131,8 +131,13 @@ def stream(
         release(tensor)
     whole = sum(item.nbytes(dtype) for item in parted.passes)
     # Touched at once, so that what the engine finds to be free is free.
-    memory = torch.empty(min(whole, max(twice, int(AHEAD * bound_bytes))), dtype=torch.uint8, device=device).fill_(0)
+    memory = torch.empty(buffer_bytes(whole, twice, bound_bytes), dtype=torch.uint8, device=device).fill_(0)
     return Streamed(vlm, parted, memory, dtype, is_cached=_are_cached(sources, bound_bytes - taken_bytes(device)))
+
+
+def buffer_bytes(whole: int, twice: int, bound_bytes: int) -> int:
+    """What weights pass through: at least `twice` the largest, at most all of them."""
+    return min(whole, max(twice, int(AHEAD * bound_bytes)))
 
 
 def _are_cached(sources: Sequence[Source], wanted_bytes: int) -> bool:

@@ -18,13 +18,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented all the same
 
-from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadSetting, LostRank
-from flamingo_lab.parallel import plan
 from flamingo_lab.parallel.launched import RETRIES, Place, launched
 from flamingo_lab.parallel.patience import part, patience
 from flamingo_lab.parallel.ranks import Ranks
-from flamingo_lab.placement import Placing
 
 JOIN_SECONDS = 300.0
 """For all processes to come to the meeting."""
@@ -90,27 +87,6 @@ class Follower:
         """See `Child`."""
         self._process.kill()
         self._process.wait()
-
-
-def check(built: Architecture, placing: Placing, device: torch.device) -> torch.device:
-    """This rank's own device. Raises `BadSetting` where so many ranks cannot share the model, or are not there."""
-    wanted = placing.tensor_parallel
-    plan.check(built, wanted)
-    place = launched() or alone(wanted)
-    if place.ranks != wanted:
-        raise BadSetting(
-            f"--tensor-parallel {wanted}, but {place.ranks} processes were started together; say {place.ranks}"
-        )
-    if device.type != "cuda":
-        return device
-    if ":" in str(device):
-        raise BadSetting(f"--device {device} is one GPU, and --tensor-parallel {wanted} takes one a process; say cuda")
-    there = torch.cuda.device_count()
-    if place.local_ranks > there:
-        raise BadSetting(
-            f"--tensor-parallel {wanted} needs {place.local_ranks} GPUs on this machine, which has {there}"
-        )
-    return torch.device("cuda", place.local_rank)
 
 
 def alone(wanted: int) -> Place:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, NoReturn, ParamS
 import torch
 
 from flamingo_lab.engine import loop
-from flamingo_lab.engine.budget import FREE_SHARE, VIEWS, Budget, Room, free_bytes, taken_bytes
+from flamingo_lab.engine.budget import VIEWS, Budget, Room, free_bytes, taken_bytes
 from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.errors import BadSetting, LabError
 from flamingo_lab.loaded import LoadedModel
@@ -51,9 +51,8 @@ class SplitRoom(Room):
 
     def bytes_for(self, device: torch.device) -> int:
         """The bound in bytes, of each process."""
-        if self.memory_bytes is not None or device.type != "cpu":
-            return super().bytes_for(device)
-        return taken_bytes(device) + int(FREE_SHARE * free_bytes(device) / self.neighbours)
+        neighbours = self.neighbours if device.type == "cpu" else 1
+        return self.bound(taken_bytes(device), free_bytes(device), neighbours)
 
 
 class Task(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where a model's weights go."""
+"""Where a model's weights go, and in what form."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import NamedTuple
 class Placing(NamedTuple):
     """What a user asks for. device: auto, cpu, cuda, cuda:N; dtype: auto or a float's name.
 
-    tensor_parallel: processes that hold a slice each; offload: weights stay in their files and pass through memory.
+    quant: one of `quant.FORMS` for the frozen matrices, None for none; tensor_parallel: processes that hold a slice each;
+    offload: weights stay in their files and pass through memory.
     """
 
     device: str = "auto"
     dtype: str = "auto"
+    quant: str | None = None
     tensor_parallel: int = 1
     offload: bool = False

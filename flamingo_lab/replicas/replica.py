@@ -181,14 +181,14 @@ class Replica:
 
 def load_beside(count: int, path: str | None, **options: Any) -> Model:
     """The model as `load` gives it; of a node's free memory, which up to `count` replicas share, it takes its part."""
+    import torch
+
     from flamingo_lab import backends, load
     from flamingo_lab.engine.budget import FREE_SHARE, GIB, free_bytes
-    from flamingo_lab.placement.devices import device_of
+    from flamingo_lab.placement.devices import is_on_cpu
 
-    if count > 1 and options["memory"] is None and backends.find(str(path)) is None:
-        device = device_of(options["device"])
-        if device.type == "cpu":
-            options["memory"] = FREE_SHARE * free_bytes(device) / count / GIB
+    if count > 1 and options["memory"] is None and backends.find(str(path)) is None and is_on_cpu(options["device"]):
+        options["memory"] = FREE_SHARE * free_bytes(torch.device("cpu")) / count / GIB
     return load(path, **options)
 
 

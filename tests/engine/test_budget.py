@@ -132,11 +132,12 @@ def test_the_key_names_weights_preprocessing_and_dtype(folder: Path) -> None:
 
 
 def test_memory_below_what_the_program_takes_is_one_line(folder: Path) -> None:
-    model = fl.load(folder, dtype="float32", memory=0.1)
-    with pytest.raises(
-        BadSetting, match=r"--memory 0\.10 GiB is less than the .* GiB that the weights and the program"
-    ):
-        list(model.answers(requests()))
+    said = r"--memory 0\.10 GiB is less than the .* GiB that the weights and the program"
+    with pytest.raises(BadSetting, match=said):
+        fl.load(folder, device="cpu", dtype="float32", memory=0.1)
+    model = fl.load(folder, device="cpu", dtype="float32")
+    with pytest.raises(BadSetting, match=said):
+        list(dataclasses.replace(model, room=Room.of(0.1, None)).answers(requests()))
 
 
 def test_memory_below_what_a_question_takes_is_one_line(folder: Path) -> None:

@@ -234,7 +234,7 @@ def test_memory_below_two_of_the_largest_weight_is_one_line(tmp_path: Path) -> N
         BadSetting, match=r"--memory \d\.\d\d GiB is less than the \d\.\d\d GiB that --offload takes"
     ) as said:
         fl.load(tmp_path, dtype="float32", offload=True, memory=bound)
-    assert "two of the largest weight, model.gated_cross_attn_layers.0.mlp.gate_proj.weight" in str(said.value)
+    assert "two of the largest weight, join.0.mlp.gate.weight" in str(said.value)
     assert "are 0.03 GiB" in str(said.value)
 
 

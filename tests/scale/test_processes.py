@@ -19,6 +19,7 @@ from PIL import Image
 
 from flamingo_lab.cli import run
 from tests.folders import ROOT
+from tests.scale.made_up import machine
 
 FLAB = [sys.executable, "-m", "flamingo_lab.cli"]
 ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -180,7 +181,7 @@ def test_a_number_that_does_not_divide_the_heads_is_refused_with_those_that_do(r
 
 
 def test_more_gpus_than_there_are_are_refused(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("flamingo_lab.loading.here", lambda: machine(8, 80))
     assert "needs 2 GPUs on this machine, which has 1" in refused("--tensor-parallel", "2", "--device", "cuda")
     assert "cuda:0 is one GPU" in refused("--tensor-parallel", "2", "--device", "cuda:0")
 
