@@ -11,7 +11,6 @@ Writes `reports/full_size.md` and removes the files. Not for CI: three passes ov
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import math
 import multiprocessing
@@ -261,11 +260,10 @@ def measured(name: str, scratch: Path, dtype: str, memory: float) -> Iterator[st
     if over:
         raise SystemExit(f"{name}: more than {memory:g} GiB: {over}")
     yield from (
-        f"## {name}",
-        "",
         f"{facts['parameters']:,} parameters in {facts['tensors']:,} tensors and {len(cut)} shards of "
         f"{', '.join(f'{shard.nbytes / 1e9:.2f}' for shard in (cut[0], cut[-1]))} GB (the first and the last), "
-        f"{total / 1e9:.1f} GB in all, of which the disk holds {taken / 1e6:.0f} MB. `flab check`: {check_seconds:.1f} s, loads.",
+        f"{total / 1e9:.1f} GB in all, of which the disk holds {taken / 1e6:.0f} MB. `flab check`: {check_seconds:.1f} s, loads. "
+        f"Computed in {dtype}.",
         "",
         "| how | load s | answer s | peak GiB | weights read GB | GB/s while reading | waited for weights s |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -274,7 +272,6 @@ def measured(name: str, scratch: Path, dtype: str, memory: float) -> Iterator[st
         f"Answer: tokens {', '.join(map(str, expected.tokens))}, log-probability {expected.logprob:.4f}: those of the "
         f"first layers alone ({expected.how}), whose log-probability differs by {apart_by:.1e}.",
         *(() if None in ways else ("", f"Not run in memory: {total / 1e9:.0f} GB are more than is free here.")),
-        "",
     )
 
 
@@ -287,32 +284,40 @@ def row(one: Asked) -> str:
     return f"| {one.how} | {took} | {read} | {rate} | {waited} |"
 
 
+HEAD = f"""# Published layouts at full size
+
+One question about two pictures, {NEW_TOKENS} new tokens, on the CPU; asked for are 20 GB of memory at most. The files are sparse:
+what is read of holes are zeros made by the kernel, so no disk's rate shows here (see [offload.py](../offload.py)).
+*Load* is mostly the digest of all files, a pass over them by itself. Peak: of resident memory, mapped files included.
+How many shards the 80B was published in is not known here; they are cut at 10 GB, which gives the 9B's published sizes.
+"""
+
+
+def sections() -> dict[str, str]:
+    """What the report has of each model."""
+    if not REPORT.exists():
+        return {}
+    _, *parts = REPORT.read_text().split("\n## ")
+    return {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts}
+
+
 def main() -> None:
-    """Write, check, load and ask each model; write the report."""
+    """Write, check, load and ask each model; put it into the report, which keeps what it has of others."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="idefics-9b,idefics-80b", help="listed names, with commas")
     parser.add_argument("--memory", type=float, default=20.0, help="GiB that a process may take with --offload")
     parser.add_argument("--dtype", default="float32", help="in which is computed; the files are in bfloat16")
     parser.add_argument("--scratch", type=Path, help="where the files are written")
     told = parser.parse_args()
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    lines = [
-        "# Published layouts at full size",
-        "",
-        f"`{machine.command()}` on {machine.facts()}; load before {load} on {os.cpu_count()} cores.",
-        "",
-        f"One question about two pictures, {NEW_TOKENS} new tokens, computed in {told.dtype} on the CPU; 20 GB are asked for, and "
-        f"{told.memory:g} GiB were given. Sparse files: what is read of holes are zeros made by the kernel, so no disk's "
-        "rate shows here (see [offload](offload.md)). *Load* is mostly the digest of all files, a pass over them by itself. "
-        "How many shards the 80B was published in is not known here; they are cut at 10 GB as the 9B's are.",
-        "",
-    ]
-    with tempfile.TemporaryDirectory(dir=told.scratch) as scratch:
-        for name in told.models.split(","):
-            lines += measured(name, Path(scratch), told.dtype, told.memory)
-            gc.collect()
-    REPORT.write_text("\n".join(lines))
-    print("\n".join(lines))
+    for name in told.models.split(","):
+        load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+        run = f"`{machine.command()}` on {machine.facts()}; load before {load} on {os.cpu_count()} cores."
+        with tempfile.TemporaryDirectory(dir=told.scratch) as scratch:
+            lines = measured(name, Path(scratch), told.dtype, told.memory)
+            held = sections() | {name: "\n".join([run, "", *lines])}
+        text = "\n".join([HEAD, *(f"## {name}\n\n{held[name]}\n" for name in sorted(held))])
+        REPORT.write_text(text)
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

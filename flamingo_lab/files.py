@@ -55,7 +55,8 @@ def pieces(
         end = os.fstat(descriptor).st_size if end is None else end
         at = first // BLOCK_BYTES * BLOCK_BYTES
         while at < end:
-            count = os.preadv(descriptor, [buffer], at)
+            wanted = min(nbytes, -(-(end - at) // BLOCK_BYTES) * BLOCK_BYTES)
+            count = os.preadv(descriptor, [whole[:wanted]], at)
             if not count:
                 raise BadCheckpoint(f"{file}: truncated to {at} bytes; download it again")
             yield whole[max(first - at, 0) : min(count, end - at)]

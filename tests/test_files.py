@@ -30,6 +30,13 @@ def test_any_part_of_a_file_comes_in_order(first: int, end: int | None, is_cache
     assert max(map(len, found)) <= BLOCK_BYTES
 
 
+def test_no_more_is_read_than_the_blocks_that_hold_the_part(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, counts = os.preadv, list[int]()
+    monkeypatch.setattr(os, "preadv", lambda *given: counts.append(read(*given)) or counts[-1])
+    assert b"".join(map(bytes, pieces(file, 10, BLOCK_BYTES + 10, is_cached=False))) == CONTENT[10 : BLOCK_BYTES + 10]
+    assert sum(counts) == 2 * BLOCK_BYTES
+
+
 @pytest.mark.parametrize("is_cached", [True, False])
 def test_a_digest_does_not_depend_on_how_the_file_is_read(is_cached: bool, file: Path) -> None:
     assert file_digest(file, is_cached=is_cached) == hashlib.sha256(CONTENT).hexdigest()
