@@ -36,7 +36,7 @@ from flamingo_lab.offload.items import CHUNK_BYTES
 
 REPORT = Path(__file__).parent / "reports" / "offload.md"
 
-QUESTIONS, NEW_TOKENS = 48, 3
+QUESTIONS, NEW_TOKENS = 24, 3
 CLOSE = 1e-4
 
 WAYS = ("in memory", "cached", "past the cache")
