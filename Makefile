@@ -10,7 +10,8 @@ PACKAGE := $(VENV)/.package-installed
 PAGES := $(VENV)/.pages-installed
 TOOLS := $(VENV)/.tools-installed
 
-BENCHMARKS := $(filter-out benchmarks/machine.py benchmarks/simulated_cluster.py,$(wildcard benchmarks/*.py))
+PARTS := $(addprefix benchmarks/,machine.py rank_memory.py simulated_cluster.py)
+BENCHMARKS := $(filter-out $(PARTS) benchmarks/full_size.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -53,7 +54,7 @@ format: $(TOOLS) ## format the code and mend what ruff can
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: $(TOOLS) ## measure everything in benchmarks/ and write the reports
+bench: $(TOOLS) ## measure everything in benchmarks/ but full_size.py and write the reports
 	@set -e; for script in $(BENCHMARKS); do echo "python $$script"; $(RUN) $$script; done
 
 clean: ## remove what make made; results stay

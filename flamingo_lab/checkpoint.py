@@ -7,8 +7,10 @@ memory-mapped file.
 from __future__ import annotations
 
 import ctypes
+import json
 import mmap
 import pickle
+import struct
 import sys
 import warnings
 import zipfile
@@ -90,6 +92,7 @@ class Checkpoint(Mapping[str, Entry]):
         self.files = files
         self._entries = entries
         self._mapped: dict[Path, Mapping[str, Tensor]] = {}
+        self._starts: dict[Path, Mapping[str, int]] = {}
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
@@ -111,6 +114,15 @@ class Checkpoint(Mapping[str, Entry]):
         if file not in self._mapped:  # views, which hold no memory, and take long to find
             self._mapped[file] = _unpickled(file)
         return self._mapped[file][name]
+
+    def start(self, name: str) -> int | None:
+        """The byte of its file where a tensor begins; None for a `.bin` file, which does not tell."""
+        file = self._entries[name].file
+        if file.suffix != ".safetensors":
+            return None
+        if file not in self._starts:
+            self._starts[file] = _starts(file)
+        return self._starts[file][name]
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name, file by file; a file's views are dropped before the next one is opened."""
@@ -214,6 +226,15 @@ def _headers(file: Path) -> dict[str, Entry]:
     except (SafetensorError, OSError) as error:
         raise BadCheckpoint(f"{file}: truncated or corrupt ({error}); download it again") from None
     return entries
+
+
+def _starts(file: Path) -> dict[str, int]:
+    """Where the tensors of a safetensors file begin: behind the header, whose length its first eight bytes are."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    behind = 8 + length
+    return {name: behind + told["data_offsets"][0] for name, told in header.items() if name != "__metadata__"}
 
 
 def _loaded(file: Path) -> Any:

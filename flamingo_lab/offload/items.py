@@ -54,6 +54,15 @@ class Item:
         tensor = self.tensors.tensor(self.published)
         return tensor, self.target.apply(tensor)
 
+    def where(self, part: Tensor, tensor: Tensor) -> tuple[Path, int] | None:
+        """The file and the byte where a parameter begins that `read` gave in one piece; None where that is not known."""
+        if not (self.is_view(part, tensor) and part.is_contiguous() and isinstance(self.tensors, Checkpoint)):
+            return None
+        start = self.tensors.start(self.published)
+        if start is None or start % self.dtype.itemsize:
+            return None
+        return self.tensors[self.published].file, start + part.data_ptr() - tensor.data_ptr()
+
     def is_view(self, part: Tensor, tensor: Tensor) -> bool:
         """Whether one of the parameters that `read` gave views the file, as the published tensor does."""
         storages = {one.untyped_storage().data_ptr() for one in (part, tensor)}

@@ -7,11 +7,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from flamingo_lab.checkpoint import release, will_stream
+from flamingo_lab.files import pieces
 from flamingo_lab.offload.items import CHUNK_BYTES, Item, aligned
 from flamingo_lab.offload.ring import Ring
 
@@ -146,7 +148,11 @@ class Reader:
         try:
             tensor, parts = reading.item.read()
             for part, place in zip(parts, reading.parts, strict=True):
-                self._pour(part, place, is_view=reading.item.is_view(part, tensor))
+                where = None if self.is_cached else reading.item.where(part, tensor)
+                if where is None:
+                    self._pour(part, place, is_view=reading.item.is_view(part, tensor))
+                else:
+                    self._read_past_cache(*where, part.dtype, place)
                 reading.nbytes += part.nbytes
             release(tensor, is_cached=self.is_cached)
         except Exception as error:  # raised where the item is needed
@@ -168,3 +174,13 @@ class Reader:
             chunk = flat[start : start + step]
             into[start : start + step].copy_(chunk)
             release(chunk, is_cached=self.is_cached)
+
+    def _read_past_cache(self, file: Path, start: int, dtype: torch.dtype, place: Tensor) -> None:
+        """Copy a tensor from its file, whose pages are not mapped for it."""
+        into, done = place.view(-1), 0
+        for piece in pieces(file, start, start + len(into) * dtype.itemsize, nbytes=CHUNK_BYTES, is_cached=False):
+            if self._is_over:
+                return
+            numbers = torch.frombuffer(piece, dtype=dtype)
+            into[done : done + len(numbers)].copy_(numbers)
+            done += len(numbers)

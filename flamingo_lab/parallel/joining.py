@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import pickle
 import signal
@@ -11,20 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import IO
+from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented all the same
+from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented all the same
 
 from flamingo_lab.errors import BadSetting, LostRank
-from flamingo_lab.parallel.launched import RETRIES, Place, launched
-from flamingo_lab.parallel.patience import part, patience
+from flamingo_lab.parallel import patience
+from flamingo_lab.parallel.launched import AGENT, ATTEMPT, Place, launched
 from flamingo_lab.parallel.ranks import Ranks
-
-JOIN_SECONDS = 300.0
-"""For all processes to come to the meeting."""
 
 END_SECONDS = 10.0
 """For a child to end by itself."""
@@ -48,7 +44,7 @@ class Follower:
             "OMP_NUM_THREADS": threads,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
-        environ = {name: value for name, value in os.environ.items() if name != RETRIES}
+        environ = {name: value for name, value in os.environ.items() if name != AGENT}
         # In a session of its own, so that Ctrl-C reaches this process alone, which ends the others.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flamingo_lab.parallel.follower"],
@@ -94,66 +90,77 @@ def alone(wanted: int) -> Place:
     return Place(0, wanted, 0, wanted, LOCALHOST, 0)
 
 
+_met: WeakSet[Ranks] = WeakSet()
+"""The ranks of all models that this process has loaded."""
+
+
 def join(wanted: int, device: torch.device, asked: object) -> Ranks:
     """The ranks together, the others started first where this process stands alone. asked: what these are told.
 
     Raises `BadSetting` where another model's ranks are still together, `LostRank` where one does not come.
     """
     place = launched() or alone(wanted)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    if launched() is not None:
-        if not dist.is_initialized():
-            _meet(place, device, [])
-        return Ranks()
-    if dist.is_initialized():
+    is_alone = launched() is None
+    if any(not ranks.is_over for ranks in _met) or (is_alone and dist.is_initialized()):
         raise BadSetting(
             "another model of this process is split over several; let go of it before the next one is loaded"
         )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     threads = max(1, (os.cpu_count() or 1) // place.ranks)
-    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+    if is_alone and device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads)
     children: list[Follower] = []
     try:
-        _meet(place, device, children, asked, threads)
-        return Ranks(children, owns=True)
+        if not dist.is_initialized():
+            _meet(place, device, children, (asked, threads) if is_alone else None)
+        ranks = Ranks(children, owns=is_alone)
     except BaseException:
         for child in children:
             child.kill()
         raise
+    _met.add(ranks)
+    return ranks
 
 
-def _meet(place: Place, device: torch.device, children: list[Follower], asked: object = None, threads: int = 1) -> None:
-    """Make the process group; `children` are started into it where this process stands alone."""
+def _meet(place: Place, device: torch.device, children: list[Follower], told: tuple[object, int] | None) -> None:
+    """Make the process group. told: what `children` are told that are started into it, and their threads."""
     # One backend for tensors on the device, one for what the processes say.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    limit = timedelta(seconds=JOIN_SECONDS)
-    atexit.register(part)
-    if os.environ.get(RETRIES) == "True":
-        dist.init_process_group(backend, init_method="env://", timeout=patience(place.rank))
-        return
+    limit = patience.patience(place.rank)
     try:
-        store = TCPStore(place.host, place.port, place.ranks, place.rank == 0, limit, wait_for_workers=False)
-        if launched() is None:
+        store = _store(place)
+        if told is not None:
             for rank in range(1, place.ranks):
                 here = Place(rank, place.ranks, rank, place.ranks, place.host, store.port)
-                children.append(Follower(here, asked, threads))
-        store.set(f"here/{place.rank}", "")
-        _wait(store, place.ranks, children)
-        dist.init_process_group(
-            backend, store=store, rank=place.rank, world_size=place.ranks, timeout=patience(place.rank)
-        )
+                children.append(Follower(here, *told))
+        met = _of_this_attempt(store)
+        met.set(f"here/{place.rank}", "")
+        _wait(met, place.ranks, children)
+        patience.part_at_the_end()
+        dist.init_process_group(backend, store=met, rank=place.rank, world_size=place.ranks, timeout=limit)
     except RuntimeError as error:
         raise LostRank(f"rank {place.rank} did not find the others ({str(error).splitlines()[0]})") from None
 
 
-def _wait(store: TCPStore, ranks: int, children: Sequence[Follower]) -> None:
+def _store(place: Place) -> TCPStore:
+    """Where the ranks find each other: with torchrun, or else with rank 0."""
+    holds_it = place.rank == 0 and os.environ.get(AGENT) != "True"
+    return TCPStore(place.host, place.port, place.ranks, holds_it, patience.MEETING, wait_for_workers=False)
+
+
+def _of_this_attempt(store: TCPStore) -> Store:
+    return PrefixStore(f"flamingo-lab/{os.environ.get(ATTEMPT, '0')}", store)
+
+
+def _wait(store: Store, ranks: int, children: Sequence[Follower]) -> None:
     """Until all ranks are here."""
-    until = time.monotonic() + JOIN_SECONDS
+    seconds = patience.MEETING.total_seconds()
+    until = time.monotonic() + seconds
     missing = list(range(ranks))
     while missing := [rank for rank in missing if not store.check([f"here/{rank}"])]:
         if why := next((why for child in children if (why := child.why())), None):
             raise LostRank(f"{why}; nothing was asked")
         if time.monotonic() > until:
-            raise LostRank(f"ranks {', '.join(map(str, missing))} did not come within {JOIN_SECONDS:.0f} s")
+            raise LostRank(f"ranks {', '.join(map(str, missing))} did not come within {seconds:.0f} s")
         time.sleep(0.02)

@@ -10,8 +10,11 @@ from typing import NamedTuple
 FIRST_PORT, PORTS = 20_000, 20_000
 """Where rank 0 listens under Slurm: a port for each job's number, so that all of its ranks know it."""
 
-RETRIES = "TORCHELASTIC_USE_AGENT_STORE"
-"""Set by torchrun, which holds the store of the meeting itself."""
+AGENT = "TORCHELASTIC_USE_AGENT_STORE"
+"""Set to True by torchrun where it holds the store of the meeting itself."""
+
+ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
+"""How often torchrun has started the processes again. They may find the same store as those before them."""
 
 
 class Place(NamedTuple):

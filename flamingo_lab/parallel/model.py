@@ -83,17 +83,18 @@ class SplitModel(LoadedModel):
     ranks: Ranks = field(kw_only=True)
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        """See `LoadedModel`; asked on rank 0. Raises `LostRank` where another rank is gone."""
+        """See `LoadedModel`; asked on rank 0. Raises `LostRank` where another rank is gone, and as `Ranks.task` does."""
         is_over = False
-        try:
-            self._begin(listen)
-            yield from loop.answers(self, self._said(requests))
-            is_over = True
-        except Lost as error:
-            self.ranks.lost(error)
-        finally:
-            if not is_over:
-                self.ranks.abandon()
+        with self.ranks.task():
+            try:
+                self._begin(listen)
+                yield from loop.answers(self, self._said(requests))
+                is_over = True
+            except Lost as error:
+                self.ranks.lost(error)
+            finally:
+                if not is_over:
+                    self.ranks.abandon()
 
     def session(self) -> Anew:
         """See `Keeps`."""
@@ -104,12 +105,13 @@ class SplitModel(LoadedModel):
         return SplitStore(self, self.work, budget_bytes, cache, views, self.ranks)
 
     def everywhere(self, function: Callable[Concatenate[SplitModel, P], T], *arguments: P.args, **none: P.kwargs) -> T:
-        """What a function of a module gives on rank 0, called with the model on all ranks."""
-        try:
-            self._begin(function, *arguments)
-            return function(self, *arguments, **none)
-        except Lost as error:
-            self.ranks.lost(error)
+        """What a function of a module gives on rank 0, called with the model on all ranks. Raises as `answers` does."""
+        with self.ranks.task():
+            try:
+                self._begin(function, *arguments)
+                return function(self, *arguments, **none)
+            except Lost as error:
+                self.ranks.lost(error)
 
     def _begin(self, function: Callable[..., object], *arguments: object) -> None:
         with self.ranks.step(Step.TASK):

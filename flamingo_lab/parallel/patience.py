@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from datetime import timedelta
 
 import torch.distributed as dist
+
+MEETING = timedelta(hours=1)
+"""For all processes to come together. The first one on each machine digests the files before it comes."""
 
 TIMEOUT = timedelta(minutes=10)
 """For the others to come where rank 0 is. Whoever does not is taken for lost."""
@@ -28,3 +32,8 @@ def part() -> None:
     """Let go of all connections. A process that ends with some of them open may be aborted at its very end."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def part_at_the_end() -> None:
+    """Have this process part when it ends, behind all models that come to it from now on."""
+    weakref.finalize(part, part)  # a function of `atexit` would run before what ends these models

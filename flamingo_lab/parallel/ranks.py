@@ -8,6 +8,7 @@ by halves on each of them.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from flamingo_lab.engine.loop import is_want_of_memory
-from flamingo_lab.errors import LostRank
+from flamingo_lab.errors import BadSetting, LostRank
 from flamingo_lab.parallel.patience import DEATH_SECONDS, FOREVER, READING, TIMEOUT, part, patience
 
 T = TypeVar("T")
@@ -70,8 +71,9 @@ class Ranks:
         self._owns = owns
         self._words = dist.new_group(backend="gloo", timeout=patience(self.rank))
         self._files = dist.new_group(backend="gloo", timeout=READING if self.leads else FOREVER)
+        self._task = threading.Lock()
         self._is_together = True
-        self._is_over = False
+        self.is_over = False
         self._issued = 0
         self._missed: tuple[int, torch.Size] | None = None
 
@@ -113,6 +115,19 @@ class Ranks:
         return x.new_zeros((*self._missed[1], x.shape[-1]))
 
     # What is done together.
+
+    @contextmanager
+    def task(self) -> Generator[None]:
+        """Something that is asked of the model on rank 0. Raises `BadSetting` while something else is."""
+        if not self._task.acquire(blocking=False):
+            raise BadSetting(
+                "a model that is split over several processes answers one call at a time; take the answers of the "
+                "first to their end, or close it, before the next"
+            )
+        try:
+            yield
+        finally:
+            self._task.release()
 
     def run(self, step: Step, mark: int, body: Callable[[], T], again: Callable[[], object], batch: torch.Size) -> T:
         """What `body` gives, or the same kind of failure on all ranks.
@@ -188,7 +203,7 @@ class Ranks:
 
     def _go(self, step: Step, mark: int) -> None:
         """Rank 0 says what comes next; the others check that they are at the same place. mark: of what is computed there."""
-        if self._is_over:
+        if self.is_over:
             raise LostRank("the model's other processes are gone; load it again")
         self._is_together = False
         told = torch.tensor([step, mark])
@@ -228,7 +243,7 @@ class Ranks:
 
     def abandon(self) -> None:
         """On rank 0, where an answer is no longer wanted: bring the others back to where they wait for a task."""
-        if self._is_over:
+        if self.is_over:
             return
         if not self._is_together:
             self.abort()
@@ -241,12 +256,12 @@ class Ranks:
 
     def close(self) -> None:
         """On rank 0: let the others end."""
-        if self._is_over:
+        if self.is_over:
             return
         if not self._is_together:
             self.abort()
             return
-        self._is_over = True
+        self.is_over = True
         with suppress(Lost):
             self._do(dist.broadcast, torch.tensor([Step.END, 0]), src=0, group=self._words)
         for child in self._children:
@@ -255,13 +270,14 @@ class Ranks:
 
     def abort(self) -> None:
         """End without a word: the others may be in the midst of something."""
-        self._is_over = True
+        self.is_over = True
         for child in self._children:
             child.kill()
         part()
 
     def leave(self) -> None:
         """Let go of this model's connections."""
+        self.is_over = True
         if self._owns:
             part()
         elif dist.is_initialized():

@@ -134,6 +134,17 @@ def scene_given_up(model: SplitModel, golden: Golden) -> object:
     return answered(model, several(golden))
 
 
+def scene_another_call(model: SplitModel, golden: Golden) -> object:
+    first = model.answers(several(golden))
+    found = [next(first)]
+    try:
+        next(model.answers(several(golden)))
+    except fl.LabError as error:
+        found += first
+        return [str(error), {answer.id: plain(answer) for answer in found}, answered(model, several(golden))]
+    return None
+
+
 def scene_memory(model: SplitModel, golden: Golden) -> object:
     model.everywhere(break_at, 0, 2, "memory")
     found = answered(model, several(golden))
@@ -178,6 +189,7 @@ def scene_features(model: SplitModel, golden: Golden) -> object:
 SCENE_FUNCTIONS: dict[str, Callable[[SplitModel, Golden], object]] = {
     "windows": scene_windows,
     "given up": scene_given_up,
+    "another call": scene_another_call,
     "memory": scene_memory,
     "bug": scene_bug,
     "refused": scene_refused,

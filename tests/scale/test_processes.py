@@ -10,14 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import torch
 from PIL import Image
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented all the same
 
 from flamingo_lab.cli import run
+from flamingo_lab.errors import LostRank
+from flamingo_lab.parallel import joining, patience
+from flamingo_lab.parallel.launched import AGENT
 from tests.folders import ROOT
 from tests.scale.made_up import machine
 
@@ -153,6 +159,92 @@ def test_ranks_that_would_compute_something_else_are_refused_by_name(tmp_path: P
     said = [ended(task, 2) for task in tasks]
     line = f"error: rank 1 on {socket.gethostname()} has another dtype than rank 0: bfloat16, not float32\n"
     assert said == [("", line), ("", "")]
+
+
+# How they meet and part.
+
+
+def held_by_torchrun() -> TCPStore:
+    """The store of a meeting, as torchrun holds one."""
+    return TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+
+
+def variables(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells one of two processes that meet at this port."""
+    told = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in told.items()}
+
+
+@pytest.mark.parametrize("holds_store", ["torchrun", "rank 0"])
+def test_ranks_that_do_not_come_are_named_whoever_holds_the_store(
+    holds_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = held_by_torchrun()
+    is_torchrun = holds_store == "torchrun"
+    for name, value in {**variables(0, store.port if is_torchrun else 0), AGENT: str(is_torchrun)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(patience, "MEETING", timedelta(seconds=1))
+    with pytest.raises(LostRank, match="ranks 1 did not come within 1 s"):
+        joining.join(2, torch.device("cpu"), None)
+
+
+LATE = """
+import sys, time
+from datetime import timedelta
+import torch
+from flamingo_lab.parallel import joining, patience
+patience.TIMEOUT = timedelta(seconds=4)
+time.sleep(float(sys.argv[1]))
+ranks = joining.join(2, torch.device("cpu"), None)
+assert ranks.exchange(ranks.rank) == [0, 1]
+ranks.leave()
+"""
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_rank_that_comes_late_is_waited_for_longer_than_one_that_computes(late: int) -> None:
+    store = held_by_torchrun()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LATE, "8" if rank == late else "0"],
+            env={**ENVIRON, **variables(rank, store.port), AGENT: "True"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    assert [ended[1] for ended in [process.communicate(timeout=SECONDS) for process in processes]] == ["", ""]
+    assert [process.returncode for process in processes] == [0, 0]
+
+
+ONE_AFTER_THE_OTHER = """
+import gc
+import flamingo_lab as fl
+def load():
+    return fl.load("flamingo-tiny", tensor_parallel=2, device="cpu")
+def answer(model):
+    return model.generate(fl.Prompt.raw("Question: is it red? Answer:")).text
+model = load()
+first = answer(model)
+try:
+    load()
+except fl.LabError as error:
+    print(error)
+assert answer(model) == first
+del model
+gc.collect()
+model = load()
+assert answer(model) == first
+"""
+
+
+def test_a_program_with_two_models_one_after_the_other_ends_without_complaint() -> None:
+    """It still holds the second one at its end."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER], env=ENVIRON, capture_output=True, text=True, timeout=SECONDS
+    )
+    line = "another model of this process is split over several; let go of it before the next one is loaded\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, line, "")
 
 
 # What a user can get wrong.

@@ -104,6 +104,15 @@ def test_answers_that_nobody_waits_for_are_given_up(two: Found, scenes: dict[str
     assert_equal(two.results["given up"], scenes)
 
 
+def test_a_second_call_before_the_first_has_ended_is_refused_and_the_first_goes_on(
+    two: Found, scenes: dict[str, Any]
+) -> None:
+    said, first, after = two.results["another call"]
+    assert "answers one call at a time" in said and "\n" not in said
+    assert_equal(first, scenes)
+    assert_equal(after, scenes)
+
+
 def test_too_little_memory_on_one_rank_halves_the_budget_of_all(two: Found, scenes: dict[str, Any]) -> None:
     assert_equal(two.results["memory"]["answers"], scenes)
     assert two.results["memory"]["halved"] > 0
