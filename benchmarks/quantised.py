@@ -2,8 +2,9 @@
 
     python benchmarks/quantised.py [errors] [accuracy] [bytes] [speed]
 
-Names of sections measure these alone and leave the rest of the report as it is. Takes the goldens from FLAB_GOLDENS, as the tests do. Speed is processor time of one thread, the least of several runs that
-take turns, of a decoder with random weights; dynamic int8 (`torch.ao`) stands beside it.
+Names of sections measure these alone and leave the rest of the report as it is. Takes the goldens from FLAB_GOLDENS, as the
+tests do. Speed is processor time of one thread, the least of several runs that take turns, of a decoder with random
+weights; dynamic int8 (`torch.ao`) stands beside it.
 """
 
 from __future__ import annotations
@@ -303,7 +304,7 @@ def of_bytes() -> list[str]:
 def of_speed() -> list[str]:
     """The section of speed."""
     return [
-        f"A decoder of width {MADE.width} (feed-forward {MADE.mlp_width}, layers: {MADE.layers}) with random weights, one thread;",
+        f"A decoder of width {MADE.width} (feed-forward {MADE.mlp_width}, layers: {MADE.layers}), random weights, one thread;",
         f"processor time, the least of {TIMES} runs in turns. Sequences x tokens that pass together. Dynamic int8 rounds what it",
         "multiplies with by one scale for all that pass together, and is here for comparison.",
         "",
