@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from flamingo_lab.cli import options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from flamingo_lab.config import Architecture
@@ -25,15 +27,16 @@ def show(chosen: options.Chosen, placing: Placing, as_json: bool) -> None:
     from flamingo_lab.engine.budget import Room
     from flamingo_lab.placement.devices import here
     from flamingo_lab.placement.plan import plan
+    from flamingo_lab.quant import copy
     from flamingo_lab.vlm import VLM
 
     room = Room.of(chosen.memory, chosen.batch_tokens)
     is_part = composed.find(chosen.model, ()) is not None
     machine = here()
-    for name, built in _architectures(chosen):
+    for name, folder, built in _architectures(chosen):
         with torch.device("meta"):
             vlm = VLM(built)
-        planned = plan(vlm, placing, machine, room, is_part=is_part, is_whole=True)
+        planned = plan(vlm, copy.placing(folder, placing), machine, room, is_part=is_part, is_whole=True)
         if as_json:
             rows = [{**one.facts(), "taken": one is planned.taken} for one in planned.choices]
             print(jsons.dumps({"model": name, "choices": rows}))
@@ -44,7 +47,7 @@ def show(chosen: options.Chosen, placing: Placing, as_json: bool) -> None:
             print(f"{said}\nThis asks for it: {planned.chosen.options}")
 
 
-def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Architecture]]:
+def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Path, Architecture]]:
     """A model, or those that one is made of: as its files say, and as it is listed where they are not on this machine."""
     from flamingo_lab import composed, families, hub, loading
     from flamingo_lab.errors import MissingModel
@@ -66,7 +69,7 @@ def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Architecture]]
                 raise
             folder = Folder.listed(size)
             family = next(family for family, one in families.sizes() if one is size)
-        yield name, family.architecture(folder)
+        yield name, folder.path, family.architecture(folder)
 
 
 def table(name: str, planned: Plan) -> Table:

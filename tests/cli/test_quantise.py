@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,18 @@ def test_flab_check_reads_a_copy(folder: Path, tmp_path: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert run(["check", str(to), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["loads"]
+
+
+def test_a_plan_knows_the_form_of_a_copy(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = tmp_path / "copy"
+    assert run(["quantise", str(folder), "--to", str(to), "--quant", "int8"]) == 0
+    planned: list[list[dict[str, Any]]] = []
+    for asked in ([str(to)], [str(folder), "--quant", "int8"]):
+        capsys.readouterr()
+        assert run(["check", *asked, "--plan", "--device", "cpu", "--json"]) == 0
+        planned.append(json.loads(capsys.readouterr().out)["choices"])
+    held, asked_for = ([(one["form"], one["devices"][0]["weights"]) for one in choices] for choices in planned)
+    assert held == asked_for and all("int8" in form for form, _ in held)
 
 
 # What cannot be
