@@ -166,7 +166,8 @@ def test_a_link_opens_each_view_in_which_everything_has_a_name(
     where: str, title: str, page: Page, address: str
 ) -> None:
     goto(page, address, where)
-    assert page.title().startswith(title)
+    expect(page).to_have_title(re.compile(f"^{re.escape(title)}"))
+    settled(page)
     held = page.locator("input:visible, button:visible, [role=combobox]:visible, [role=slider]:visible, .shown img")
     names = held.evaluate_all(NAMED)
     assert names and all(name for name, _ in names), [html for name, html in names if not name]
