@@ -23,7 +23,7 @@ if CHROMIUM is None:
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright here: pip install -e '.[dev]'")
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 90_000
 SHOTS = os.environ.get("FLAB_SCREENSHOTS")
 """A folder for pictures of every page, where they are wanted."""
 
