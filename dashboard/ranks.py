@@ -9,13 +9,10 @@ from concurrent.futures import CancelledError
 from functools import partial
 
 from dashboard.results import Results
-from dashboard.workshop import workshop
+from dashboard.workshop import PATIENCE_SECONDS, workshop
 from leaderboards.entrants import Column, Entrant, entrant
 from leaderboards.ranking import Cell, Matrix, Row, matrix
 from leaderboards.records import Run
-
-PATIENCE_SECONDS = 0.4
-"""How long a page waits for tests before it shows the scores without them."""
 
 
 def ranked(results: Results, runs: Sequence[Run]) -> Matrix | None:

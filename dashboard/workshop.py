@@ -10,6 +10,12 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+PATIENCE_SECONDS = 0.4
+"""How long a page waits before it shows what there is."""
+
+WAIT_SECONDS = 1.0
+"""How often a page that lacks something looks for it."""
+
 MOST_KEPT = 200
 """Results that a workshop keeps."""
 

@@ -17,7 +17,7 @@ from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, element
 from dashboard.views import titled
-from dashboard.workshop import workshop
+from dashboard.workshop import PATIENCE_SECONDS, WAIT_SECONDS, workshop
 from leaderboards.compare import Comparison, Differing, compare, differing, together
 from leaderboards.entrants import Entrant
 from leaderboards.errors import NotComparable
@@ -28,12 +28,6 @@ TITLE = "Compare"
 PLACE = 2
 
 MOST_OTHERS = 3
-
-PATIENCE_SECONDS = 0.4
-"""How long a page waits for more than the first task."""
-
-WAIT_SECONDS = 1.0
-"""How often a page that waits for comparisons looks for them."""
 
 Asked = tuple[str, ...]
 

@@ -1,0 +1,211 @@
+"""The leaderboard's table: ranks, averages, and scores with their marks on one axis a column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from dashboard import address, reports
+from dashboard.models import Model
+from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
+from dashboard.ranks import key, what
+from dashboard.tree import Element, element, link
+from leaderboards.entrants import Column
+from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
+from leaderboards.records import SHARE, Score
+
+MOST_ROWS = 200
+"""Rows that are drawn; the filters and the download hold the others."""
+
+
+class Axis(NamedTuple):
+    """The ends that a column's marks share, in the score's own unit."""
+
+    low: float
+    high: float
+
+    def at(self, value: float) -> str:
+        """Where a value stands, as a share of the width."""
+        return f"{min(1.0, max(0.0, (value - self.low) / (self.high - self.low))):.4f}"
+
+
+def board(held: Matrix, colour: Mapping[Model, str], *, is_beside: bool) -> Element:
+    """Rows of models with their cells; with `is_beside` also what their authors reported."""
+    axes = {
+        column: _axis([row.cells[column].score for row in held.rows if column in row.cells]) for column in held.columns
+    }
+    rows = _sorted(held)
+    body = [_row(row, held, axes, colour, is_beside=is_beside) for row in rows[:MOST_ROWS]]
+    table_ = element("table", element("thead", _heads(held)), element("tbody", body), kind="cards board")
+    more = len(rows) - MOST_ROWS
+    note = element("p", f"{more} more rows; filter or download to see them", kind="grey") if more > 0 else None
+    return element("div", element("div", table_, kind="scroll", id="board"), note)
+
+
+def _sorted(held: Matrix) -> list[Row]:
+    """Rows by the column that the address names, best first, those without it last."""
+    by = address.get("sort")
+    column = next((one for one in held.columns if _name(one) == by), None)
+    if by == "model":
+        return sorted(held.rows, key=lambda row: (row.entrant.model, row.entrant.protocol))
+    if by == "q/s":
+        return sorted(held.rows, key=lambda row: -(_speed(row) or 0))
+    if column is None:
+        return [*held.rows]
+    return sorted(held.rows, key=lambda row: -(row.cells[column].score.value or 0) if column in row.cells else math.inf)
+
+
+def _name(column: Column) -> str:
+    return "/".join((column.task, column.split, column.metric, column.variant))
+
+
+def _heads(held: Matrix) -> Element:
+    """Column heads; each sorts by its column, and names the metric's variant."""
+    several = {column.task for column in held.columns if sum(one.task == column.task for one in held.columns) > 1}
+    heads: list[Element] = [
+        element("th", "rank", kind="number", scope="col", title="on average; a range where a test cannot tell"),
+        element("th", _sorter("model", "model"), scope="col", kind="model"),
+        element("th", "params", kind="number", scope="col"),
+        element("th", _sorter("average", "", is_usual=held.tests > 0), kind="number", scope="col", title=AVERAGE),
+    ]
+    for column in held.columns:
+        split = f" {column.split}" if column.task in several else ""
+        inner = (
+            _sorter(column.task + split, _name(column)),
+            element("div", f"{column.metric} {column.variant}", kind="thin"),
+        )
+        heads.append(
+            element("th", inner, scope="col", title=f"{column.split} split; tests: {', '.join(held.how[column])}")
+        )
+    heads += [
+        element("th", _sorter("q/s", "q/s"), kind="number", scope="col", title="questions a second over these runs"),
+        element("th", "min/1k q", kind="number", scope="col", title="minutes for a thousand questions"),
+    ]
+    return element("tr", heads)
+
+
+def _sorter(said: str, by: str, *, is_usual: bool = True) -> Element:
+    is_by = address.get("sort") == by and is_usual
+    return link(address.here("", sort=by), said + (" ↓" if is_by else ""), aria_label=f"sort by {said}")
+
+
+def _row(
+    row: Row, held: Matrix, axes: Mapping[Column, Axis], colour: Mapping[Model, str], *, is_beside: bool
+) -> Element:
+    one = row.entrant
+    swatch = element("span", kind="swatch", __colour=colour[Model(one.model, one.digest)], aria_hidden="true")
+    named = link(
+        address.to("runs", model=one.model), one.model, title=f"weights {one.digest[:16]}, its runs", kind="name"
+    )
+    by_second = _speed(row)
+    return element(
+        "tr",
+        element("td", _places(row), kind="number rank", data_label="rank"),
+        element("td", swatch, named, element("div", what(one), kind="thin"), kind="first model"),
+        element("td", amount(row.run.parameters), kind="number", data_label="params"),
+        _average(row),
+        [_cell(row, column, held, axes[column], colour, is_beside=is_beside) for column in held.columns],
+        element("td", quantity(by_second), kind="number", data_label="q/s"),
+        element("td", quantity(1000 / 60 / by_second if by_second else None), kind="number", data_label="min/1k q"),
+    )
+
+
+def _places(row: Row) -> str:
+    if row.average is None:
+        return MISSING
+    first, last = row.average.ranks
+    return str(first) if first == last else f"{first}–{last}"
+
+
+def _average(row: Row) -> Element:
+    if row.average is None:
+        lacks = ", ".join(column.task for column in row.missing) or "a scale for its points"
+        return element("td", MISSING, kind="number", data_label="average", title=f"no average: lacks {lacks}")
+    low, high = row.average.low, row.average.high
+    interval = element("div", bracket(low, high, SHARE), kind="thin")
+    return element("td", percent(row.average.value), interval, kind="number", data_label="average", title=AVERAGE)
+
+
+def _cell(
+    row: Row, column: Column, held: Matrix, axis: Axis, colour: Mapping[Model, str], *, is_beside: bool
+) -> Element:
+    """A score with its interval as mark on the column's axis. The number leads to the run, the mark to the comparison."""
+    label = column.task
+    cell = row.cells.get(column)
+    if cell is None:
+        return element("td", MISSING, kind="cell", data_label=label, title="this row has no such run")
+    score = cell.score
+    number = link(
+        address.to("runs", run=cell.run.run_id),
+        scored(score.value, score.unit),
+        kind="best" if cell.is_best else None,
+        title=_about(cell),
+    )
+    rival = _rival(row, column, held)
+    mark = _mark(score, axis, colour[Model(row.entrant.model, row.entrant.digest)])
+    if rival is not None:
+        at = address.to("compare", a=key(rival.entrant), b=key(row.entrant), task=column.task)
+        mark = link(at, mark, kind="axis-link", aria_label=f"compare with {rival.entrant.model}")
+    is_level = cell.is_level and sum(one.cells[column].is_level for one in held.rows if column in one.cells) > 1
+    return element(
+        "td",
+        element("div", number, mark, kind="scored"),
+        reports.under(cell, column) if is_beside else None,
+        kind="cell level" if is_level else "cell",
+        data_label=label,
+    )
+
+
+def _rival(row: Row, column: Column, held: Matrix) -> Row | None:
+    """The row that one wants to see beside this one: the column's highest, for that one the next."""
+    others = [one for one in held.rows if column in one.cells and one is not row]
+    return max(others, key=lambda one: one.cells[column].score.value or 0, default=None)
+
+
+def _about(cell: Cell) -> str:
+    score, run = cell.score, cell.run
+    said = [
+        f"95 % {bracket(score.low, score.high, score.unit)}" if score.low is not None else "no interval",
+        f"n {score.n:,}",
+        f"{score.n_errors:,} without an answer",
+        f"{percent(score.n_unparsed / score.n if score.n else None)} % unreadable",
+        f"places {cell.ranks[0]}–{cell.ranks[1]} in this column" if cell.ranks else "no rank",
+        f"run {run.run_id[:8]} of {date(run.created)}",
+        f"{cell.others} older runs" if cell.others else "",
+    ]
+    return " · ".join(filter(None, said))
+
+
+def _mark(score: Score, axis: Axis, colour: str) -> Element:
+    value = score.value or 0.0
+    low, high = (value, value) if score.low is None or score.high is None else (score.low, score.high)
+    interval = element("span", kind="interval", __low=axis.at(low), __high=axis.at(high))
+    dot = element("span", kind="dot", __at=axis.at(value))
+    return element("span", interval, dot, kind="axis", __colour=colour, aria_hidden="true")
+
+
+def _axis(scores: Sequence[Score]) -> Axis:
+    """From the lowest to the highest end of all intervals, a little wider."""
+    ends = [end for one in scores for end in (one.low, one.value, one.high) if end is not None]
+    low, high = min(ends), max(ends)
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    return Axis(low - room, high + room)
+
+
+def _speed(row: Row) -> float | None:
+    seconds = sum(cell.run.seconds for cell in row.cells.values())
+    return sum(cell.run.n for cell in row.cells.values()) / seconds if seconds else None
+
+
+def legend(held: Matrix) -> Element:
+    """What the table's signs mean."""
+    said = (
+        "Scores in percent, points where a metric counts points. Marks: 95 % interval, one axis a column. ",
+        "Shaded: not distinguishable from the highest in the column; bold: surely above every other "
+        f"(Holm over all {held.tests:,} tests of the table). Average: {AVERAGE}. "
+        if held.tests
+        else "",
+        "A number leads to its run, a mark to a comparison with the highest.",
+    )
+    return element("p", said, kind="grey small wide")
