@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import html as htmls
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from leaderboards import boards, forms, ranking, reported
-from leaderboards.compare import against
+from leaderboards.compare import compare, together
+from leaderboards.differences import Comparison
 from leaderboards.entrants import Column
+from leaderboards.errors import NotComparable
 from leaderboards.forms import Cell, Sheet
 from leaderboards.ranking import Cell as Place
 from leaderboards.ranking import Matrix
@@ -116,10 +119,18 @@ def _against_first(store: Store, matrix: Matrix, column: Column) -> str:
     if len(held) < 2:
         return ""
     first, *others = sorted(held, key=lambda cell: -(cell.score.value or 0.0))
-    ids = [cell.run.run_id for cell in others]
-    found = against(store, first.run.run_id, ids, metrics=[column.name], slices=[column.slice])
+    found = together([*_comparable(store, first.run, [cell.run for cell in others], column)])
+    if not found:
+        return ""
     name = boards.column_name(column, matrix.columns)
     return f"<h3>{htmls.escape(name)}</h3>\n" + forms.html(boards.comparison_sheet(found))
+
+
+def _comparable(store: Store, first: Run, others: Sequence[Run], column: Column) -> Iterator[Comparison]:
+    """The others' comparisons with the first; those that share no question with it have none."""
+    for other in others:
+        with suppress(NotComparable):
+            yield compare(store, first.run_id, other.run_id, metrics=[column.name], slices=[column.slice])
 
 
 def _runs(runs: Sequence[Run]) -> Sheet:
