@@ -70,8 +70,7 @@ def run(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on where this one ended", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stdout = None
         return 0
@@ -81,4 +80,6 @@ def run(arguments: list[str]) -> int:
         sys.stdout = None
         print(f"error: the output could not be written ({error.strerror})", file=sys.stderr)
         return USER_ERROR
+    if code == INTERRUPTED:
+        print("stopped; the same command goes on where this one ended", file=sys.stderr)
     return code if isinstance(code, int) else 0

@@ -17,7 +17,6 @@ from flamingo_lab.cli import options
 
 PORT = 8501
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-INTERRUPTED = 130
 PATIENCE_SECONDS = 120
 
 
@@ -68,7 +67,7 @@ def dashboard(
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
-        return INTERRUPTED
+        return 0
 
 
 def _command(results: str, name: str, roots: list[Path], host: str, port: int) -> list[str]:

@@ -97,7 +97,7 @@ def test_bfloat16_answers_are_close(folder: Path) -> None:
 
 def test_a_gpu_that_is_not_there_is_told(folder: Path) -> None:
     missing = torch.cuda.device_count() + 7
-    with pytest.raises(BadSetting, match=f"cuda:{missing}: this machine has"):
+    with pytest.raises(BadSetting, match=f"cuda:{missing}: of the GPUs that torch can use this machine has"):
         fl.load(folder, device=f"cuda:{missing}")
 
 
