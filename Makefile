@@ -10,7 +10,7 @@ PACKAGE := $(VENV)/.package-installed
 PAGES := $(VENV)/.pages-installed
 TOOLS := $(VENV)/.tools-installed
 
-PARTS := $(addprefix benchmarks/,machine.py rank_memory.py simulated_cluster.py)
+PARTS := $(addprefix benchmarks/,apart.py machine.py rank_memory.py simulated_cluster.py)
 BENCHMARKS := $(filter-out $(PARTS) benchmarks/full_size.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help

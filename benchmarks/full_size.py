@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import re
 import shutil
@@ -32,6 +31,7 @@ import machine
 import numpy as np
 import rank_memory
 import torch
+from apart import apart
 from PIL import Image
 
 import flamingo_lab as fl
@@ -171,19 +171,6 @@ def first_layers(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "num_hidden_layers": 1, "cross_layer_interval": 1}
 
 
-def apart(*arguments: object) -> Asked:
-    """`ask` in a process of its own, whose memory no other run has had a part in."""
-    spawn = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[Asked] = spawn.Queue()
-    process = spawn.Process(target=ask, args=(*arguments, results))
-    process.start()
-    while process.is_alive() and results.empty():
-        time.sleep(0.1)
-    asked = results.get(timeout=10)
-    process.join()
-    return asked
-
-
 def question() -> fl.Request:
     """Two random pictures and few words."""
     noise = np.random.default_rng(0)
@@ -192,7 +179,7 @@ def question() -> fl.Request:
     return fl.Request("question", prompt, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS)
 
 
-def ask(folder: Path, dtype: str, memory: float | None, results: multiprocessing.Queue[Asked]) -> None:
+def ask(folder: Path, dtype: str, memory: float | None) -> Asked:
     """Load, with the weights in their files where memory (GiB) is given; answer one question about two pictures."""
     began = time.perf_counter()
     model = fl.load(folder, dtype=dtype, device="cpu", offload=memory is not None, memory=memory)
@@ -202,16 +189,14 @@ def ask(folder: Path, dtype: str, memory: float | None, results: multiprocessing
     (answer,) = model.answers([question()])
     assert answer.error is None and answer.logprob is not None, answer.error
     counted = model.counters()
-    results.put(
-        Asked(
-            "in memory" if memory is None else f"--offload --memory {memory:g}",
-            answer.token_ids,
-            answer.logprob,
-            load_seconds,
-            time.perf_counter() - began,
-            rank_memory.peak_bytes(),
-            *(counted.get(f"weights_{name}", 0.0) for name in ("bytes", "reading_seconds", "waited_seconds")),
-        )
+    return Asked(
+        "in memory" if memory is None else f"--offload --memory {memory:g}",
+        answer.token_ids,
+        answer.logprob,
+        load_seconds,
+        time.perf_counter() - began,
+        rank_memory.peak_bytes(),
+        *(counted.get(f"weights_{name}", 0.0) for name in ("bytes", "reading_seconds", "waited_seconds")),
     )
 
 
@@ -246,11 +231,11 @@ def measured(name: str, scratch: Path, dtype: str, memory: float) -> Iterator[st
     ways = [memory, *([None] if fits(total, dtype) else [])]
     found: list[Asked] = []
     for way in ways:
-        found.append(apart(folder, dtype, way))
+        found.append(apart(ask, folder, dtype, way))
         print(f"{name}: {found[-1]}", flush=True)
     shutil.rmtree(folder)
     small = sum(shard.nbytes for shard in write(few, first_layers(listed.config)))
-    expected = apart(few, dtype, None if fits(small, dtype) else memory)
+    expected = apart(ask, few, dtype, None if fits(small, dtype) else memory)
     shutil.rmtree(few)
     apart_by = max(abs(one.logprob - expected.logprob) for one in found)
     wrong = [one for one in found if one.tokens != expected.tokens] or apart_by > CLOSE

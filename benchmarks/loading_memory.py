@@ -8,7 +8,6 @@ The rise is taken over the value after the imports, as the process's highest val
 from __future__ import annotations
 
 import json
-import multiprocessing
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import machine
 import psutil
 import torch
+from apart import apart
 from safetensors.torch import save_file
 
 from flamingo_lab import loading
@@ -39,6 +39,15 @@ CONFIG = idefics.FAMILY.sizes[0].config | {
 LISTED = Folder(Path("random"), config=CONFIG)
 SHARDS = 4
 ALLOWED_MB = 300
+
+
+@dataclass(frozen=True)
+class Load:
+    """A load, in bytes and seconds. rise: of resident memory over its value before."""
+
+    parameters: int
+    rise: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def write(folder: Path, form: str) -> None:
     (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
 
 
-def measure(folder: str, form: str, dtype: str, answers: multiprocessing.Queue[Measured]) -> None:
+def load(folder: str, dtype: str, quant: str | None = None) -> Load:
     """Load in this process, and touch every weight once."""
     process = psutil.Process()
     before = process.memory_info().rss
@@ -88,31 +97,30 @@ def measure(folder: str, form: str, dtype: str, answers: multiprocessing.Queue[M
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.perf_counter()
-    model = loading.load(folder, dtype=dtype)
+    model = loading.load(folder, dtype=dtype, quant=quant)
     seconds = time.perf_counter() - began
     for parameter in model.vlm.parameters():
         parameter.data.sum()
     is_over.set()
     watcher.join()
-    size = sum(parameter.nbytes for parameter in model.vlm.parameters())
+    return Load(sum(parameter.nbytes for parameter in model.vlm.parameters()), max(highest) - before, seconds)
+
+
+def measure(folder: str, form: str, dtype: str) -> Measured:
+    """A load in a process of its own against what is allowed."""
+    one = apart(load, folder, dtype)
     shard = max(file.stat().st_size for file in Path(folder).iterdir()) if dtype == "float32" else 0
-    rise = max(highest) - before
-    answers.put(Measured(form, dtype, seconds, size / 1e6, rise / 1e6, (size + shard) / 1e6 + ALLOWED_MB))
+    allowed = (one.parameters + shard) / 1e6 + ALLOWED_MB
+    return Measured(form, dtype, one.seconds, one.parameters / 1e6, one.rise / 1e6, allowed)
 
 
 def main() -> None:
     """Measure every form and dtype, write the report, and fail where a rise is more than is allowed."""
     found: list[Measured] = []
-    spawn = multiprocessing.get_context("spawn")
     for form in ("safetensors", "bin"):
         with tempfile.TemporaryDirectory() as folder:
             write(Path(folder), form)
-            for dtype in ("bfloat16", "float32"):
-                answers: multiprocessing.Queue[Measured] = spawn.Queue()
-                process = spawn.Process(target=measure, args=(folder, form, dtype, answers))
-                process.start()
-                found.append(answers.get())
-                process.join()
+            found += [measure(folder, form, dtype) for dtype in ("bfloat16", "float32")]
     rows = [
         f"| {one.form} | {one.dtype} | {one.model_mb:,.0f} | {one.rise_mb:,.0f} | {one.allowed_mb:,.0f} | "
         f"{one.rise_mb / one.model_mb:.2f} | {one.seconds:.1f} |"

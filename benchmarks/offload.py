@@ -11,7 +11,6 @@ questions enter. Writes `reports/offload.md`; ends with 1 where memory or answer
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import statistics
@@ -25,6 +24,7 @@ import loading_memory
 import machine
 import numpy as np
 import rank_memory
+from apart import apart
 from PIL import Image
 
 import flamingo_lab as fl
@@ -78,20 +78,7 @@ def questions() -> list[fl.Request]:
     ]
 
 
-def apart(*arguments: object) -> Asked:
-    """`ask` in a process of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[Asked] = spawn.Queue()
-    process = spawn.Process(target=ask, args=(*arguments, results))
-    process.start()
-    while process.is_alive() and results.empty():
-        time.sleep(0.1)
-    asked = results.get(timeout=10)
-    process.join()
-    return asked
-
-
-def ask(folder: Path, way: str, more: int, results: multiprocessing.Queue[Asked]) -> None:
+def ask(folder: Path, way: str, more: int) -> Asked:
     """Load and answer, within `more` bytes above what there is before where weights stay in their files."""
     if way == "past the cache":
         streamed.free_bytes = lambda device: 0  # as where the files are larger than the memory
@@ -106,15 +93,13 @@ def ask(folder: Path, way: str, more: int, results: multiprocessing.Queue[Asked]
     seconds = time.perf_counter() - began
     failed = [one.error for one in answers.values() if one.error]
     assert not failed, failed
-    results.put(
-        Asked(
-            way,
-            {id: (one.token_ids, one.logprob or 0.0) for id, one in answers.items()},
-            seconds,
-            bound,
-            rank_memory.peak_bytes(),
-            **({} if model.streamed is None else vars(model.streamed.counts)),
-        )
+    return Asked(
+        way,
+        {id: (one.token_ids, one.logprob or 0.0) for id, one in answers.items()},
+        seconds,
+        bound,
+        rank_memory.peak_bytes(),
+        **({} if model.streamed is None else vars(model.streamed.counts)),
     )
 
 
@@ -144,7 +129,7 @@ def measured(more: int, repeats: int) -> tuple[list[str], list[str]]:
         loading_memory.write(folder, "safetensors")
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         for _ in range(repeats):
-            turns.append((disk_rate(folder), {way: apart(folder, way, more) for way in WAYS}))
+            turns.append((disk_rate(folder), {way: apart(ask, folder, way, more) for way in WAYS}))
             print(turns[-1][0], {way: (one.seconds, one.peak) for way, one in turns[-1][1].items()}, flush=True)
     lines = [
         "## A checkpoint of 1 GB",

@@ -12,11 +12,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import multiprocessing
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,8 +26,8 @@ from typing import Any
 
 import loading_memory
 import machine
-import psutil
 import torch
+from apart import apart
 from torch import Tensor, nn
 
 import flamingo_lab as fl
@@ -37,7 +35,7 @@ from flamingo_lab import loading
 from flamingo_lab.config import Decoder
 from flamingo_lab.nn.decoder import CausalDecoder
 from flamingo_lab.nn.positions import Places
-from flamingo_lab.quant import FORMS, is_quantised
+from flamingo_lab.quant import FORMS, is_quantised, reading  # noqa: F401 - its import is no part of a rise
 from flamingo_lab.quant.copy import write
 from flamingo_lab.quant.forms import quantise
 from flamingo_lab.quant.linear import place
@@ -195,41 +193,6 @@ def least(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 # Bytes
 
 
-@dataclass(frozen=True)
-class Held:
-    """A load in a process of its own, in bytes and seconds."""
-
-    parameters: int
-    rise: int
-    seconds: float
-
-
-def load(folder: str, quant: str | None, answers: multiprocessing.Queue[Held]) -> None:
-    """Load in this process and touch every weight; the rise of resident memory over its value after the imports."""
-    import flamingo_lab.quant.reading  # noqa: F401 - no part of the rise
-
-    process = psutil.Process()
-    before = process.memory_info().rss
-    highest = [before]
-    is_over = threading.Event()
-
-    def watch() -> None:
-        while not is_over.wait(0.002):
-            highest.append(max(highest.pop(), process.memory_info().rss))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
-    model = loading.load(folder, dtype="bfloat16", quant=quant)
-    seconds = time.perf_counter() - began
-    for parameter in model.vlm.parameters():
-        parameter.data.sum()
-    is_over.set()
-    watcher.join()
-    held = sum(parameter.nbytes for parameter in model.vlm.parameters())
-    answers.put(Held(held, max(highest) - before, seconds))
-
-
 def sizes() -> list[str]:
     """Rows: what a checkpoint takes on disk and in memory, as it is, quantised while it loads, and as a copy."""
     lines: list[str] = []
@@ -243,23 +206,13 @@ def sizes() -> list[str]:
             rows.append((f"{form}, while it loads", published, form))
             rows.append((f"{form}, a copy", write(found, form, Path(scratch) / form).folder, None))
         for name, folder, quant in rows:
-            answer = in_own_process(folder, quant)
+            answer = apart(loading_memory.load, str(folder), "bfloat16", quant)
             disk = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
             lines.append(
                 f"| {name} | {disk / 1e6:,.0f} | {answer.parameters / 1e6:,.0f} | {answer.rise / 1e6:,.0f} | "
                 f"{answer.seconds:.1f} |"
             )
     return lines
-
-
-def in_own_process(folder: Path, quant: str | None) -> Held:
-    spawn = multiprocessing.get_context("spawn")
-    answers: multiprocessing.Queue[Held] = spawn.Queue()
-    process = spawn.Process(target=load, args=(str(folder), quant, answers))
-    process.start()
-    answer = answers.get()
-    process.join()
-    return answer
 
 
 def of_errors() -> list[str]:

@@ -8,7 +8,6 @@ answered. Allowed: its slices, what it holds whole, and 300 MB.
 
 from __future__ import annotations
 
-import multiprocessing
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import loading_memory
 import machine
 import numpy as np
 import rank_memory
+from apart import apart
 from PIL import Image
 
 import flamingo_lab as fl
@@ -67,20 +67,7 @@ def question() -> fl.Request:
     return fl.Request("question", prompt, max_new_tokens=NEW_TOKENS)
 
 
-def apart(*arguments: object) -> Loaded:
-    """`run` in a process of its own, whose memory no other run has had a part in."""
-    spawn = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[Loaded] = spawn.Queue()
-    process = spawn.Process(target=run, args=(*arguments, results))
-    process.start()
-    while process.is_alive() and results.empty():
-        time.sleep(0.1)
-    loaded = results.get(timeout=10)
-    process.join()
-    return loaded
-
-
-def run(folder: Path, ranks: int, dtype: str, before: int, results: multiprocessing.Queue[Loaded]) -> None:
+def run(folder: Path, ranks: int, dtype: str, before: int) -> Loaded:
     """Load, answer, and tell what it took."""
     began = time.perf_counter()
     model = fl.load(folder, dtype=dtype, device="cpu", tensor_parallel=ranks)
@@ -98,7 +85,7 @@ def run(folder: Path, ranks: int, dtype: str, before: int, results: multiprocess
         if rise > allowed:
             over.append(rows[-1])
     assert answer.logprob is not None
-    results.put(Loaded(ranks, dtype, load_seconds, answer_seconds, answer.token_ids, answer.logprob, rows, over))
+    return Loaded(ranks, dtype, load_seconds, answer_seconds, answer.token_ids, answer.logprob, rows, over)
 
 
 def main() -> None:
@@ -109,7 +96,7 @@ def main() -> None:
         loading_memory.write(Path(scratch), "safetensors")
         size = sum(file.stat().st_size for file in Path(scratch).glob("*.safetensors"))
         for dtype in ("bfloat16", "float32"):
-            found += [apart(Path(scratch), ranks, dtype, before) for ranks in (1, *RANKS)]
+            found += [apart(run, Path(scratch), ranks, dtype, before) for ranks in (1, *RANKS)]
     one = {loaded.dtype: loaded for loaded in found if loaded.ranks == 1}
     lines = [
         "# One model over several processes",

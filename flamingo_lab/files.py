@@ -60,8 +60,8 @@ def pieces(
         while at < end:
             wanted = min(nbytes, -(-(end - at) // BLOCK_BYTES) * BLOCK_BYTES)
             count = os.preadv(descriptor, [whole[:wanted]], at)
-            if not count:
-                raise BadCheckpoint(f"{file}: truncated to {at} bytes; download it again")
+            if not count or (count % BLOCK_BYTES and at + count < end):
+                raise BadCheckpoint(f"{file}: truncated to {at + count} bytes; download it again")
             yield whole[max(first - at, 0) : min(count, end - at)]
             at += count
             if not is_cached and hasattr(os, "posix_fadvise"):

@@ -153,8 +153,7 @@ def snapshot(repository: str, *, download: bool) -> Path | Exception:
 def _missing(size: Size, cache: str, failure: Exception | None) -> str:
     memory, gpu = machine()
     gigabytes = size.parameters * 2 / 1e9
-    family = next(family for family, one in families.sizes() if one is size)
-    needed = memory_needed(family.architecture(Folder.listed(size)))
+    needed = memory_needed(families.listing(size).architecture(Folder.listed(size)))
     reason = f"could not be downloaded ({str(failure).splitlines()[0]})" if failure else "is not on this machine"
     rows = {
         "looked in": f"./{size.name}, the hub cache ({cache})",

@@ -68,7 +68,7 @@ def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Path, Architec
             if size is None or weights is not None:
                 raise
             folder = Folder.listed(size)
-            family = next(family for family, one in families.sizes() if one is size)
+            family = families.listing(size)
         yield name, folder.path, family.architecture(folder)
 
 

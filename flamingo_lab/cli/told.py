@@ -73,8 +73,7 @@ def of_composed(made: Composed) -> dict[str, object]:
 
 def _built(size: Size) -> Architecture:
     """A listed model's parts, as its published configuration says."""
-    family = next(family for family, one in families.sizes() if one is size)
-    return family.architecture(Folder.listed(size))
+    return families.listing(size).architecture(Folder.listed(size))
 
 
 def further(family: Family, size: Size) -> dict[str, str]:

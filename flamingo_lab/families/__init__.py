@@ -25,6 +25,11 @@ def sizes() -> Iterator[tuple[Family, Size]]:
             yield family, size
 
 
+def listing(size: Size) -> Family:
+    """The family that lists this model."""
+    return next(family for family, one in sizes() if one is size)
+
+
 def of(folder: Folder) -> Family:
     """The one family whose files these are."""
     matching = [family for family in all_families() if family.matches(folder)]
