@@ -142,11 +142,10 @@ def _cell(
         kind="best" if cell.is_best else None,
         title=_about(cell),
     )
-    rival = _rival(row, column, held)
     mark = _mark(score, axis, colour[Model(row.entrant.model, row.entrant.digest)])
-    if rival is not None:
-        at = address.to("compare", a=key(rival.entrant), b=key(row.entrant), task=column.task)
-        mark = link(at, mark, kind="axis-link", aria_label=f"compare with {rival.entrant.model}")
+    if cell.rival is not None:
+        at = address.to("compare", a=key(cell.rival), b=key(row.entrant), task=column.task)
+        mark = link(at, mark, kind="axis-link", aria_label=f"compare with {cell.rival.model}")
     is_level = cell.is_level and sum(one.cells[column].is_level for one in held.rows if column in one.cells) > 1
     return element(
         "td",
@@ -155,12 +154,6 @@ def _cell(
         kind="cell level" if is_level else "cell",
         data_label=label,
     )
-
-
-def _rival(row: Row, column: Column, held: Matrix) -> Row | None:
-    """The row that one wants to see beside this one: the column's highest, for that one the next."""
-    others = [one for one in held.rows if column in one.cells and one is not row]
-    return max(others, key=lambda one: one.cells[column].score.value or 0, default=None)
 
 
 def _about(cell: Cell) -> str:

@@ -32,7 +32,7 @@ def untested(runs: Sequence[Run]) -> Matrix:
     for run in newest_first:
         score = run.scores[0]
         column = Column(run.task, run.split, score.metric, score.variant)
-        held[entrant(run)].setdefault(column, Cell(run, score, None, False, False, 0))
+        held[entrant(run)].setdefault(column, Cell(run, score, None, False, False, 0, None))
     columns = sorted({column for cells in held.values() for column in cells})
     rows = [
         Row(one, next(iter(cells.values())).run, cells, None, [column for column in columns if column not in cells])

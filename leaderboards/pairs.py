@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leaderboards.answered import Answered, answered_by
 from leaderboards.records import ALL, Run, Score, score_of
@@ -20,12 +21,16 @@ NONE = "none: no standard error"
 
 
 class Pair(NamedTuple):
-    """How much more the second of two runs scored than the first; p is None where nothing can be tested."""
+    """How much more the second of two runs scored than the first; p is None where nothing can be tested.
+
+    `shares`: whether they answered a question in common, as far as a metric tells which were answered.
+    """
 
     difference: float
     stderr: float | None
     p_value: float | None
     test: str
+    shares: bool = True
 
 
 def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) -> Mapping[tuple[int, int], Pair]:
@@ -40,17 +45,26 @@ def of_column(store: Store, runs: Sequence[Run], metric: str, slice: str = ALL) 
             pair = None
             if answered is not None and answered.add_up[first] and answered.add_up[second]:
                 pair = _shared(answered, first, second)
-            found[first, second] = pair or _unpaired(held[earlier.run_id], held[later.run_id])
+            if pair is None:
+                shares = answered is None or _in_common(answered, first, second).any()
+                pair = _unpaired(held[earlier.run_id], held[later.run_id])._replace(shares=bool(shares))
+            found[first, second] = pair
     return found
 
 
 def _shared(answered: Answered, first: int, second: int) -> Pair | None:
     """A pair on the questions that both answered, None where there are none."""
-    scores = answered.scores[[first, second]]
-    there = ~np.isnan(scores).any(axis=0)
+    there = _in_common(answered, first, second)
     if not there.any():
         return None
-    return _all_pairs(Answered(scores[:, there], np.unique(answered.groups[there], return_inverse=True)[1]))[0, 1]
+    return _all_pairs(
+        Answered(answered.scores[[first, second]][:, there], np.unique(answered.groups[there], return_inverse=True)[1])
+    )[0, 1]
+
+
+def _in_common(answered: Answered, first: int, second: int) -> NDArray[np.bool_]:
+    """Which questions both answered."""
+    return ~np.isnan(answered.scores[first] + answered.scores[second])
 
 
 def _all_pairs(answered: Answered) -> dict[tuple[int, int], Pair]:

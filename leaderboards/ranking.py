@@ -7,6 +7,7 @@ those that are surely better, up to as many as are not surely worse, after Holm'
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class Cell:
     """A model's score in a column. `ranks`: the first and last place that it may have, None where it takes no part.
 
     `is_best`: surely better than every other. `is_level`: not surely worse than the column's highest. `others`: runs of
-    the same row and column that are older than the one shown.
+    the same row and column that are older than the one shown. `rival`: the highest other row that answered a question
+    that this one did.
     """
 
     run: Run
@@ -42,6 +44,7 @@ class Cell:
     is_best: bool
     is_level: bool
     others: int
+    rival: Entrant | None
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,11 @@ class Tested(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A column's ranks, and the rows that are not surely worse than its highest."""
+    """A column's ranks, the rows that are not surely worse than its highest, and each one's rival (see `Cell`)."""
 
     ranks: Mapping[Entrant, tuple[int, int]]
     level: frozenset[Entrant]
+    rivals: Mapping[Entrant, Entrant]
 
 
 def matrix(store: Store, runs: Sequence[Run] | None = None, *, slice: str = ALL, is_complete: bool = False) -> Matrix:
@@ -174,6 +178,7 @@ def _cell(column: Column, held: Sequence[Run], standing: Standing, entrant: Entr
         is_best=ranks == (1, 1) and len(standing.ranks) > 1,
         is_level=entrant in standing.level,
         others=len(held) - 1,
+        rival=standing.rivals.get(entrant),
     )
 
 
@@ -185,10 +190,9 @@ def _tested(store: Store, column: Column, placed: Placed) -> Tested:
 
 
 def _standing(column: Column, tested: Tested, placed: Placed, adjusted: Mapping[tuple[int, int], float]) -> Standing:
-    """Ranks, and who is not surely worse than the highest."""
     entrants = tested.entrants
     if not entrants:
-        return Standing({}, frozenset())
+        return Standing({}, frozenset(), {})
     ranks = _ranks(tested.pairs, len(entrants), adjusted)
     values = [_score(placed[one][column][0], column).value or 0.0 for one in entrants]
     highest = values.index(max(values))
@@ -197,7 +201,17 @@ def _standing(column: Column, tested: Tested, placed: Placed, adjusted: Mapping[
         for number, one in enumerate(entrants)
         if number == highest or adjusted.get((min(number, highest), max(number, highest)), 1.0) >= SURE
     }
-    return Standing(dict(zip(entrants, ranks, strict=True)), frozenset(level))
+    return Standing(dict(zip(entrants, ranks, strict=True)), frozenset(level), _rivals(tested, values))
+
+
+def _rivals(tested: Tested, values: Sequence[float]) -> dict[Entrant, Entrant]:
+    """For each row the highest other one of which a question was asked that it was asked too."""
+    downwards = sorted(range(len(values)), key=lambda number: -values[number])
+    found: dict[Entrant, Entrant] = {}
+    for number, one in enumerate(tested.entrants):
+        sharing = (other for other in downwards if other != number and _pair(tested, number, other).shares)
+        found |= {one: tested.entrants[other] for other in itertools.islice(sharing, 1)}
+    return found
 
 
 def _averages(placed: Placed, tested: Mapping[Column, Tested], columns: Sequence[Column]) -> dict[Entrant, Average]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flamingo_lab.nn.linear import Linear
+
 
 class Heads(NamedTuple):
     """Keys and values split into heads, each (B, H, S, head width)."""
@@ -124,10 +126,10 @@ class Attention(nn.Module):
         super().__init__()
         self.head_width = head_width or width // heads
         inner, kv_inner = heads * self.head_width, (kv_heads or heads) * self.head_width
-        self.q = nn.Linear(width, inner, bias=has_bias)
-        self.k = nn.Linear(kv_width or width, kv_inner, bias=has_bias)
-        self.v = nn.Linear(kv_width or width, kv_inner, bias=has_bias)
-        self.out = nn.Linear(inner, width, bias=has_bias if has_out_bias is None else has_out_bias)
+        self.q = Linear(width, inner, bias=has_bias)
+        self.k = Linear(kv_width or width, kv_inner, bias=has_bias)
+        self.v = Linear(kv_width or width, kv_inner, bias=has_bias)
+        self.out = Linear(inner, width, bias=has_bias if has_out_bias is None else has_out_bias)
         self.query_norm = query_norm
         self.key_norm = key_norm
         self._norms_width = norms_width

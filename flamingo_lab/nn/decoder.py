@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flamingo_lab.config import Decoder, Rotary
 from flamingo_lab.nn.attention import Attention, Causal, Heads, attend
 from flamingo_lab.nn.experts import Mixture, branch
+from flamingo_lab.nn.linear import linear
 from flamingo_lab.nn.norms import norm
 from flamingo_lab.nn.positions import Places, Rotation, alibi_bias, log_n, rotate, rotation, slopes
 
@@ -56,8 +57,8 @@ class Head(nn.Module):
     def forward(self, x: Tensor, tied: Embedding) -> Tensor:
         """(B, T, D) -> (B, T, V)."""
         weight, extra = (tied.weight, tied.extra) if self.weight is None else (self.weight, self.extra)
-        logits = nn.functional.linear(x, weight)
-        return logits if extra is None else torch.cat((logits, nn.functional.linear(x, extra)), -1)
+        logits = linear(x, weight)
+        return logits if extra is None else torch.cat((logits, linear(x, extra)), -1)
 
 
 class DecoderLayer(nn.Module):

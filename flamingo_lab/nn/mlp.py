@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flamingo_lab.config import Activation
+from flamingo_lab.nn.linear import Linear
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -37,8 +38,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, inner: int, activation: Activation, *, has_bias: bool) -> None:
         super().__init__()
-        self.up = nn.Linear(width, inner, bias=has_bias)
-        self.down = nn.Linear(inner, width, bias=has_bias)
+        self.up = Linear(width, inner, bias=has_bias)
+        self.down = Linear(inner, width, bias=has_bias)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,9 +52,9 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int, inner: int, activation: Activation, *, has_bias: bool = False) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, inner, bias=has_bias)
-        self.up = nn.Linear(width, inner, bias=has_bias)
-        self.down = nn.Linear(inner, width, bias=has_bias)
+        self.gate = Linear(width, inner, bias=has_bias)
+        self.up = Linear(width, inner, bias=has_bias)
+        self.down = Linear(inner, width, bias=has_bias)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from flamingo_lab.markup import Fill
 from flamingo_lab.nn.attention import Attention
 from flamingo_lab.nn.decoder import DecoderLayer, Embedding, Head, Memory
 from flamingo_lab.nn.gated import Looking
+from flamingo_lab.nn.linear import linear
 from flamingo_lab.nn.positions import Places
 from flamingo_lab.parallel import plan
 from flamingo_lab.parallel.ranks import Ranks, Step
@@ -55,10 +56,10 @@ class SplitHead(Head):
     def forward(self, x: Tensor, tied: Embedding) -> Tensor:
         """(..., D) -> (..., V), the same bytes on every rank."""
         weight, extra = (tied.weight, tied.extra) if self.weight is None else (self.weight, self.extra)
-        own = F.linear(x, weight)
+        own = linear(x, weight)
         own = F.pad(own, (0, ceil(self._vocab / self._ranks.count) - len(weight)))
         logits = torch.cat(self._ranks.gather(own), -1)[..., : self._vocab]
-        return logits if extra is None else torch.cat((logits, F.linear(x, extra)), -1)
+        return logits if extra is None else torch.cat((logits, linear(x, extra)), -1)
 
 
 class Nothing:

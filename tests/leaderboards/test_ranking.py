@@ -209,6 +209,19 @@ def test_runs_that_share_only_some_questions_are_tested_on_those(tmp_path: Path)
         assert (pair.p_value, pair.difference) == (pytest.approx(whole.p_value), pytest.approx(whole.difference))
 
 
+def test_a_rival_is_the_highest_row_that_shares_a_question(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = {"first": range(300), "second": range(150), "third": range(150, 300), "alone": range(300, 400)}
+    for number, (model, questions) in enumerate(asked.items()):
+        scores = drawn(number, len(questions), [0.6, 0.9, 0.8, 0.95][number])
+        names = {place: {"sample_id": f"s{question}"} for place, question in enumerate(questions)}
+        finish(store, model, {METRIC: scores}, changes=names, model=model, model_digest=model, task="t")
+    found = ranking.matrix(store)
+    rivals = {row.entrant.model: row.cells[T].rival for row in found.rows}
+    named = {model: rival and rival.model for model, rival in rivals.items()}
+    assert named == {"first": "second", "second": "first", "third": "first", "alone": None}
+
+
 def test_the_normal_approximation_of_many_clusters_is_near_and_never_too_small() -> None:
     random = np.random.default_rng(0)
     for shift in (0.0, 0.1, 0.2, 0.3):

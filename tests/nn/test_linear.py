@@ -1,0 +1,52 @@
+"""One row's product, by the way that decoding takes, is the general product."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flamingo_lab.nn.linear import Linear
+
+
+def whole(dtype: torch.dtype, has_bias: bool) -> tuple[Linear, nn.Linear]:
+    """The same layer, ours and torch's."""
+    torch.manual_seed(0)
+    ours, theirs = Linear(300, 70, bias=has_bias), nn.Linear(300, 70, bias=has_bias)
+    theirs.load_state_dict(ours.state_dict())
+    return ours.to(dtype), theirs.to(dtype)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("shape", [(300,), (1, 1, 300), (1, 2, 300), (3, 1, 300)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_equals_torch(dtype: torch.dtype, shape: tuple[int, ...], has_bias: bool) -> None:
+    ours, theirs = whole(dtype, has_bias)
+    x = torch.randn(shape).to(dtype)
+    with torch.inference_mode():
+        found, expected = ours(x), theirs(x)
+        exact = nn.functional.linear(x.double(), theirs.weight.double(), None if not has_bias else theirs.bias.double())
+    assert found.shape == expected.shape and found.dtype == dtype
+    rounding = torch.finfo(dtype).eps * exact.abs().max()
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=float(4 * rounding))
+    torch.testing.assert_close(found, expected, rtol=0, atol=float(2 * rounding))
+
+
+def test_one_row_is_a_view_of_any_layout() -> None:
+    ours, theirs = whole(torch.bfloat16, True)
+    x = torch.randn(300, 2).bfloat16()[:, :1].T
+    assert not x.is_contiguous() or x.stride() != (300, 1)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=0.02, atol=0.02)
+
+
+def test_gradients_flow_through_one_row() -> None:
+    ours, theirs = whole(torch.bfloat16, True)
+    x = torch.randn(1, 1, 300).bfloat16()
+
+    def gradients(layer: nn.Linear) -> list[Tensor]:
+        layer(x).float().sum().backward()
+        return [parameter.grad for parameter in layer.parameters() if parameter.grad is not None]
+
+    for own, other in zip(gradients(ours), gradients(theirs), strict=True):
+        torch.testing.assert_close(own, other)
