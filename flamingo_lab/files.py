@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def pieces(
     """
     buffer = mmap.mmap(-1, nbytes)  # begins at a page, as reads past the cache have to
     whole = memoryview(buffer)
-    descriptor = _opened(file, is_cached=is_cached)
+    descriptor = _opened(file, whole, is_cached=is_cached)
     try:
         end = os.fstat(descriptor).st_size if end is None else end
         at = first // BLOCK_BYTES * BLOCK_BYTES
@@ -70,10 +71,14 @@ def pieces(
         os.close(descriptor)
 
 
-def _opened(file: Path, *, is_cached: bool) -> int:
+def _opened(file: Path, buffer: memoryview, *, is_cached: bool) -> int:
+    """A descriptor; past the cache where that is asked and the file system opens and reads so, which some only tell when read."""
     if not is_cached and hasattr(os, "O_DIRECT"):
-        try:
-            return os.open(file, os.O_RDONLY | os.O_DIRECT)
-        except OSError:  # a file system that cannot; or the file is not there, as the next line says
-            pass
+        with suppress(OSError):  # of a file that is not there the last line tells
+            descriptor = os.open(file, os.O_RDONLY | os.O_DIRECT)
+            try:
+                os.preadv(descriptor, [buffer[:BLOCK_BYTES]], 0)
+                return descriptor
+            except OSError:
+                os.close(descriptor)
     return os.open(file, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Where a model's files are: a folder, the package itself, the hub's cache; and what to do when they are nowhere."""
+"""Where a model's files are: a folder, a URL, the package itself, the hub's cache; and what to do when they are nowhere."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flamingo_lab import backends, families
+from flamingo_lab import backends, families, remote
 from flamingo_lab.errors import BadCheckpoint, BadSetting, MissingModel, UnknownName
 from flamingo_lab.family import BUNDLED, Folder, Size, flag
 
 if TYPE_CHECKING:
     from flamingo_lab.config import Architecture
 
-NEVER_FETCHED = ("*.msgpack", "*.h5", "*.onnx", "*.gguf", "*.py", "*.ot")
-"""What is left in a repository: other frameworks' copies, and code."""
-
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def locate(name: str, *, weights: Path | None = None, download: bool = False) -> Path:
-    """The folder with the files of a model, given by a listed name or as a folder.
+    """The folder with the files of a model, given by a listed name, as a folder, or as a URL that fsspec knows.
 
     Raises `UnknownName` with the nearest names, `BadCheckpoint` for a folder without `config.json`, `MissingModel` with
     all one needs to know where the files are not on this machine.
@@ -31,6 +28,8 @@ def locate(name: str, *, weights: Path | None = None, download: bool = False) ->
         raise BadSetting(f"{name} is answered by a backend; this looks at files in the layouts of our own families")
     if weights is not None:
         return _checked(weights)
+    if remote.is_url(name):
+        return _checked(remote.fetched(name, download=download))
     size = listed(name)
     if size is None:
         folder = Path(name)
@@ -145,7 +144,9 @@ def snapshot(repository: str, *, download: bool) -> Path | Exception:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, ignore_patterns=list(NEVER_FETCHED), local_files_only=not download))
+        return Path(
+            snapshot_download(repository, ignore_patterns=list(remote.NEVER_FETCHED), local_files_only=not download)
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         return error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_no_more_is_read_than_the_blocks_that_hold_the_part(file: Path, monkeypa
     read, counts = os.preadv, list[int]()
     monkeypatch.setattr(os, "preadv", lambda *given: counts.append(read(*given)) or counts[-1])
     assert b"".join(map(bytes, pieces(file, 10, BLOCK_BYTES + 10, is_cached=False))) == CONTENT[10 : BLOCK_BYTES + 10]
-    assert sum(counts) == 2 * BLOCK_BYTES
+    assert sum(counts) == 3 * BLOCK_BYTES  # the first one twice: can the file be read past the cache?
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
@@ -51,6 +52,27 @@ def test_a_file_system_that_always_caches_is_read_all_the_same(file: Path, monke
         return opened(path, flags)
 
     monkeypatch.setattr(os, "open", refuses)
+    assert file_digest(file, is_cached=False) == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_a_file_system_that_refuses_when_it_is_read_is_read_all_the_same(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, read, direct = os.open, os.preadv, list[int]()
+
+    def notes(path: Path, flags: int) -> int:
+        descriptor = opened(path, flags)
+        direct.extend([descriptor] if flags & os.O_DIRECT else [])
+        return descriptor
+
+    def refuses(descriptor: int, *given: Any) -> int:
+        if descriptor in direct:
+            direct.remove(descriptor)
+            raise OSError(22, "Invalid argument")
+        return read(descriptor, *given)
+
+    monkeypatch.setattr(os, "open", notes)
+    monkeypatch.setattr(os, "preadv", refuses)
     assert file_digest(file, is_cached=False) == hashlib.sha256(CONTENT).hexdigest()
 
 

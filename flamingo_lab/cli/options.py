@@ -48,7 +48,7 @@ def console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-FILES = "A listed name (flab list models) or a folder in a published layout."
+FILES = "A listed name (flab list models), or a folder or URL (s3://BUCKET/FOLDER) of a published layout."
 MODEL = f"{FILES[:-1]}; hf:REPO or hf:FOLDER for transformers, openai:NAME for an endpoint."
 
 
@@ -88,7 +88,9 @@ class Chosen:
     offload: Annotated[
         bool, typer.Option("--offload", help="Leave the weights in their files; they pass through memory.")
     ] = False
-    download: Annotated[bool, typer.Option("--download", help="Fetch missing files from the hub.")] = False
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch missing files from the hub, or from the model's URL.")
+    ] = False
     base_url: Annotated[str | None, typer.Option(help="Of an endpoint: http://127.0.0.1:8000/v1, say.")] = None
     api_key_env: Annotated[
         str | None, typer.Option(help="Variable that holds an endpoint's key; OPENAI_API_KEY by default.")
