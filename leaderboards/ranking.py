@@ -7,7 +7,6 @@ those that are surely better, up to as many as are not surely worse, after Holm'
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -210,7 +209,8 @@ def _rivals(tested: Tested, values: Sequence[float]) -> dict[Entrant, Entrant]:
     found: dict[Entrant, Entrant] = {}
     for number, one in enumerate(tested.entrants):
         sharing = (other for other in downwards if other != number and _pair(tested, number, other).shares)
-        found |= {one: tested.entrants[other] for other in itertools.islice(sharing, 1)}
+        if (rival := next(sharing, None)) is not None:
+            found[one] = tested.entrants[rival]
     return found
 
 
