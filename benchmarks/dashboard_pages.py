@@ -12,9 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +26,10 @@ import psutil
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.dashboard.served import served  # noqa: E402 - as the tests start it
+
 REPORT = ROOT / "benchmarks" / "reports" / "dashboard.md"
 WIDTH, HEIGHT = 1280, 800
 PATIENCE_MS = 300_000
@@ -158,24 +159,6 @@ STEPS = (
 
 
 @contextmanager
-def served(path: Path) -> Generator[str]:
-    """The address of a fresh server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "flamingo_lab.cli", "dashboard", "--results", str(path), "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        if not any("is shown at" in line for line in process.stderr):
-            raise SystemExit("the dashboard did not start")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-
-
-@contextmanager
 def tab(browser: Browser) -> Generator[Page]:
     """A tab of a visitor who was never here."""
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
@@ -236,12 +219,12 @@ def measured(path: Path, browser: Browser) -> Mapping[str, Took]:
     """Everything once, by what was done."""
     found: dict[str, Took] = {}
     for name in PAGES:
-        with served(path) as address, tab(browser) as page:
+        with served("--results", path) as address, tab(browser) as page:
             found[f"fresh {name}"] = opened(page, address, name)
             if name in SEEN_WHOLE:
                 rest = took(page, lambda: None, SEEN_WHOLE[name])
                 found[f"whole {name}"] = Took(*(sum(pair) for pair in zip(found[f"fresh {name}"], rest, strict=True)))
-    with served(path) as address:
+    with served("--results", path) as address:
         for name in PAGES:
             with tab(browser) as page:
                 opened(page, address, name)

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.dashboard.served import served  # noqa: E402 - as the tests start it
+
 PICTURES = ROOT / "docs" / "pictures"
 
 SHOWN = {
@@ -47,7 +47,7 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("no chromium here: apt-get install chromium")
-    with served() as address, sync_playwright() as playwright:
+    with served("--demo") as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         if given.all:
             given.all.mkdir(parents=True, exist_ok=True)
@@ -62,24 +62,6 @@ def main() -> None:
                 take(browser, f"{address}/{page}", 1280, theme, file)
                 Image.open(file).convert("RGB").save(file, optimize=True)
                 print(f"written: {file.relative_to(ROOT)} ({file.stat().st_size // 1024} KiB)")
-
-
-@contextmanager
-def served() -> Iterator[str]:
-    """The address of a dashboard on the demo results."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "flamingo_lab.cli", "dashboard", "--demo", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        if not any("is shown at" in line for line in process.stderr):
-            raise SystemExit("the dashboard did not start")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def take(browser: Browser, address: str, width: int, theme: str, file: Path) -> None:
