@@ -23,9 +23,11 @@ from flamingo_lab import notes
 from flamingo_lab.errors import BadCluster, BadNode, BadSetting
 from flamingo_lab.replicas import fleet
 from leaderboards.store import Store
+from tests.backends.faulty import FaultyServer, echo
 from tests.folders import ROOT
 from tests.scale.conftest import ThreeNodes
 from tests.scale.replicated import KILLER, POISON, WEIGHTS, requests, scripted, start
+from tests.search.tiny_seal import PARTS, needs_goldens
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +88,32 @@ def test_each_replica_tells_what_it_did(three: ThreeNodes, tmp_path: Path) -> No
     for there, here in zip(rows(tmp_path / "many"), rows(tmp_path / "one"), strict=True):
         assert there | {"logprob": None} == here | {"logprob": None}
         assert there["logprob"] == pytest.approx(here["logprob"], abs=1e-4)
+
+
+def test_replicas_of_an_endpoint_answer_as_one(three: ThreeNodes, tmp_path: Path) -> None:
+    with FaultyServer(echo).running() as server:
+        asked = ["eval", "--model", "openai:echo", "--base-url", server.url, "--tasks", "easy-vqa", "--limit", "30"]
+        many = flab(*asked, "--results", tmp_path / "many", "--ray", three.address, "--replicas", "2")
+        one = flab(*asked, "--results", tmp_path / "one")
+    assert (many.returncode, one.returncode) == (0, 0), many.stderr
+    assert comparable(tmp_path / "many") == comparable(tmp_path / "one")
+
+
+@needs_goldens
+def test_replicas_of_a_guided_search_keep_what_each_did(three: ThreeNodes, tmp_path: Path) -> None:
+    folders = [word for part, where in PARTS.items() for word in (f"--{part.replace('_', '-')}", str(where))]
+    asked = ["eval", "--model", "seal", *folders, "--tasks", "easy-vqa", "--limit", "4", "--dtype", "float32"]
+    many = flab(*asked, "--results", tmp_path / "many", "--ray", three.address, "--replicas", "2")
+    assert many.returncode == 0, many.stderr
+    assert flab(*asked, "--results", tmp_path / "one").returncode == 0
+    assert comparable(tmp_path / "many")[:3] == comparable(tmp_path / "one")[:3]
+    for there, here in zip(rows(tmp_path / "many"), rows(tmp_path / "one"), strict=True):
+        assert (there["sample_id"], there["answer_raw"], there["trace"]) == (
+            here["sample_id"],
+            here["answer_raw"],
+            here["trace"],
+        )
+        assert there["trace"]
 
 
 def flab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

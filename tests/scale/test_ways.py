@@ -45,7 +45,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str
     return folder, table(evaluated(folder))
 
 
-@pytest.mark.parametrize("options", ["--tensor-parallel 2", "--offload", "--ray auto --replicas 2"])
+@pytest.mark.parametrize(
+    "options",
+    ["--tensor-parallel 2", "--offload", "--ray auto --replicas 2", "--ray auto --replicas 1 --tensor-parallel 2"],
+)
 def test_every_way_gives_the_same_table(options: str, plain: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
     done = evaluated(tmp_path, *options.split())
     assert table(done) == plain[1] != []
@@ -53,5 +56,5 @@ def test_every_way_gives_the_same_table(options: str, plain: tuple[Path, list[di
     (ours,), (one,) = Store(tmp_path).runs(), Store(plain[0]).runs()
     assert (ours.run_id, ours.scores) == (one.run_id, one.scores)
     if "--ray" in options:
-        assert ours.replicas == 2
-        assert re.search(r"2 replicas with \d+ cores? each on 1 node · http://127\.0\.0\.1:\d+", done.stderr)
+        assert ours.replicas == int(options.split()[3])
+        assert re.search(r"\d replicas? with \d+ cores? each on 1 node · http://127\.0\.0\.1:\d+", done.stderr)
