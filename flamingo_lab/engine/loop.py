@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from flamingo_lab.engine import tree
+from flamingo_lab.engine import heap, tree
 from flamingo_lab.engine.budget import Budget, Room
 from flamingo_lab.engine.decode import Answered, Running
 from flamingo_lab.engine.features import FeatureCache
@@ -57,6 +57,8 @@ class Engine:
         self._room = room
         self._memory_bytes = room.bytes_for(model.vlm.device)
         self._budget: Budget = room.budget(model)
+        if model.streamed is None:  # weights that pass through memory leave none to keep
+            heap.keep_freed()
         if pass_tokens is not None:
             self._budget = replace(self._budget, pass_tokens=min(pass_tokens, self._budget.most_tokens))
         cache = FeatureCache(room.features, model) if room.features else None
@@ -68,8 +70,9 @@ class Engine:
         self._numbers: dict[Leaf, int] = {}
 
     def close(self) -> None:
-        """End the threads that read pictures."""
+        """End the threads that read pictures, and let go of the memory of passes."""
         self._store.close()
+        heap.give_back()
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """See `answers`."""
