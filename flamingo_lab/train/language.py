@@ -65,8 +65,8 @@ def caption(kind: Kind) -> str:
     return f"a {kind[0]} {kind[1]}"
 
 
-def question(kind: Kind, random: np.random.Generator) -> tuple[str, str]:
-    """A question of easy-VQA's forms about a picture of this kind, and its answer."""
+def question(kind: Kind, random: np.random.Generator, negated: float = NEGATED) -> tuple[str, str]:
+    """A question of easy-VQA's forms about a picture of this kind, and its answer. negated: this share of yes/no questions."""
     colour, shape = kind
     form = random.random()
     if form < ASKS_ITSELF / 2:
@@ -80,7 +80,7 @@ def question(kind: Kind, random: np.random.Generator) -> tuple[str, str]:
     else:
         others = [name for name in COLOURS if name != colour]
         thing = f"{colour if is_there else others[random.integers(len(others))]} shape"
-    is_negated = random.random() < NEGATED
+    is_negated = random.random() < negated
     forms = NO_YES if is_negated else YES_NO
     return forms[random.integers(len(forms))].format(thing=thing), "yes" if is_there != is_negated else "no"
 

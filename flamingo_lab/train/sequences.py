@@ -15,6 +15,7 @@ from flamingo_lab.train.binding import episode, pairs
 from flamingo_lab.train.language import (
     EXTRA,
     NAMING,
+    NEGATED,
     SPECIALS,
     asking,
     caption,
@@ -95,15 +96,28 @@ def naming(random: np.random.Generator, choose: Choose = no_picture) -> list[Exa
     return examples
 
 
-def about_one(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
-    """Several questions of easy-VQA's forms about one thing.
+def about_one(random: np.random.Generator, choose: Choose = no_picture, negated: float = NEGATED) -> list[Example]:
+    """Several questions of easy-VQA's forms about one thing, this share of those with yes or no negated.
 
     Comparing a question with a thing is learnt here first: no other thing is there to confuse.
     """
     kind = int(random.integers(len(KINDS)))
     picture = choose(kind, random)
-    asked = [question(KINDS[kind], random) for _ in range(int(random.integers(2, 6)))]
+    asked = [question(KINDS[kind], random, negated) for _ in range(int(random.integers(2, 6)))]
     return [Example(kind, *held, picture=picture, is_new=not number) for number, held in enumerate(asked)]
+
+
+def affirmed(random: np.random.Generator) -> list[Example]:
+    """`about_one` without negation."""
+    return about_one(random, negated=0.0)
+
+
+def denied(random: np.random.Generator) -> list[Example]:
+    """`about_one` with a quarter of the yes/no questions negated, once comparing is learnt.
+
+    With half of them comparing is unlearnt again: then neither it nor the negation alone predicts the answer.
+    """
+    return about_one(random, negated=0.25)
 
 
 def about_several(random: np.random.Generator, choose: Choose = no_picture) -> list[Example]:
@@ -200,15 +214,16 @@ def _told(examples: Callable[[np.random.Generator], list[Example]]) -> Callable[
     return lambda random: worked(examples(random), with_pictures=False)
 
 
-_NAMING, _ABOUT_ONE, _ABOUT_SEVERAL = _told(naming), _told(about_one), _told(about_several)
+_NAMING, _AFFIRMED, _DENIED, _ABOUT_SEVERAL = map(_told, (naming, affirmed, denied, about_several))
 
 PHASES = (
     Phase(0.0, 1.5, {repeated_words: 0.3, named_captions: 0.4, _NAMING: 0.3}),
-    Phase(0.2, 1.0, {repeated_words: 0.05, named_captions: 0.1, _NAMING: 0.1, _ABOUT_ONE: 0.75}),
-    Phase(0.4, 1.0, {repeated_words: 0.1, named_captions: 0.15, _NAMING: 0.25, _ABOUT_ONE: 0.2, _ABOUT_SEVERAL: 0.3}),
+    Phase(0.2, 1.0, {repeated_words: 0.05, named_captions: 0.1, _NAMING: 0.1, _AFFIRMED: 0.75}),
+    Phase(0.28, 1.0, {repeated_words: 0.05, named_captions: 0.1, _NAMING: 0.1, _DENIED: 0.75}),
+    Phase(0.5, 1.0, {repeated_words: 0.1, named_captions: 0.15, _NAMING: 0.25, _DENIED: 0.2, _ABOUT_SEVERAL: 0.3}),
 )
-"""Copying and binding are learnt while attention is as it was initialised, comparing and negating where little else is read, and
-last to find the thing meant among several. In one mixture each of these was learnt late or never, as the seed would have it.
+"""Copying and binding are learnt while attention is as it was initialised, comparing and then negating where little else is read,
+and last to find the thing meant among several. In one mixture each of these was learnt late or never, as the seed would have it.
 """
 
 

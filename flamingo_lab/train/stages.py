@@ -71,11 +71,13 @@ def causal(length: int) -> Places:
 
 
 def train_language(decoder: CausalDecoder, recipe: Recipe, seed: int, folder: Path, progress: Progress) -> None:
-    """The decoder on text. The extra tokens' embeddings take no part."""
+    """The decoder on text, in float32. The extra tokens' embeddings take no part.
+
+    So it does not depend on the processor: what is learnt when is a matter of small differences here.
+    """
 
     def logits(batch: Batch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16()):
-            return decoder.logits(decoder(decoder.embedding(batch.ids), causal(batch.ids.shape[1])))
+        return decoder.logits(decoder(decoder.embedding(batch.ids), causal(batch.ids.shape[1])))
 
     def loss(step: int) -> Tensor:
         drawn = text_batches(seeded(seed, LANGUAGE, step), recipe.batch, step / recipe.steps)
