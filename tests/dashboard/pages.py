@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard import ranks
+from dashboard.views import compare
+
 NAMES = ("leaderboard", "compare", "samples", "curves", "slices", "runs")
 
 
@@ -18,6 +21,8 @@ def opened(monkeypatch: pytest.MonkeyPatch, page: str, results: Path | str, *ima
     """The page at an address, run once; it must not have raised."""
     arguments = [part for root in images for part in ("--images", str(root))]
     monkeypatch.setattr(sys, "argv", ["app.py", "--results", str(results), *arguments])
+    for module in (ranks, compare):  # here nobody waits but for what is to be shown
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 60.0)
 
     def script(name: str) -> None:
         from dashboard import app
