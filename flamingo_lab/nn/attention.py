@@ -28,8 +28,8 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Causal 
     """Scaled dot-product attention. queries (B, H, T, d); keys and values (B, G, S, d), each for H / G query heads.
 
     mask: broadcast to (B, H, T, S); bool, with at least one key in every row, or a float that is added to the scores;
-    None where all is seen. A float is added one precision wider than the scores: beside a bias of minus hundreds (ALiBi)
-    few of a score's bits would be left.
+    None where all is seen. A float is added in its own dtype where that is the wider one: beside a bias of minus hundreds
+    (ALiBi) few of a score's bits would be left.
     """
     is_biased = isinstance(mask, Tensor) and mask.dtype != torch.bool
     if not torch.is_grad_enabled() and not is_biased:
@@ -79,7 +79,7 @@ _FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 def _scores(queries: Tensor, keys: Tensor, mask: Tensor | Causal | None) -> Tensor:
-    """(B, H, T, S), masked; one precision wider where a bias is added."""
+    """(B, H, T, S), masked; in a bias' dtype where that is wider."""
     scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
     if isinstance(mask, str):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
@@ -87,7 +87,7 @@ def _scores(queries: Tensor, keys: Tensor, mask: Tensor | Causal | None) -> Tens
         return scores
     if mask.dtype == torch.bool:
         return scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores.to(torch.float64 if scores.dtype == torch.float32 else torch.float32) + mask
+    return scores + mask
 
 
 def _for_each_query(queries: Tensor, heads: Tensor) -> Tensor:

@@ -152,9 +152,14 @@ class CausalDecoder(nn.Module):
 
 
 def causal_mask(config: Decoder, places: Places) -> Tensor | Causal | None:
-    """What each token of a pass sees of the others of the pass."""
+    """What each token of a pass sees of the others of the pass.
+
+    Biases as MPT's authors have them: in float32, and for every query by how far the key is from the last one, which makes
+    the same softmax. It takes bits from the scores, and golden open_flamingo_mpt7b, whose logits reach 76, shows which.
+    """
     if isinstance(config.place, Rotary):
         return places.mask(config.window)
-    bias = alibi_bias(places.positions, places.positions, slopes(config.place, config.heads, config.share))
-    unseen = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
-    return bias.masked_fill(unseen, -torch.inf)
+    tokens = places.positions.shape[1]
+    of_last = alibi_bias(places.positions[:, -1:], places.positions, slopes(config.place, config.heads, config.share))
+    unseen = torch.ones(tokens, tokens, dtype=torch.bool, device=of_last.device).triu(1)
+    return of_last.float().masked_fill(unseen, -torch.inf)

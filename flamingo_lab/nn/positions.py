@@ -110,9 +110,9 @@ def slopes(alibi: Alibi, heads: int, share: tuple[int, int] = (0, 1)) -> Tensor:
 
 
 def alibi_bias(queries: Tensor, keys: Tensor, slopes: Tensor) -> Tensor:
-    """(B, H, T, S) float32: what is added to the scores of queries at (B, T) and keys at (B, S); slopes (H,).
+    """(B, H, T, S) float64: what is added to the scores of queries at (B, T) and keys at (B, S); slopes (H,).
 
     Falls with distance; whole numbers as large as these would be rounded in bfloat16.
     """
-    distance = (keys[:, None] - queries[..., None])[:, None].float()
+    distance = (keys[:, None] - queries[..., None])[:, None].double()
     return slopes.to(keys.device)[None, :, None, None] * distance
