@@ -182,7 +182,7 @@ def main() -> None:
         f"`{machine.command()}`, {datetime.now(UTC):%Y-%m-%d}, {machine.facts()}; load {os.getloadavg()[0]:.1f}.",
         "",
         f"LLaVA of {parameters / 1e6:.1f} M parameters in llava-hf's layout, {NEW_TOKENS} new tokens, whole processes, "
-        f"median of {told.repeats} turns. The faster other side takes {ratio:.1f} x our time (asked for {AT_LEAST:g} x).",
+        f"median of {told.repeats} turns. The faster other side takes {ratio:.2f} x our time (asked for {AT_LEAST:g} x).",
         "",
         "| side | seconds |",
         "| --- | ---: |",

@@ -7,7 +7,6 @@ import json
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +53,20 @@ def pieces(
     """
     buffer = mmap.mmap(-1, nbytes)  # begins at a page, as reads past the cache have to
     whole = memoryview(buffer)
-    descriptor = _opened(file, whole, is_cached=is_cached)
+    descriptor = _opened(file, is_cached=is_cached)
     try:
         end = os.fstat(descriptor).st_size if end is None else end
         at = first // BLOCK_BYTES * BLOCK_BYTES
         while at < end:
             wanted = min(nbytes, -(-(end - at) // BLOCK_BYTES) * BLOCK_BYTES)
-            count = os.preadv(descriptor, [whole[:wanted]], at)
+            try:
+                count = os.preadv(descriptor, [whole[:wanted]], at)
+            except OSError:  # some file systems tell only now that they cannot
+                if is_cached:
+                    raise
+                os.close(descriptor)
+                is_cached, descriptor = True, os.open(file, os.O_RDONLY)
+                continue
             if not count or (count % BLOCK_BYTES and at + count < end):
                 raise BadCheckpoint(f"{file}: truncated to {at + count} bytes; download it again")
             yield whole[max(first - at, 0) : min(count, end - at)]
@@ -71,14 +77,10 @@ def pieces(
         os.close(descriptor)
 
 
-def _opened(file: Path, buffer: memoryview, *, is_cached: bool) -> int:
-    """A descriptor; past the cache where that is asked and the file system opens and reads so, which some only tell when read."""
+def _opened(file: Path, *, is_cached: bool) -> int:
     if not is_cached and hasattr(os, "O_DIRECT"):
-        with suppress(OSError):  # of a file that is not there the last line tells
-            descriptor = os.open(file, os.O_RDONLY | os.O_DIRECT)
-            try:
-                os.preadv(descriptor, [buffer[:BLOCK_BYTES]], 0)
-                return descriptor
-            except OSError:
-                os.close(descriptor)
+        try:
+            return os.open(file, os.O_RDONLY | os.O_DIRECT)
+        except OSError:  # a file system that cannot; or the file is not there, as the next line says
+            pass
     return os.open(file, os.O_RDONLY)

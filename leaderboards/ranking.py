@@ -189,6 +189,7 @@ def _tested(store: Store, column: Column, placed: Placed) -> Tested:
 
 
 def _standing(column: Column, tested: Tested, placed: Placed, adjusted: Mapping[tuple[int, int], float]) -> Standing:
+    """Ranks, who is not surely worse than the highest, and whom each is compared with."""
     entrants = tested.entrants
     if not entrants:
         return Standing({}, frozenset(), {})
