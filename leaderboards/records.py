@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from leaderboards.columns import table_of
 from leaderboards.errors import BadSchema, BadStore
 from leaderboards.migrations import migrated
 
@@ -217,12 +218,16 @@ def sample_schema() -> pa.Schema:
 
 def samples_table(samples: Sequence[SampleRecord]) -> pa.Table:
     """The records as an Arrow table."""
-    import pyarrow as pa
+    return table_of([_row(sample) for sample in samples], sample_schema())
 
-    rows = [asdict(sample) for sample in samples]
-    for row in rows:
-        row["scores"] = list(row["scores"].items())
-        row["slices"] = list(row["slices"].items())
-        row["problems"] = list(row["problems"].items())
-        row["terms"] = [(key, [term._asdict() for term in held]) for key, held in row["terms"].items()]
-    return pa.Table.from_pylist(rows, schema=sample_schema())
+
+def _row(sample: SampleRecord) -> Mapping[str, Any]:
+    """A record with its maps as lists of pairs."""
+    held = asdict(sample)
+    held["terms"] = {key: [term._asdict() for term in found] for key, found in sample.terms.items()}
+    maps = {name: _pairs(value) for name, value in held.items() if isinstance(value, Mapping)}
+    return {**held, **maps}
+
+
+def _pairs(held: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [{"key": key, "value": value} for key, value in held.items()]
