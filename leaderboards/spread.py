@@ -58,6 +58,7 @@ class Spread:
     over: Over
     model: str
     task: str
+    split: str
     metric: str
     variant: str
     slice: str
@@ -124,6 +125,7 @@ def _spread(store: Store, over: Over, members: Members, head: Score) -> Spread:
         over=over,
         model=run.model,
         task=run.task,
+        split=run.split,
         metric=head.metric,
         variant=head.variant,
         slice=head.slice,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from leaderboards import forms
 from leaderboards.forms import BAD, Cell, Sheet
@@ -27,6 +28,7 @@ class Row:
     run_id: str
     model: str
     task: str
+    split: str
     metric: str
     variant: str
     slice: str
@@ -47,6 +49,9 @@ class Row:
     phrasing: str
     seed: int
     judge: str | None
+
+
+Told = TypeVar("Told", Row, "Spread")
 
 
 def rows(runs: Sequence[Run], *, every_slice: bool = False, slice: str = ALL) -> list[Row]:
@@ -72,6 +77,7 @@ def _row(run: Run, score: Score) -> Row:
         run_id=run.run_id,
         model=run.model,
         task=run.task,
+        split=run.split,
         num_fewshot=run.num_fewshot,
         seconds=run.seconds,
         questions_per_second=run.questions_per_second,
@@ -162,9 +168,12 @@ def _shots(row: Row | Spread) -> str:
 def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
     """The rows as texts, errors marked, then the spreads over some of them.
 
-    With spreads the runs' seeds and wordings are shown, as far as they differ.
+    With spreads the runs' seeds and wordings are shown, as far as they differ. A task on several splits is named as
+    `--tasks` takes it, `TASK:SPLIT`.
     """
     differing = [name for name in TOLD if spreads and len({getattr(row, name) for row in table}) > 1]
+    splits = Counter(task for task, _ in {(one.task, one.split) for one in (*table, *spreads)})
+    table, spreads = [_apart(row, splits) for row in table], [_apart(one, splits) for one in spreads]
     lines = [
         [
             *(
@@ -177,6 +186,10 @@ def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
     ]
     lines += [[*map(Cell, spread_cells(spread)), *[Cell("")] * len(differing)] for spread in spreads]
     return Sheet((*COLUMNS, *(TOLD[name] for name in differing)), lines, RIGHT, FOLDED)
+
+
+def _apart(one: Told, splits: Mapping[str, int]) -> Told:
+    return replace(one, task=f"{one.task}:{one.split}") if splits[one.task] > 1 else one
 
 
 def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Table:

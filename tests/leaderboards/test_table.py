@@ -57,3 +57,14 @@ def test_a_terminal_shows_text_and_never_reads_it_as_markup() -> None:
     console.print(table.rich_table(table.rows([replace(RUN, model="[red]m[/red]")])))
     assert "[red]m[/red]" in stream.getvalue()
     assert "50.0 [10.0, 90.0]" in stream.getvalue()
+
+
+def test_splits_of_one_task_are_told_apart() -> None:
+    rows = table.rows([replace(RUN, split="testA"), replace(RUN, split="testB"), replace(RUN, task="other")])
+    assert [line[1].text for line in table.sheet(rows).lines] == ["t:testA", "t:testB", "other"]
+    assert [line[1].text for line in table.sheet(rows[1:]).lines] == ["t", "other"]
+    assert [json.loads(line)["split"] for line in table.text(rows, "json").splitlines()] == [
+        "testA",
+        "testB",
+        RUN.split,
+    ]

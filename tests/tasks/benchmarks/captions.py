@@ -130,7 +130,9 @@ def refer(root: Path, folder: str, refs: str) -> Tiny:
                 for turn, text in enumerate(("left dog", "dog on the left"))
             ],
         }
-        for number, (ann, image, split) in enumerate(((17, 581857, "val"), (19, 581858, "train")))
+        for number, (ann, image, split) in enumerate(
+            ((17, 581857, "val"), *((19, 581858, other) for other in ("train", "testA", "testB", "test")))
+        )
     ]
     file = root / folder / refs
     file.parent.mkdir(parents=True, exist_ok=True)
