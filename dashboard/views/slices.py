@@ -58,7 +58,7 @@ def _has_slices(runs: Sequence[Run], task: str) -> bool:
 
 
 def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Element:
-    """Runs by slices under the official metric; the darker, the more was wrong."""
+    """Runs by slices under the official metric; the stronger the colour, the more was wrong."""
     cells = {run.run_id: _by_slice(run, kind) for run in runs}
     shares = [
         one.value for held in cells.values() for one in held.values() if one.value is not None and one.unit == SHARE
@@ -90,7 +90,7 @@ def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Ele
         heads,
     )
     table = element("table", element("thead", head), element("tbody", rows), kind="cards heat")
-    note = "the darker, the more questions were missed · a cell leads to its questions"
+    note = "the stronger the colour, the more questions were missed · a cell leads to its questions"
     return element("div", element("h3", f"{title} · {note}"), element("div", table, kind="scroll"))
 
 
