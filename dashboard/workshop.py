@@ -33,11 +33,10 @@ class Workshop:
         self._lock = Lock()
 
     def ask(self, wanted: Mapping[Key, Callable[[], Result]]) -> list[Future[Result]]:
-        """What is wanted, each now or later. What this visitor asked for before and wants no more is not begun."""
+        """What is wanted, each now or later, in this order. What this visitor asked for before is not begun before it."""
         with self._lock:
-            for key, future in self._asked_before().items():
-                if key not in wanted:
-                    future.cancel()
+            for future in self._asked_before().values():
+                future.cancel()  # what has begun goes on; the rest is asked again here, or is not wanted any more
             found = {key: self._one(key, work) for key, work in wanted.items()}
             st.session_state[f"workshop.{self._name}"] = found
             while len(self._kept) > MOST_KEPT:
