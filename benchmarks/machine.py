@@ -21,5 +21,6 @@ def facts() -> str:
 
 
 def command() -> str:
-    """The command as it was typed."""
-    return " ".join(["python", *sys.argv])
+    """The command, as it is typed at the repository's root."""
+    script, *told = sys.argv
+    return " ".join(["python", f"benchmarks/{Path(script).name}", *told])

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "dashboard" / "demo"
 
 SHORT = "flamingo-tiny-short"
-SHORT_STEPS = 600
+SHORT_STEPS = 50
 """Steps of the shorter training's last stage, where flamingo-tiny takes 2,000."""
 
 QUESTIONS = 200
