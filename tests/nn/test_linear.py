@@ -1,4 +1,4 @@
-"""One row's product, by the way that decoding takes, is the general product."""
+"""A product by one of the faster ways is the general product."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flamingo_lab.nn import linear
 from flamingo_lab.nn.linear import Linear
 
 
@@ -50,3 +51,26 @@ def test_gradients_flow_through_one_row() -> None:
 
     for own, other in zip(gradients(ours), gradients(theirs), strict=True):
         torch.testing.assert_close(own, other)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("shape", [(300,), (5, 300), (2, 4, 300), (2, 0, 300)])
+def test_onednn_gives_the_same(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], has_bias: bool) -> None:
+    asked = 0
+
+    def is_ahead() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    monkeypatch.setattr(linear, "is_onednn_ahead", is_ahead)
+    monkeypatch.setattr(linear, "LARGE", 0)
+    ours, theirs = whole(torch.float32, has_bias)
+    x = torch.randn(shape)
+    strided = torch.randn((*shape, 2))[..., 0]
+    with torch.inference_mode():
+        for given in (x, strided):
+            torch.testing.assert_close(ours(given), theirs(given), rtol=0, atol=1e-5)
+    assert asked == 2
+    ours(x).sum().backward()
+    assert asked == 2, "no gradient flows through that way"
