@@ -120,7 +120,7 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "leaderboard": ("", holds("table.board td.cell")),
     "compare": ("compare", holds("section.card")),
     "samples": ("samples", holds(".list .line") + " && " + holds(".prompt")),
-    "curves": ("curves", holds("table td.first") + " && " + holds(".js-plotly-plot .points path")),
+    "curves": ("curves", holds("table td.first") + " && " + holds(".points_marks path")),
     "slices": ("slices", holds("td.heat")),
     "runs": ("runs", holds("table.cards td.first")),
 }

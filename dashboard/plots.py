@@ -1,20 +1,31 @@
-"""Plots in the pages' own look. Names are text: what could be markup to Plotly is escaped."""
+"""Plots in the pages' own look, as Vega-Lite draws them. Names are text, which it draws as it is."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import plotly.graph_objects as go
 
 from dashboard.colours import is_dark
 
 HEIGHT_PX = 430
-CONFIG: dict[str, Any] = {"displayModeBar": False, "responsive": True}
+FONT = "Inter, system-ui, Arial, sans-serif"
 
 SHOWN_SHOTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+
+POINTS = "points"
+"""The selection of points, whose items have a `run_id`."""
+
+NAMED = "named"
+"""The selection of names in the legend; what has another one grows faint."""
+
+FAR, MARGIN, MOST_DECADES = 5, 1.2, 4
+"""Ratios: of the ends of an axis from which on it is logarithmic, and of the room at its ends. Then tens alone are named."""
+
+FAINT = 0.06
+CHARACTER_PX, SYMBOL_PX = 7.5, 40
+
+Spec = dict[str, Any]
 
 
 class Point(NamedTuple):
@@ -42,52 +53,53 @@ def shots_place(shots: int) -> float:
     return math.log2(shots) if shots > 0 else -1.0
 
 
-def curves(lines: Sequence[Line], x_title: str, y_title: str) -> go.Figure:
+def curves(lines: Sequence[Line], x_title: str, y_title: str) -> Spec:
     """Scores against shots: a line a model, with a band."""
-    figure = go.Figure()
-    for line in lines:
-        if len(line.means) > 1 and all(point.low is not None for point in line.means):
-            there = [*line.means, *reversed(line.means)]
-            ends = [point.high for point in line.means] + [point.low for point in reversed(line.means)]
-            figure.add_scatter(
-                x=[point.x for point in there],
-                y=ends,
-                fill="toself",
-                fillcolor=_faint(line.colour, 0.14),
-                line={"width": 0},
-                hoverinfo="skip",
-                showlegend=False,
-                mode="lines",
-            )
-    named: set[str] = set()
-    for line in lines:
-        if len(line.single) > len(line.means):
-            _scatter(figure, line, line.single, mode="markers", marker={"size": 7, "opacity": 0.4}, showlegend=False)
-        lone = len(line.means) == 1
-        is_new = line.name not in named
-        named.add(line.name)
-        _scatter(figure, line, line.means, mode="lines+markers", marker={"size": 9}, has_errors=lone, showlegend=is_new)
-    places = sorted({point.x for line in lines for point in line.means})
-    shown = [shots for shots in SHOWN_SHOTS if places[0] <= shots_place(shots) <= places[-1]]
-    ticks = {"tickvals": [shots_place(one) for one in shown], "ticktext": [str(one) for one in shown]}
-    return _finished(figure, x_title, y_title, {"type": "linear", "zeroline": False, **ticks})
+    joined = [line for line in lines if len(line.means) > 1]
+    banded = [line for line in joined if all(point.low is not None for point in line.means)]
+    behind = [line for line in lines if len(line.single) > len(line.means)]
+    dots = [*_rows(behind, "single", size=45, opacity=0.4), *_rows(lines, "means", size=80, opacity=1.0)]
+    places = [point.x for line in lines for point in line.means]
+    shown = [shots_place(one) for one in SHOWN_SHOTS if min(places) <= shots_place(one) <= max(places)]
+    x: Spec = {
+        "scale": {"domain": [min(places) - 0.15, max(places) + 0.15], "nice": False, "zero": False},
+        "axis": {"values": shown, "labelExpr": "datum.value < 0 ? 0 : pow(2, datum.value)", "grid": False},
+    }
+    layers = [
+        _layer({"type": "area", "aria": False}, _rows(banded, "means", opacity=0.14), ends=True),
+        _layer({"type": "line", "strokeWidth": 2, "aria": False}, _rows(joined, "means", opacity=1.0)),
+        _intervals([line for line in lines if len(line.means) == 1], "means"),
+        _points(dots),
+    ]
+    return _finished(lines, layers, x_title, y_title, x)
 
 
-def scatter(lines: Sequence[Line], front: Sequence[Point], x_title: str, y_title: str, *, is_log: bool) -> go.Figure:
-    """Scores against a size or a cost, with intervals; `front` are the points that nothing beats in both."""
-    figure = go.Figure()
-    if len(front) > 1:
-        figure.add_scatter(
-            x=[point.x for point in front],
-            y=[point.y for point in front],
-            mode="lines",
-            line={"shape": "hv", "width": 1.5, "dash": "dot", "color": _grey()},
-            name="nothing cheaper is better",
-            hoverinfo="skip",
-        )
-    for line in lines:
-        _scatter(figure, line, line.single, mode="markers", marker={"size": 10}, has_errors=True)
-    return _finished(figure, x_title, y_title, {"type": "log" if is_log else "linear"})
+def scatter(lines: Sequence[Line], front: Sequence[Point], x_title: str, y_title: str, tick: str) -> Spec:
+    """Scores against a size or a cost, with intervals; `front` are the points that nothing beats in both.
+
+    tick: Vega's expression for a number beside the x-axis.
+    """
+    step = {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "strokeDash": [2, 3], "color": _grey()}
+    beyond = {
+        "mark": step,
+        "data": {"values": [{"x": point.x, "y": point.y} for point in front] if len(front) > 1 else []},
+    }
+    dots = _rows(lines, "single", size=100, opacity=1.0)
+    x = _along([point.x for line in lines for point in line.single])
+    x["axis"] |= {"labelExpr": tick, "grid": False}
+    return _finished(lines, [beyond, _intervals(lines, "single"), _points(dots)], x_title, y_title, x)
+
+
+def _along(values: Sequence[float]) -> Spec:
+    """An axis on which values stand by their ratios, where they are far apart."""
+    low, high = min(values), max(values)
+    if not high > FAR * low > 0:
+        return {"scale": {"zero": False}, "axis": {}}
+    low, high = low / MARGIN, high * MARGIN
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(decades) <= MOST_DECADES else (1,)
+    shown = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+    return {"scale": {"type": "log", "domain": [low, high], "nice": False}, "axis": {"values": shown}}
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
@@ -99,61 +111,94 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def _scatter(figure: go.Figure, line: Line, points: Sequence[Point], *, has_errors: bool = False, **style: Any) -> None:
-    errors = None
-    if has_errors:
-        errors = {
-            "type": "data",
-            "symmetric": False,
-            "array": [(point.high or point.y) - point.y for point in points],
-            "arrayminus": [point.y - (point.low if point.low is not None else point.y) for point in points],
-            "thickness": 1.5,
-            "width": 0,
-        }
-    marker = {"color": line.colour, **style.pop("marker", {})}
-    figure.add_scatter(
-        x=[point.x for point in points],
-        y=[point.y for point in points],
-        name=html.escape(line.name, quote=False),
-        customdata=[point.run_id for point in points],
-        text=[html.escape(point.about, quote=False) for point in points],
-        hovertemplate="%{text}<extra></extra>",
-        line={"color": line.colour, "width": 2},
-        marker=marker,
-        error_y=errors,
-        **style,
-    )
+def _rows(lines: Iterable[Line], of: str, **style: float) -> list[dict[str, Any]]:
+    """A row a point; `line` tells lines of one name apart."""
+    return [
+        {"name": line.name, "line": number, **point._asdict(), **style}
+        for number, line in enumerate(lines)
+        for point in getattr(line, of)
+    ]
 
 
-def _finished(figure: go.Figure, x_title: str, y_title: str, x_axis: dict[str, Any]) -> go.Figure:
-    grid = "rgba(128,128,128,0.2)"
-    axis: dict[str, Any] = {
-        "gridcolor": grid,
-        "linecolor": _grey(),
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 4,
+def _layer(mark: Spec, rows: Sequence[Mapping[str, Any]], *, ends: bool = False, **encoding: Any) -> Spec:
+    y: Spec = {"y": {"field": "low"}, "y2": {"field": "high"}} if ends else {}
+    shade = {"field": "opacity", "type": "quantitative", "scale": None}
+    encoding = {
+        **y,
+        "color": {"field": "name", "type": "nominal"},
+        "detail": {"field": "line", "type": "nominal"},
+        "opacity": {"condition": {"param": NAMED, **shade}, "value": FAINT},
+        **encoding,
     }
+    return {"mark": mark, "data": {"values": rows}, "encoding": encoding}
+
+
+def _intervals(lines: Iterable[Line], of: str) -> Spec:
+    rows = [row for row in _rows(lines, of, opacity=1.0) if row["low"] is not None and row["high"] is not None]
+    return _layer({"type": "rule", "strokeWidth": 1.5, "aria": False}, rows, ends=True)
+
+
+def _points(rows: Sequence[Mapping[str, Any]]) -> Spec:
+    size = {"field": "size", "type": "quantitative", "scale": None}
+    mark = {"type": "point", "filled": True, "cursor": "pointer"}
+    about = {"field": "about", "type": "nominal"}
+    return _layer(mark, rows, size=size, tooltip=about, description=about) | {"name": POINTS}
+
+
+def _finished(lines: Sequence[Line], layers: Sequence[Spec], x_title: str, y_title: str, x: Spec) -> Spec:
+    colours = {line.name: line.colour for line in lines}
+    column = CHARACTER_PX * max(map(len, colours), default=0) + SYMBOL_PX
     text = "#E8EAED" if is_dark() else "#1D2025"
-    figure.update_layout(
-        height=HEIGHT_PX,
-        margin={"l": 56, "r": 12, "t": 12, "b": 48},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "Inter, system-ui, Arial, sans-serif", "size": 13, "color": text},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "title": None},
-        hovermode="closest",
-        hoverlabel={"align": "left"},
-        xaxis={**axis, **x_axis, "title": {"text": html.escape(x_title, quote=False), "font": {"size": 13}}},
-        yaxis={**axis, "title": {"text": html.escape(y_title, quote=False), "font": {"size": 13}}},
-    )
-    return figure
+    legend = {
+        "orient": "top",
+        "title": None,
+        "columns": {"expr": f"max(1, floor(width / {column:g}))"},
+        "labelLimit": 330,
+        "symbolType": "circle",
+        "symbolOpacity": 1,
+    }
+    scale = {"domain": [*colours], "range": [*colours.values()]}
+    return {
+        "height": HEIGHT_PX,
+        "params": [
+            {
+                "name": POINTS,
+                "select": {"type": "point", "fields": ["run_id"], "toggle": "event.shiftKey"},
+                "views": [POINTS],
+            },
+            {
+                "name": NAMED,
+                "select": {"type": "point", "fields": ["name"], "toggle": "true"},
+                "bind": "legend",
+                "views": [POINTS],
+            },
+        ],
+        "encoding": {
+            "x": {"field": "x", "type": "quantitative", "title": x_title, **x},
+            "y": {"field": "y", "type": "quantitative", "title": y_title, "scale": {"zero": False}},
+            "color": {"field": "name", "type": "nominal", "scale": scale, "legend": legend},
+        },
+        "layer": [one for one in layers if one["data"]["values"]],
+        "config": {
+            "background": "transparent",
+            "font": FONT,
+            "view": {"stroke": None},
+            "axis": {
+                "labelColor": text,
+                "titleColor": text,
+                "labelFontSize": 12,
+                "titleFontSize": 13,
+                "titleFontWeight": "normal",
+                "titlePadding": 10,
+                "gridColor": "rgba(128,128,128,0.2)",
+                "domainColor": _grey(),
+                "tickColor": _grey(),
+                "labelFlush": False,
+            },
+            "legend": {"labelColor": text, "labelFontSize": 13, "symbolSize": 90, "rowPadding": 4},
+        },
+    }
 
 
 def _grey() -> str:
     return "#9AA0A8" if is_dark() else "#6B7078"
-
-
-def _faint(colour: str, opacity: float) -> str:
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 
@@ -64,12 +64,12 @@ def entrants(runs: Sequence[Run]) -> dict[str, Entrant]:
     }
 
 
-def newest(runs: Sequence[Run], one: Entrant) -> dict[tuple[str, str], Run]:
-    """A row's newest finished run on each task and split."""
-    found: dict[tuple[str, str], Run] = {}
+def newest(runs: Sequence[Run]) -> Mapping[Entrant, Mapping[tuple[str, str], Run]]:
+    """Each row's newest finished run on each task and split."""
+    found: dict[Entrant, dict[tuple[str, str], Run]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.created):
-        if run.scores and entrant(run) == one:
-            found[run.task, run.split] = run
+        if run.scores:
+            found[entrant(run)][run.task, run.split] = run
     return found
 
 

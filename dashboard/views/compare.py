@@ -43,12 +43,12 @@ def show(results: Results) -> None:
         st.code("flab eval --model ANOTHER --tasks THE-SAME", language=None)
         return
     names = in_short([*there.values()])
-    base_key, other_keys = _choice(results, there, names)
+    held = newest(results.runs)
+    base_key, other_keys = _choice(held, there, names)
     base, others = there[base_key], [there[one] for one in other_keys]
     with head:
         titled(TITLE, f"{' and '.join(names[one] for one in others)} against {names[base]}", results)
-    runs = {one: newest(results.runs, one) for one in (base, *others)}
-    compared, waiting = _compared(results, base, others, runs)
+    compared, waiting = _compared(results, base, others, held)
     if not compared:
         st.text("These have no question in common. Choose others, or ask both models the same task.")
         return
@@ -65,10 +65,12 @@ def show(results: Results) -> None:
     _questions(results, compared, base, names)
 
 
-def _choice(results: Results, there: Mapping[str, Entrant], names: Mapping[Entrant, str]) -> tuple[str, list[str]]:
+def _choice(
+    runs: Mapping[Entrant, Mapping[Task, Run]], there: Mapping[str, Entrant], names: Mapping[Entrant, str]
+) -> tuple[str, list[str]]:
     """The row that the others are set against, and those: by default the one with most tasks, and another model on them."""
     keys = [*there]
-    held = {one: newest(results.runs, there[one]) for one in keys}
+    held = {one: runs[there[one]] for one in keys}
     most = max(keys, key=lambda one: (len(held[one]), sum(run.n for run in held[one].values())))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         base = address.one_of("Against", "a", keys, most, says=lambda one: names[there[one]], width=380)

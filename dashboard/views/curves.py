@@ -30,31 +30,39 @@ PLACE = 4
 
 
 class Against(NamedTuple):
-    """A quantity on the x-axis: what it is called, a run's own, how it is printed, and whether less of it is better."""
+    """A quantity on the x-axis: what it is called, a run's own, how it is printed, and whether less of it is better.
+
+    tick: Vega's expression for a number beside the axis.
+    """
 
     name: str
     of: Callable[[Run], float | None]
     said: Callable[[float | None], str]
     is_cost: bool
+    tick: str = "format(datum.value, '~g')"
 
 
 def _each(total: float, run: Run) -> float | None:
     return total / run.n if run.n and total else None
 
 
+BILLIONS = "replace(format(datum.value, '~s'), 'G', 'B')"
+BYTES = "format(datum.value, '~s') + 'B'"
+
 AGAINST = {
     "shots": Against(
         "worked examples before each question", lambda run: run.num_fewshot, lambda one: f"{one:g}", False
     ),
-    "parameters": Against("parameters", lambda run: run.parameters, amount, False),
+    "parameters": Against("parameters", lambda run: run.parameters, amount, False, BILLIONS),
     "seconds": Against("seconds a question", lambda run: _each(run.seconds, run), duration, True),
     "tokens": Against(
         "tokens a question, read and written",
         lambda run: _each(run.prompt_tokens + run.generated_tokens, run),
         amount,
         True,
+        BILLIONS,
     ),
-    "memory": Against("peak memory, bytes", lambda run: run.peak_memory, size, True),
+    "memory": Against("peak memory, bytes", lambda run: run.peak_memory, size, True, BYTES),
 }
 
 
@@ -105,6 +113,7 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
     if not having:
         st.text(f"No run of this task recorded its {against}.")
         return
+    front: list[Point] = []
     if against == "shots":
         ids = tuple(run.run_id for run in having)
         curves, spread = _curves(results.name, results.changed, ids, results.store, having)
@@ -115,23 +124,15 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
         figure = plots.curves(lines, quantity.name, y_title)
     else:
         lines = _lines(results, having, against)
-        points = [point for line in lines for point in line.single]
-        front = plots.pareto(points) if quantity.is_cost else []
-        values = [point.x for point in points]
-        is_log = max(values) > 5 * min(values) > 0
-        figure = plots.scatter(lines, front, quantity.name, y_title, is_log=is_log)
+        if quantity.is_cost:
+            front = plots.pareto([point for line in lines for point in line.single])
+        figure = plots.scatter(lines, front, quantity.name, y_title, quantity.tick)
     label = f"{y_title} against {quantity.name}, {len(lines)} models; the table below holds the same figures"
-    picked = st.plotly_chart(
-        figure,
-        theme=None,
-        config=plots.CONFIG,
-        key="curves",
-        on_select="rerun",
-        selection_mode="points",
-        alt=label,
+    picked = st.vega_lite_chart(
+        figure, theme=None, key="curves", on_select="rerun", selection_mode=plots.POINTS, alt=label
     )
-    chosen = {str(point.get("customdata")) for point in picked.selection.points}  # pyright: ignore[reportAttributeAccessIssue]
-    put(_caption(having, against), "caption")
+    chosen = {str(point["run_id"]) for point in picked["selection"][plots.POINTS]}  # pyright: ignore
+    put(_caption(having, against, has_front=len(front) > 1), "caption")
     put(_table(results, having, against, chosen), "runs")
 
 
@@ -246,7 +247,7 @@ def _point(run: Run, x: float, quantity: Against) -> Point:
     return Point(x, value or 0.0, low, high, run.run_id, about)
 
 
-def _caption(runs: Sequence[Run], against: str) -> Element:
+def _caption(runs: Sequence[Run], against: str, *, has_front: bool) -> Element:
     """What n is, and what bands and bars mean."""
     counts = sorted({run.scores[0].n for run in runs})
     n = f"n = {counts[0]:,}" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,}"
@@ -256,7 +257,7 @@ def _caption(runs: Sequence[Run], against: str) -> Element:
             "Band: 95 % interval of the mean."
         )
     else:
-        front = " Dotted: nothing cheaper is better." if AGAINST[against].is_cost else ""
+        front = " Dotted: nothing cheaper is better." if has_front else ""
         said = f"{n} questions a run. Bars: 95 % interval of a run.{front}"
     return element("p", said, kind="grey small wide")
 

@@ -45,8 +45,8 @@ def dashboard(
     import leaderboards
     from flamingo_lab.errors import MissingPackage
 
-    if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("plotly") is None:
-        raise MissingPackage("flab dashboard needs streamlit and plotly: pip install 'flamingo-lab[dashboard]'")
+    if importlib.util.find_spec("streamlit") is None:
+        raise MissingPackage("flab dashboard needs streamlit: pip install 'flamingo-lab[dashboard]'")
     name = "demo" if demo else results
     if demo:
         results = str(_demo())
@@ -76,7 +76,9 @@ def _command(results: str, name: str, roots: list[Path], host: str, port: int) -
     from eval_tasks.groups import GROUPS
 
     app = Path(package.__file__ or "").parent / "app.py"
+    # The code does not change while it is served, and Python collects its garbage without a whole pass after every page.
     flags = [f"--server.address={host}", f"--server.port={port}"]
+    flags += ["--server.fileWatcherType=none", "--runner.postScriptGC=false"]
     if host in LOOPBACK:
         flags += [f"--server.allowedHosts={name}" for name in LOOPBACK]
     told = ["--results", results, "--name", name]

@@ -209,12 +209,33 @@ def test_the_leaderboard_is_downloaded_without_formulas(page: Page, address: str
 def test_a_point_of_a_curve_marks_its_run(page: Page, address: str) -> None:
     goto(page, address, "curves?against=seconds")
     expect(page.locator("tr.current")).to_have_count(0)
-    point = page.locator(".js-plotly-plot .points path").first
+    point = page.locator(".points_marks path").first
     place = point.bounding_box()
     assert place is not None
     page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
     expect(page.locator("tr.current")).not_to_have_count(0)
     expect(page.get_by_text("the chosen ones are marked")).to_be_visible()
+
+
+def test_a_name_in_the_legend_makes_the_others_faint(page: Page, address: str) -> None:
+    goto(page, address, "curves?against=seconds")
+    points, faint = page.locator(".points_marks path"), page.locator(".points_marks path[opacity='0.06']")
+    name = page.locator(".vega-embed .role-legend-label text", has_text="model-a").first
+    name.click()
+    expect(faint).not_to_have_count(0)
+    assert faint.count() < points.count()
+    name.click()
+    expect(faint).to_have_count(0)
+
+
+def test_names_in_a_plot_are_text(page: Page, address: str) -> None:
+    goto(page, address, "curves?against=seconds")
+    place = page.locator(".points_marks path[aria-label*='<script>']").first.bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    expect(page.locator("#vg-tooltip-element")).to_contain_text(made.MARKUP)
+    expect(page.locator(".vega-embed text", has_text="<script>").first).to_be_visible()
+    assert page.locator("#vg-tooltip-element *, .vega-embed script, .vega-embed img, .vega-embed b").count() == 0
 
 
 def test_shots_unfold_and_pictures_are_drawn(page: Page, address: str) -> None:
