@@ -4,7 +4,8 @@
 
 Random models of 40-80 million parameters in the published layouts, so that nothing has to be fetched; transformers gets our
 token ids and pixels, so that only the work differs. Sides alternate; the ratio of each pair is taken, and their median
-quoted. Writes `reports/engine.json` and `reports/engine.md`.
+quoted. Rows that miss their ratio are run once more under torch's profiler. Writes `reports/engine.json` and
+`reports/engine.md`, which keep the rows that are not run.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 import flamingo_lab as fl  # noqa: E402
 from flamingo_lab.bench.theirs import Theirs  # noqa: E402
 from flamingo_lab.bench.turns import Turns, against  # noqa: E402
-from flamingo_lab.engine import tree  # noqa: E402
+from flamingo_lab.engine import loop, tree  # noqa: E402
 from flamingo_lab.engine.plan import Job, job  # noqa: E402
 from tests.families import tiny_idefics, tiny_llava  # noqa: E402 - the makers of checkpoints stand with the tests
 
@@ -41,6 +42,9 @@ REPORTS = Path(__file__).parent / "reports"
 NEW_TOKENS = 16
 POOL = 64
 """Pictures that random shots are drawn from."""
+
+SLOWEST = 8
+"""Operators that a profile lists."""
 
 WORDS = ("what", "is", "the", "colour", "of", "two", "birds", "on", "a", "red", "car", "near", "old", "water", "tree")
 
@@ -129,14 +133,21 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of the report. `floor`: the share of our time that the unavoidable arithmetic would take."""
+    """A row of the report. `floor`: the share of our time that the unavoidable arithmetic would take.
+
+    ours, theirs: seconds in each of torch's operators, of a row that misses its ratio.
+    """
 
     name: str
     title: str
     at_least: float
     floor: float
     turns: Turns
+    repeats: int
     counters: dict[str, float]
+    ours: dict[str, float]
+    theirs: dict[str, float]
+    machine: str
 
 
 def picture(seed: int, side: int) -> fl.Image:
@@ -220,6 +231,14 @@ def floor_seconds(model: fl.LoadedModel, jobs: Sequence[Job]) -> float:
     return 2 * (pictures * of_picture + tokens * of_token + of_new) / matmul_rate(vlm.dtype)
 
 
+def operators(call: Callable[[], Any]) -> dict[str, float]:
+    """Seconds in each of torch's operators, without those that it calls."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        call()
+    seconds = {event.key.removeprefix("aten::"): event.self_cpu_time_total / 1e6 for event in profile.key_averages()}
+    return dict(sorted(seconds.items(), key=lambda pair: -pair[1])[:SLOWEST])
+
+
 def weights(module: torch.nn.Module) -> int:
     """Numbers that a token is multiplied by."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
@@ -229,11 +248,23 @@ def measure(work: Workload, questions: int, repeats: int, folder: Path) -> Measu
     """Ours against theirs, turn by turn."""
     ours, network = both(work.layout, work.dtype, folder)
     jobs = [job(ours, request) for request in requests(work, questions)]
+    theirs = Theirs(network, ours)
     before = ours.work.counters()
-    turns = against(ours, Theirs(network, ours), jobs, repeats)
+    turns = against(ours, theirs, jobs, repeats)
     counters = {name: (value - before[name]) / repeats for name, value in ours.work.counters().items()}
+    floor = floor_seconds(ours, jobs) / turns.ours_seconds
+    is_missed = turns.ratio < work.at_least
     measured = Measured(
-        work.name, work.title, work.at_least, floor_seconds(ours, jobs) / turns.ours_seconds, turns, counters
+        work.name,
+        work.title,
+        work.at_least,
+        floor,
+        turns,
+        repeats,
+        counters,
+        operators(lambda: [*loop.answers(ours, [one.request for one in jobs])]) if is_missed else {},
+        operators(lambda: theirs.answer(jobs, turns.theirs_batch)) if is_missed else {},
+        f"{datetime.now(UTC):%Y-%m-%d}, {machine.facts()}, {torch.get_num_threads()} threads",
     )
     print(
         f"{work.title}: {turns.ours_seconds:.1f} s against {turns.theirs_seconds:.1f} s at batch {turns.theirs_batch}, "
@@ -244,26 +275,31 @@ def measure(work: Workload, questions: int, repeats: int, folder: Path) -> Measu
     return measured
 
 
-def report(rows: Sequence[Measured], threads: int, repeats: int) -> str:
-    """The table in Markdown."""
+def report(rows: Sequence[Measured]) -> str:
+    """The tables in Markdown."""
+    machines = sorted({row.machine for row in rows})
     lines = [
         "# The engine against transformers",
         "",
-        f"`{machine.command()}`, {datetime.now(UTC):%Y-%m-%d}, {machine.facts()}, {threads} threads.",
+        f"`python benchmarks/engine.py`, {NEW_TOKENS} new tokens an answer. Both sides get the same token ids and pixels; "
+        "transformers has its best batch size.",
+        "Ratios are medians of pairs of turns; seconds of different machines are not to be compared.",
+        "*Floor*: the arithmetic that cannot be avoided, at the measured rate of a 2048 x 2048 product, over our time;",
+        "*at the floor*: the ratio, if that were all.",
         "",
-        f"{NEW_TOKENS} new tokens an answer. Both sides get the same token ids and pixels; transformers has its best batch size. "
-        f"Medians of {repeats} {'pair' if repeats == 1 else 'pairs'} of turns.",
-        "`floor`: the arithmetic that cannot be avoided, at the measured matrix-product rate, over our time.",
+        *(f"{letter(number)}: {one}." for number, one in enumerate(machines)),
         "",
-        "| workload | ours | transformers (batch) | ratio | asked for | answers that differ | floor | load |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| workload | ours | transformers (batch) | ratio (pairs) | asked for | answers that differ | floor | at the floor "
+        "| load | machine |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
         turns = row.turns
         lines.append(
             f"| {row.title} | {turns.ours_seconds:.1f} s | {turns.theirs_seconds:.1f} s ({turns.theirs_batch}) "
-            f"| {turns.ratio:.1f} x | {row.at_least:g} x | {100 * turns.differing:.1f} % | {100 * row.floor:.0f} % "
-            f"| {turns.load:.1f} |"
+            f"| {turns.ratio:.1f} x ({row.repeats}) | {row.at_least:g} x | {100 * turns.differing:.1f} % "
+            f"| {100 * row.floor:.0f} % | {turns.ratio / row.floor:.1f} x | {turns.load:.1f} "
+            f"| {letter(machines.index(row.machine))} |"
         )
     lines += [
         "",
@@ -280,7 +316,40 @@ def report(rows: Sequence[Measured], threads: int, repeats: int) -> str:
             f"| {held['images_encoded']:,.0f} / {held['images_referenced']:,.0f} "
             f"| {held['decode_steps']:,.0f} / {held['generated_tokens']:,.0f} | {100 * padding:.1f} % |"
         )
+    for row in rows:
+        if row.ours:
+            lines += ["", *profiled(row)]
     return "\n".join(lines) + "\n"
+
+
+def letter(number: int) -> str:
+    """What the table calls a machine."""
+    return chr(ord("A") + number)
+
+
+def profiled(row: Measured) -> list[str]:
+    """Where the time of a row that misses its ratio goes."""
+    names = [*row.ours, *(name for name in row.theirs if name not in row.ours)]
+    said = {
+        side: {name: f"{held[name]:.2f}" for name in held}
+        for side, held in (("ours", row.ours), ("theirs", row.theirs))
+    }
+    return [
+        f"## {row.title}: where the time goes",
+        "",
+        "One turn of each side under torch's profiler: the slowest operators, in seconds, each without those that it calls.",
+        "",
+        "| operator | ours | transformers |",
+        "| --- | ---: | ---: |",
+        *(f"| `{name}` | {said['ours'].get(name, '–')} | {said['theirs'].get(name, '–')} |" for name in names),
+    ]
+
+
+def kept(file: Path) -> dict[str, Measured]:
+    """The rows of former runs by name."""
+    if not file.exists():
+        return {}
+    return {row["name"]: Measured(**{**row, "turns": Turns(**row["turns"])}) for row in json.loads(file.read_text())}
 
 
 def main() -> None:
@@ -294,13 +363,15 @@ def main() -> None:
     told = parser.parse_args()
     torch.set_num_threads(told.threads)
     named = {row.name: row for row in ROWS}
-    rows: list[Measured] = []
+    file = told.out / "engine.json"
+    rows = kept(file)
     with tempfile.TemporaryDirectory() as folder:
         for name in told.rows.split(","):
-            rows.append(measure(named[name], told.questions, told.repeats, Path(folder)))
+            rows[name] = measure(named[name], told.questions, told.repeats, Path(folder))
+            held = [rows[one] for one in named if one in rows]
             # After every row: some take a quarter of an hour.
-            (told.out / "engine.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-            (told.out / "engine.md").write_text(report(rows, told.threads, told.repeats))
+            file.write_text(json.dumps([asdict(row) for row in held], indent=1) + "\n")
+            (told.out / "engine.md").write_text(report(held))
 
 
 if __name__ == "__main__":

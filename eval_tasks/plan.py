@@ -118,7 +118,7 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     check_options([task], settings.options)
-    wording = task.wording(settings.wording, model.about.get("reads"))
+    wording = task.wording(settings.wording, model.about.get("reads"), model.about.get("boxes", ""))
     if wording.rank and settings.decoding:
         raise UnknownTask(
             f"{task.name}: the wording {wording.name!r} ranks options, so nothing is decoded; choose another"
@@ -182,6 +182,7 @@ def _ask(
             shots=[shot.shot(wording) for shot in shots],
             system=wording.system,
             running=wording.running,
+            separator=wording.separator,
         )
         request = replace(request, prompt=prompt)
         sent = model.sent(request)

@@ -33,7 +33,7 @@ class ReferTask(FileTask):
     split = "val"
     splits_for_shots = ("train",)
     metrics = (MetricName("iou", "xyxy"),)
-    wordings = (BOX_QWEN_VL, BOX_IN_SHARES, BOX_IN_THOUSANDTHS, BOX_IN_PIXELS, BOX_FUYU)
+    wordings = (BOX_IN_SHARES, BOX_QWEN_VL, BOX_IN_THOUSANDTHS, BOX_IN_PIXELS, BOX_FUYU)
     max_new_tokens = 32
     example = Sample(
         "", (), "left dog", ("[10, 20, 110, 220]",), "", facts={"box": (10, 20, 110, 220), "size": (640, 480)}

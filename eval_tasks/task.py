@@ -120,11 +120,15 @@ class Task:
         """What one of the task's metrics is."""
         return metrics.get(name.metric, name.variant)
 
-    def wording(self, name: str | None, reads: Reads | None = None) -> Wording:
-        """The wording of this name; by default the first one written for models that read shots as this one does."""
+    def wording(self, name: str | None, reads: Reads | None = None, boxes: str = "") -> Wording:
+        """The wording of this name; by default the first one written for models that read shots as this one does.
+
+        One that asks for boxes in the notation in which the model writes them goes before.
+        """
         if name is None:
-            fitting = (wording for wording in self.wordings if reads and wording.reads in (None, reads))
-            return next(fitting, self.wordings[0])
+            fitting = [wording for wording in self.wordings if reads and wording.reads in (None, reads)]
+            its_own = [wording for wording in fitting if boxes and wording.box == boxes]
+            return next(iter((*its_own, *fitting, *self.wordings)))
         for wording in self.wordings:
             if wording.name == name:
                 return wording

@@ -38,7 +38,8 @@ class Wording:
     `question` holds slots: `{question}`, `{options}`, and the names of a sample's `context`. `optional` says for a slot what
     stands there where it is filled (`{}` is the filling) and where it is not; None: it has to be. `option`: how one option
     is written, `between`: what stands between two. `before` stands before the pictures. `running` is how a base model reads
-    the question with its answer. `reads`: the kind of model that it was written for, None for both.
+    the question with its answer, `separator` what stands behind a shown one, None for the family's own. `reads`: the kind
+    of model that it was written for, None for both.
 
     `answer`: how a shot's answer is shown, `shown`: which one of several. `says_option`: whether an option is told by its
     letter or its text. `rank`: options are ranked by the sum or the mean of their tokens' log-probabilities instead of
@@ -51,6 +52,7 @@ class Wording:
     source: str
     question: str = "{question}"
     running: str = QUESTION_ANSWER
+    separator: str | None = None
     system: str | None = None
     before: str = ""
     option: str = "{letter}. {text}"

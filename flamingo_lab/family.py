@@ -136,6 +136,7 @@ class Family:
     - `wordings` by name, and `wording`, which names the folder's own. A wording holds its stop rules.
     - `forbidden`: tokens that an answer never holds; `beam_counts`: what the authors' beam search counts as a length.
     - `answers_apart`: whether an answer's beginning is encoded by itself, behind the prompt's last token.
+    - `boxes`: the notation in which its models write boxes, a variant of the metric `iou`; empty where they write none.
     - `finish`: what is done to an answer's ids before they are decoded, None for nothing.
     - `poor_in`: dtypes, by name, in which its models are known to do badly, and what is known.
     """
@@ -158,5 +159,6 @@ class Family:
     options: tuple[str, ...] = ()
     beam_counts: BeamCounts = "new"
     answers_apart: bool = False
+    boxes: str = ""
     finish: Callable[[Folder], Finish | None] = lambda folder: None
     poor_in: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -243,6 +243,7 @@ def prepare(
             "weights": str(folder.path),
             "wording": chosen,
             "reads": "running text" if isinstance(said, Running) else "turns",
+            "boxes": family.boxes,
             "cuts": dict(said.cuts) if isinstance(said, Running) else {},
         },
     )

@@ -169,7 +169,8 @@ CAPTION = "Output: {answer}"
 class Prompt:
     """An interleaved prompt: turns that end with the user's, or a raw sequence that is sent as it stands.
 
-    `running` is how a base model, which knows no turns, reads one question with its answer. A chat model ignores it.
+    `running` is how a base model, which knows no turns, reads one question with its answer, and `separator` what stands
+    behind it and behind a system turn, None for the family's own. A chat model ignores both.
     `ends_utterances` concerns raw prompts: whether the family's end-of-utterance token is put between two consecutive
     strings; None leaves it to the family, as the authors' processors do.
     `window`: the oldest turns are left out, so that what stands before the question takes fewer tokens (Qwen-VL's chat);
@@ -179,6 +180,7 @@ class Prompt:
     turns: tuple[Turn, ...]
     is_raw: bool = False
     running: str = QUESTION_ANSWER
+    separator: str | None = None
     ends_utterances: bool | None = None
     window: int | None = None
 
@@ -189,13 +191,18 @@ class Prompt:
 
     @classmethod
     def ask(
-        cls, *parts: Part, shots: Sequence[Shot] = (), system: str | None = None, running: str = QUESTION_ANSWER
+        cls,
+        *parts: Part,
+        shots: Sequence[Shot] = (),
+        system: str | None = None,
+        running: str = QUESTION_ANSWER,
+        separator: str | None = None,
     ) -> Prompt:
         """A question after its worked examples, each with its pictures."""
         turns = [Turn("system", (system,))] if system else []
         for shot in shots:
             turns += [Turn("user", shot.parts), Turn("assistant", (shot.answer,))]
-        return cls((*turns, Turn("user", parts)), running=running)
+        return cls((*turns, Turn("user", parts)), running=running, separator=separator)
 
     @property
     def images(self) -> tuple[Image, ...]:

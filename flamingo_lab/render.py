@@ -35,7 +35,7 @@ class Renderer:
             # A question and its shown answer have to be one string before any is encoded or stripped.
             said = self.wording.say(prompt, self.markup.picture)
             parts, ends_utterances = tuple(merged(said)), False
-            continuation = self.wording.begin(continuation) if continuation else ""
+            continuation = self.wording.begin(prompt, continuation) if continuation else ""
         if continuation and not self.answers_apart:
             parts = _extended(parts, continuation)
         rendered = self.markup.encode(parts, self.tokenizer, self.tokens_of, ends_utterances=ends_utterances)

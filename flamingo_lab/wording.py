@@ -18,16 +18,16 @@ NUMBER = "{n}"
 
 @dataclass(frozen=True)
 class Running:
-    """The prompt's own running text, `separator` after each shown answer.
+    """The prompt's own running text.
 
-    `says`: this family's form where its authors had another one than the paper's. `gap` stands between the prompt and the
-    answer. `stop` texts and `stop_tokens` end an answer; `shown` special tokens stay in its text. `cuts_end`: see `Chat`.
-    `cuts`: what the authors' evaluation cuts off answers to a running text before it scores them, by its name in
-    `eval_tasks/postprocess.py`; the answers themselves are whole.
+    `ends` and then `separator` follow each shown answer; a prompt's own separator goes before the family's. `says`: this
+    family's form where its authors had another one than the paper's. `stop` texts and `stop_tokens` end an answer; `shown`
+    special tokens stay in its text. `cuts_end`: see `Chat`. `cuts`: what the authors' evaluation cuts off answers to a
+    running text before it scores them, by its name in `eval_tasks/postprocess.py`; the answers themselves are whole.
     """
 
     separator: str = "\n"
-    gap: str = " "
+    ends: str = ""
     says: Mapping[str, str] = field(default_factory=dict[str, str])
     stop: tuple[str, ...] = ()
     stop_tokens: tuple[str, ...] = ()
@@ -39,22 +39,29 @@ class Running:
 
     def say(self, prompt: Prompt, picture: tuple[str, str]) -> Iterator[Part]:
         """Questions and answers as running text, each question's leading pictures before its first word."""
-        before, _, after = self.says.get(prompt.running, prompt.running).partition("{answer}")
+        before, after = self._form(prompt)
         opening, takes_text, middle = before.rstrip(" ").partition(TEXT)
+        separator = self.separator if prompt.separator is None else prompt.separator
         for turn in prompt.turns:
             if turn.role == "system":
-                yield words(turn) + self.separator
+                yield words(turn) + separator
             elif turn.role == "assistant":
-                yield self.gap + words(turn) + after + self.separator
+                yield self.begin(prompt, words(turn)) + after + self.ends + separator
             else:
                 lead = next((i for i, part in enumerate(turn.parts) if isinstance(part, str)), len(turn.parts))
                 yield from turn.parts[:lead]
                 body = turn.parts[lead:] if takes_text else ()
                 yield from (opening, *body, middle)
 
-    def begin(self, answer: str) -> str:
-        """The beginning of an answer as it follows the prompt."""
-        return self.gap + answer
+    def begin(self, prompt: Prompt, answer: str) -> str:
+        """The beginning of an answer as it follows the prompt, with the blanks that the form has before it."""
+        before, _ = self._form(prompt)
+        return before[len(before.rstrip(" ")) :] + answer
+
+    def _form(self, prompt: Prompt) -> tuple[str, str]:
+        """What stands before and behind the answer."""
+        before, _, after = self.says.get(prompt.running, prompt.running).partition("{answer}")
+        return before, after
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Chat:
                 yield after
         yield self.opening
 
-    def begin(self, answer: str) -> str:
+    def begin(self, prompt: Prompt, answer: str) -> str:
         """The beginning of an answer as it follows the opening."""
         before = self.assistant.partition(TEXT)[0]
         return before.removeprefix(self.opening) + answer
@@ -141,7 +148,7 @@ class Piecewise:
             yield from self._turn(turn, picture)
         yield from (Words("\n"), Token(self.start), Words("assistant"), Words("\n"))
 
-    def begin(self, answer: str) -> str:
+    def begin(self, prompt: Prompt, answer: str) -> str:
         """The beginning of an answer as it follows the opening."""
         return Words(answer)
 

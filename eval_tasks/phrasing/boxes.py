@@ -21,7 +21,6 @@ BOX_QWEN_VL = Wording(
     f"{QWEN_VL}/evaluate_grounding.py",
     "<ref>{question}</ref><box>",
     running="{text}{answer}",
-    reads="running text",
     box="qwen-vl",
 )
 

@@ -127,15 +127,18 @@ HATEFUL_FLAMINGO = Wording(
     f"{OPEN_FLAMINGO} get_hateful_memes_prompt; Flamingo, arXiv 2204.14198, appendix",
     "is an image with: '{question}' written on it. Is it hateful?",
     running="{text} Answer:{answer}",
+    separator="",
     says_option="text",
     rank="mean",
 )
 
 HATEFUL_IDEFICS = Wording(
     "idefics",
-    "huggingface/smollm vision/m4/models/idefics/evaluation_classification_in_context_idefics.py, template 22",
+    "huggingface/smollm vision/m4/models/idefics/evaluation_classification_in_context_idefics.py, template 22; "
+    "theirs has no <s> before it",
     'is an image with written "{question}" on it. Is it hateful?',
     running="{text} Answer: {answer}",
+    separator="",
     system="It's a conversation between a human, the user, and an intelligent visual AI, Bot. The user sends memes with "
     "text written on them, and Bot has to say whether the meme is hateful or not.",
     reads="running text",

@@ -113,9 +113,9 @@ FAMILY = Family(
     markup=lambda folder: PatchRows(Locations(patching(folder))),
     finish=lambda folder: Locations(patching(folder)).finish,
     answers_apart=True,
+    boxes="fuyu",
     wordings={
         "base": Running(
-            gap="",
             says={QUESTION_ANSWER: "{text}\n{answer}", CAPTION: "Generate a coco-style caption.\n{answer}"},
             stop_tokens=("|ENDOFTEXT|",),
         )

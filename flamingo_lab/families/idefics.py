@@ -235,6 +235,8 @@ def _bundled(name: str, parameters: int, style: str) -> Size:
     return Size(name, parameters, config, style, bundled=name, licence="Apache-2.0")
 
 
+BASE = Running(stop=("\n",), stop_tokens=("</s>",))
+
 FAMILY = Family(
     name="idefics",
     title="Flamingo / IDEFICS",
@@ -247,7 +249,7 @@ FAMILY = Family(
     markup=lambda folder: MARKS,
     poor_in={"float16": "the 80B is known to answer nothing; the authors use bfloat16"},
     wordings={
-        "base": Running(stop=("\n",), stop_tokens=("</s>",)),
+        "base": BASE,
         "instruct": Chat(
             system=f"{{text}}{UTTERANCE_END}\n",
             user=f"User: {{text}}{UTTERANCE_END}\n",

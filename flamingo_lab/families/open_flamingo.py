@@ -230,11 +230,8 @@ def tokenizer(folder: Folder) -> TokenizerFile:
 
 
 BASE = Running(
-    gap="",
-    says={
-        QUESTION_ANSWER: f"Question:{{text}} Short answer:{{answer}}{CHUNK_END}",
-        CAPTION: f"Output:{{answer}}{CHUNK_END}",
-    },
+    ends=CHUNK_END,
+    says={QUESTION_ANSWER: "Question:{text} Short answer:{answer}", CAPTION: "Output:{answer}"},
     stop_tokens=(CHUNK_END,),
     cuts={QUESTION_ANSWER: "openflamingo-vqa", CAPTION: "openflamingo-caption-unquoted"},
 )

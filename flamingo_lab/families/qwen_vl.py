@@ -196,6 +196,7 @@ FAMILY = Family(
     pipeline=pipeline,
     tokenizer=tokenizer,
     markup=lambda folder: Paths(known=TAGGED),
+    boxes="qwen-vl",
     wordings={
         "chatml": CHATML,
         # MME was asked so (eval_mm/mme).

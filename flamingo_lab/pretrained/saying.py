@@ -52,7 +52,7 @@ class RunningText:
         if prompt.is_raw:
             return raw(prompt, answer)
         parts = tuple(merged(self.wording.say(prompt, ("", ""))))
-        return Said(begun(parts, self.wording.begin(answer)) if answer else parts, prompt.shots)
+        return Said(begun(parts, self.wording.begin(prompt, answer)) if answer else parts, prompt.shots)
 
 
 Form = Callable[[Turn], dict[str, Any]]

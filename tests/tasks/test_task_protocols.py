@@ -21,7 +21,9 @@ from eval_tasks.errors import BadRow, MissingData, TaskError, UnknownTask
 from eval_tasks.metrics import Prediction, Targets
 from eval_tasks.plan import Settings
 from eval_tasks.task import Sample
+from eval_tasks.wording import Reads
 from flamingo_lab import cli
+from flamingo_lab.families import all_families
 from leaderboards.store import Store
 from tests.doubles import Scripted
 from tests.tasks import benchmarks
@@ -256,3 +258,24 @@ def test_a_task_is_shown_with_an_example(name: str, capsys: pytest.CaptureFixtur
     if found.example is not None:
         for reads in ("running text", "turns"):
             assert example[reads].endswith(found.wording(None, reads).answered(found.example))
+
+
+@pytest.mark.parametrize(
+    ("reads", "boxes", "expected"),
+    [
+        ("running text", "", "shares"),
+        ("turns", "", "shares"),
+        ("running text", "qwen-vl", "qwen-vl"),
+        ("turns", "qwen-vl", "qwen-vl"),
+        ("running text", "fuyu", "fuyu"),
+    ],
+)
+def test_a_model_is_asked_for_boxes_in_its_own_notation(reads: Reads, boxes: str, expected: str) -> None:
+    assert task.get("refcoco").wording(None, reads, boxes).name == expected
+    assert task.get("vqav2").wording(None, reads, boxes).name == task.get("vqav2").wording(None, reads).name
+
+
+def test_the_notations_that_families_name_can_be_read() -> None:
+    named = {family.name: family.boxes for family in all_families() if family.boxes}
+    assert named == {"fuyu": "fuyu", "qwen_vl": "qwen-vl"}
+    assert set(named.values()) <= {wording.box for wording in task.get("refcoco").wordings}
