@@ -12,6 +12,7 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image as Pillow
 
 import flamingo_lab as fl
@@ -158,6 +159,26 @@ def test_pictures_of_flickr30k_without_karpathys_file(tmp_path: Path) -> None:
     (tmp_path / "dataset_flickr30k.json").unlink()
     with pytest.raises(MissingData, match=r"put dataset_flickr30k\.json beside them"):
         task.get("flickr30k").samples("test", tmp_path)
+
+
+def test_the_hubs_copy_of_coco_is_read_by_karpathys_split(tmp_path: Path) -> None:
+    found = task.get("coco-caption")
+    assert found.hub is not None
+    rows = [{"id": image, "answer": captions.TWO, "image": benchmarks.stored(image)} for image in (9, 10, 11)]
+    benchmarks.parquet(tmp_path / "data" / "val-00000-of-00001.parquet", rows)
+    hidden = [{"id": 12, "answer": None, "image": benchmarks.stored(12)}]
+    benchmarks.parquet(tmp_path / "data" / "test-00000-of-00001.parquet", hidden)
+    for split in ("restval", "val", "test"):
+        assert "data/val-00000-of-00001.parquet" in list(
+            filter_repo_objects(["data/val-00000-of-00001.parquet"], allow_patterns=parquet.needed(found.hub, split))
+        )
+        with pytest.raises(MissingData, match=r"Karpathy's .*; put dataset_coco\.json beside them, or .*--split val2014"):
+            found.samples(split, tmp_path)
+    assert [sample.id for sample in found.samples("val2014", tmp_path)] == ["9", "10", "11"]
+    captions.karpathy(tmp_path, "dataset_coco.json", filepath="val2014")
+    assert [sample.id for sample in found.samples("test", tmp_path)] == ["9", "11"]
+    with pytest.raises(MissingData, match="the val split holds no questions"):
+        found.samples("val", tmp_path)
 
 
 def test_all_of_cocos_val(tmp_path: Path) -> None:
