@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,6 +121,14 @@ def texts(where: str, held: object) -> tuple[str, ...]:
     if not found or not all(isinstance(one, str | int | float) and one == one for one in found):  # NaN is not itself
         raise BadPredictions(f"{where}: the right answer is {shortened(held)}, not text or a list of texts")
     return tuple(map(str, found))
+
+
+def is_number(held: object) -> bool:
+    """Whether it is a number that can be reckoned with: neither a truth nor NaN, infinite or beyond a float."""
+    try:
+        return isinstance(held, int | float) and not isinstance(held, bool) and math.isfinite(held)
+    except OverflowError:
+        return False
 
 
 def field(where: str, row: Mapping[str, Any], key: str) -> Any:

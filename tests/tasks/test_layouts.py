@@ -6,18 +6,19 @@ import json
 import re
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eval_tasks import layouts, task
-from eval_tasks.errors import BadPredictions, TaskError
+from eval_tasks.errors import BadPredictions, BadRow, TaskError
 from eval_tasks.layouts import Layout, all_layouts
-from eval_tasks.metrics import MetricName
-from eval_tasks.predictions import Given
+from eval_tasks.metrics import MetricName, Prediction
+from eval_tasks.predictions import Given, question
 from eval_tasks.reading import contents
-from eval_tasks.scoring import Marked, score_file
+from eval_tasks.scoring import Marked, mark, score_file
 from flamingo_lab.cli import run, score
 from leaderboards.records import Score
 from tests.tasks.prediction_files import FORMS, Form, written
@@ -153,6 +154,22 @@ def test_grades_that_are_missing_or_of_no_question(tmp_path: Path) -> None:
 def test_a_grading_that_lacks_a_question(tmp_path: Path) -> None:
     form = FORMS["llava-review-jsonl"]
     assert "1 of 2 questions are not graded here" in refused(form, tmp_path, changed(form, lambda rows: rows.pop()))
+
+
+@pytest.mark.parametrize("grade", [float("nan"), float("inf"), True, "8", None, 10**400])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_review_whose_grade_is_no_number(place: int, grade: Any, tmp_path: Path) -> None:
+    form = FORMS["llava-review-jsonl"]
+    grades = [grade if number == place else 5 for number in (0, 1)]
+    message = refused(form, tmp_path, changed(form, lambda rows: rows[1].update({"tuple": grades})))
+    assert f"{form.file}, row 1: 'tuple' is [" in message and "not the grades of the reference and of the model" in message
+
+
+@pytest.mark.parametrize("grade", ["nan", "inf", "-inf", "much"])
+def test_a_reference_whose_grade_is_no_number(grade: str) -> None:
+    item = question("1", (grade,))
+    with pytest.raises(BadRow, match="the reference answer's grade is"):
+        mark(MetricName("grades", "ratio"), [replace(item, prediction=Prediction("5"))])
 
 
 def test_a_picture_of_mme_with_one_answer(tmp_path: Path) -> None:
