@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,16 @@ def unique(said: Iterable[Said]) -> dict[Hashable, Said]:
             raise BadPredictions(f"{one.where}: {_named(one.key)} was answered before, in {found[one.key].where}")
         found[one.key] = one
     return found
+
+
+def refuse_lacking(given: Given, parts: str, wanted: Iterable[str], there: Collection[str]) -> None:
+    """Refuse a benchmark that lacks some of its parts, unless that is allowed: the score would be that of the others."""
+    lacking = [part for part in wanted if part not in there]
+    if lacking and not given.allow_missing:
+        raise BadPredictions(
+            f"{given.predictions[0].path}: {len(lacking)} of the benchmark's {parts} are not in the files, {lacking[0]} "
+            "for one; score the others with --allow-missing"
+        )
 
 
 def by_key(items: Iterable[tuple[str, Hashable, Item]]) -> dict[Any, Item]:

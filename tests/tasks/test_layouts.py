@@ -178,6 +178,54 @@ def test_a_picture_of_mme_with_one_answer(tmp_path: Path) -> None:
     assert "count/1.jpg has 1 answers, not 2" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "said"),
+    [
+        ("mme-txt", "OCR.txt", "1 of the benchmark's categories are not in the files, OCR for one"),
+        ("mmmu-output", "Music/output.json", "1 of the benchmark's subjects are not in the files, Music for one"),
+    ],
+)
+def test_a_benchmark_without_one_of_its_files(name: str, file: str, said: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    fewer = {one: held for one, held in form.predictions.items() if one != file}
+    assert said in refused(form, tmp_path, fewer)
+    before, found = whole(marked(form, tmp_path)), whole(marked(form, tmp_path, fewer, allow_missing=True))
+    assert found.value is not None and found.n < before.n
+
+
+def test_one_part_of_chartqa(tmp_path: Path) -> None:
+    form = FORMS["chartqa-records"]
+    human = changed(form, lambda rows: rows.__delitem__(slice(1, None)))
+    assert "parts are not in the files, test_augmented for one" in refused(form, tmp_path, human)
+    assert whole(marked(form, tmp_path, human, allow_missing=True)).value == 1.0
+    unsaid = changed(form, lambda rows: [row.pop("split") for row in rows])
+    assert whole(marked(form, tmp_path, unsaid)).value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("row", "index"), [(0, "3"), (1, "1000003")])
+def test_a_question_of_mmbench_without_one_of_its_rotations(row: int, index: str, tmp_path: Path) -> None:
+    form = FORMS["mmbench-tsv"]
+    fewer = changed(form, lambda rows: rows.pop(row))
+    assert f"the question 3 has no row {index}, one of its 2 rotations" in refused(form, tmp_path, fewer)
+    found = whole(marked(form, tmp_path, changed(form, lambda rows: rows.pop(3)), allow_missing=True))
+    assert (found.value, found.n) == (0.0, 1), "a question whose other rotation is unknown is not decided"
+
+
+def test_a_last_option_of_mmbench_that_keeps_its_place_has_no_rotation(tmp_path: Path) -> None:
+    form = FORMS["mmbench-tsv"]
+    stays = changed(form, lambda rows: [row.update({"C": "none of these", "D": ""}) for row in rows])
+    assert whole(marked(form, tmp_path, stays)).value == 0.5
+    moves = changed(form, lambda rows: [row.update({"C": str(place), "D": ""}) for place, row in enumerate(rows)])
+    assert "the question 3 has no row 2000003, one of its 3 rotations" in refused(form, tmp_path, moves)
+
+
+def test_a_row_of_boxes_that_occurs_twice(tmp_path: Path) -> None:
+    form = FORMS["refcoco-boxes"]
+    assert "row 2: " in (message := refused(form, tmp_path, changed(form, lambda rows: rows.append(rows[0]))))
+    assert "was answered before, in" in message
+    assert len(marked(form, tmp_path, changed(form, lambda rows: rows.append({**rows[0], "expression": "cat"}))).outcomes) == 3
+
+
 @pytest.mark.parametrize("name", WITH_ROWS)
 def test_an_answer_of_a_megabyte(name: str, tmp_path: Path) -> None:
     """It is wrong, but for POPE, where whatever does not say no says yes."""
