@@ -13,6 +13,9 @@ from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, 
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
+DOCUMENT = "ucsf_document_id"
+"""The document in its library, all pages of it; `docId` stands for it where that is not told."""
+
 
 class DocVQA(FileTask):
     """A document has several pages and questions; shots never come from the same one."""
@@ -55,7 +58,7 @@ def _sample(where: str, row: Row, page: Image) -> Sample:
         images=(page,),
         question=text(row, "question", where),
         targets=texts(row, "answers", where),
-        document=label(row, "docId", where),
+        document=text(row, DOCUMENT, where) if row.get(DOCUMENT) else label(row, "docId", where),
         slices=tags(kinds) if isinstance(kinds, list) else {},
     )
 

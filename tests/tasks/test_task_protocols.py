@@ -16,7 +16,7 @@ from huggingface_hub.utils import filter_repo_objects
 from PIL import Image as Pillow
 
 import flamingo_lab as fl
-from eval_tasks import groups, metrics, parquet, runner, task
+from eval_tasks import groups, layouts, metrics, parquet, runner, task
 from eval_tasks import plan as plans
 from eval_tasks.errors import BadRow, MissingData, TaskError, UnknownTask
 from eval_tasks.metrics import Prediction, Targets
@@ -41,6 +41,21 @@ def test_a_folder_of_the_tasks_name_is_its_root(tmp_path: Path) -> None:
     BUILDERS["infovqa", FILES](tmp_path / "infovqa")
     for name in ("docvqa", "infovqa"):
         assert task.get(name).samples("val", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("held", "document"),
+    [({}, "abcd0001"), ({"ucsf_document_id": ""}, "881"), ({"ucsf_document_id": None}, "881")],
+)
+def test_pages_of_a_document_belong_together(held: dict[str, Any], document: str, tmp_path: Path) -> None:
+    pages = [questions.DOCVQA | {"questionId": n, "docId": 881 + n, "image": f"documents/{n}.png"} | held for n in (0, 1)]
+    benchmarks.write(tmp_path / "val" / "val_v1.0.json", {"data": pages})
+    found = task.get("docvqa").samples("val", tmp_path)
+    answers = [{"questionId": n, "answer": ""} for n in (0, 1)]
+    benchmarks.write(tmp_path / "p.json", answers)
+    scored = layouts.read(task.get("docvqa"), [tmp_path / "p.json"], [tmp_path / "val" / "val_v1.0.json"]).items
+    assert [one.document for one in found] == [one.document for one in scored]
+    assert found[0].document == document and len({one.document for one in found}) == 1 + bool(held)
 
 
 def test_a_run_of_a_ranked_task(tmp_path: Path) -> None:
