@@ -111,6 +111,21 @@ def test_ocr_tokens_are_shown_by_one_wording_only(tmp_path: Path) -> None:
         found.wording("ocr-tokens").ask(first)
 
 
+def test_groups_of_scienceqa_are_its_authors(tmp_path: Path) -> None:
+    """Their `tools/evaluate_acc.py`: TXT has a hint and IMG a picture, whatever else there is; NO has neither."""
+    row = choices.SCIENCEQA
+    rows = [
+        row | {"hint": hint, "image": image}
+        for hint in ("", "Moths fly.")
+        for image in (None, benchmarks.stored(1, "image.png"))
+    ]
+    benchmarks.parquet(tmp_path / "data" / "test-00000-of-00001.parquet", rows)
+    found = task.get("scienceqa").samples("test", tmp_path)
+    groups = {"TXT": ("hint", "yes"), "IMG": ("picture", "yes"), "NO": ("context", "none")}
+    said = [[name for name, (key, value) in groups.items() if one.slices[key] == value] for one in found]
+    assert said == [["NO"], ["IMG"], ["TXT"], ["TXT", "IMG"]]
+
+
 def test_raw_answers_of_ok_vqa(tmp_path: Path) -> None:
     BUILDERS["okvqa", FILES](tmp_path)
     found, raw = task.get("okvqa"), frozenset({"raw-answers"})

@@ -60,7 +60,7 @@ SCIENCEQA = {
     "lecture": "",
     "solution": "",
 }
-SCIENCEQA_SLICES = {"picture": "yes", "context": "image", "subject": "social science", "grades": "1-6"}
+SCIENCEQA_SLICES = {"picture": "yes", "hint": "no", "context": "image", "subject": "social science", "grades": "1-6"}
 
 
 @builds("scienceqa", FILES)
