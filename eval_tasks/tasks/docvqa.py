@@ -9,7 +9,7 @@ from eval_tasks import parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing import PLAIN, QWEN_VL_VQA, SHORT_ANSWER, VERY_BRIEF
-from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, tags, text, texts
+from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, tags_in, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
@@ -52,14 +52,13 @@ class DocVQA(FileTask):
 
 
 def _sample(where: str, row: Row, page: Image) -> Sample:
-    kinds = row.get("question_types")
     return Sample(
         id=label(row, "questionId", where),
         images=(page,),
         question=text(row, "question", where),
         targets=texts(row, "answers", where),
         document=text(row, DOCUMENT, where) if row.get(DOCUMENT) else label(row, "docId", where),
-        slices=tags(kinds) if isinstance(kinds, list) else {},
+        slices=tags_in(row, "question_types"),
     )
 
 

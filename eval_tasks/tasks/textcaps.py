@@ -9,7 +9,7 @@ from eval_tasks import parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.captions import CAPTIONS
-from eval_tasks.sources import Row, json_object, need, picture, rows_in, size_slice, text, texts
+from eval_tasks.sources import Row, json_object, need, picture, rows_in, size_slice, tags_in, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
@@ -55,7 +55,7 @@ class TextCaps(FileTask):
 
 def _sample(where: str, row: Row, captions: str, image: Image) -> Sample:
     image_id = text(row, "image_id", where)
-    slices = size_slice(row.get("image_width"), row.get("image_height"))
+    slices = {**size_slice(row.get("image_width"), row.get("image_height")), **tags_in(row, "image_classes")}
     return Sample(image_id, (image,), "", texts(row, captions, where), image_id, slices=slices)
 
 

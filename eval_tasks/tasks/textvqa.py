@@ -9,7 +9,7 @@ from eval_tasks import parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing import IDEFICS_VQA, OCR_TOKENS, OPEN_FLAMINGO_VQA, PLAIN, QWEN_VL_VQA, SHORT_ANSWER, VERY_BRIEF
-from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, seek, size_slice, text, texts
+from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, seek, size_slice, tags_in, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
@@ -68,7 +68,7 @@ def _sample(where: str, row: Row, image: Image, tokens: list[str] | None) -> Sam
         question=text(row, "question", where),
         targets=texts(row, "answers", where),
         document=text(row, "image_id", where),
-        slices=size_slice(row.get("image_width"), row.get("image_height")),
+        slices={**size_slice(row.get("image_width"), row.get("image_height")), **tags_in(row, "image_classes")},
         context={} if tokens is None else {"ocr": ", ".join(tokens)},
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 from PIL import Image as Pillow
@@ -124,6 +125,39 @@ def test_groups_of_scienceqa_are_its_authors(tmp_path: Path) -> None:
     groups = {"TXT": ("hint", "yes"), "IMG": ("picture", "yes"), "NO": ("context", "none")}
     said = [[name for name, (key, value) in groups.items() if one.slices[key] == value] for one in found]
     assert said == [["NO"], ["IMG"], ["TXT"], ["TXT", "IMG"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "absent", "kept"),
+    [
+        ("mathvista", FILES, ("source", "language", "skills"), {"task", "category", "context", "grade"}),
+        ("mmmu", HUB, ("topic_difficulty", "subfield", "img_type"), {"discipline", "subject", "kind"}),
+        ("vstar-bench", FILES, ("target_object",), {"kind"}),
+        ("textvqa", FILES, ("image_classes",), {"picture size"}),
+        ("textcaps", FILES, ("image_classes",), {"picture size"}),
+    ],
+)
+def test_groups_that_the_data_lacks_are_no_slices(
+    name: str, layout: str, absent: tuple[str, ...], kept: set[str], tmp_path: Path
+) -> None:
+    tiny = BUILDERS[name, layout](tmp_path)
+    without(tmp_path, absent)
+    added = {"question_type", "answer_type", "picture size"} if name == "mathvista" else set[str]()
+    assert set(task.get(name).samples(tiny.split, tmp_path)[0].slices) == kept | added
+
+
+def without(root: Path, names: tuple[str, ...]) -> None:
+    """The files of a tiny benchmark without some fields, wherever they are."""
+
+    def cut(held: Any) -> Any:
+        if isinstance(held, list):
+            return [cut(one) for one in held]
+        return {key: cut(one) for key, one in held.items() if key not in names} if isinstance(held, dict) else held
+
+    for file in root.rglob("*.json"):
+        benchmarks.write(file, cut(json.loads(file.read_text())))
+    for file in root.rglob("*.parquet"):
+        benchmarks.parquet(file, cut(pq.read_table(file).to_pylist()))
 
 
 def test_raw_answers_of_ok_vqa(tmp_path: Path) -> None:
