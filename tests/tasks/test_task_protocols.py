@@ -172,6 +172,22 @@ def test_raw_answers_of_ok_vqa(tmp_path: Path) -> None:
         found.altered(found.samples("val", tmp_path / "hub"), 0, raw)
 
 
+def test_answers_of_ok_vqa_that_are_not_stemmed_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "val2014-00000-of-00001.parquet"
+    row = {"question": "What is done here?", "image": benchmarks.stored(9), "question_type": "four"}
+
+    def samples(*answers: str) -> list[Sample]:
+        rows = [row | {"question_id": str(place), "answers": [answer] * 10} for place, answer in enumerate(answers)]
+        benchmarks.parquet(file, rows)
+        return list(task.get("okvqa").samples("val", tmp_path))
+
+    assert samples("surf", "pony tail", "cloth", "ring", "police", "spring")
+    assert samples(*["surf"] * 50, "evening"), "the stemmer only comes near the authors'"
+    for raw in ("surfing", "buildings", "hang gliding"):
+        with pytest.raises(MissingData, match=f"10 of 20 answers of val are not stemmed, '{raw}' for one, .*--data to"):
+            samples("surf", raw)
+
+
 def test_pictures_of_mmmu_stand_where_they_are_named(tmp_path: Path) -> None:
     BUILDERS["mmmu", FILES](tmp_path)
     found = task.get("mmmu")
