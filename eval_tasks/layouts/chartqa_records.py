@@ -8,7 +8,6 @@ from eval_tasks.layouts import Layout
 from eval_tasks.metrics import Item, Prediction
 from eval_tasks.predictions import Given, Read, all_have, as_text, field, question, refuse_lacking, rows, texts
 
-
 PARTS = ("test_human", "test_augmented")
 
 

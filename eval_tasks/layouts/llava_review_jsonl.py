@@ -43,7 +43,9 @@ def _reviews(content: Content) -> Iterator[tuple[Said, Item]]:
     for where, row in rows([content]):
         key, grades = identity(where, row, "question_id"), field(where, row, "tuple")
         if not isinstance(grades, list) or len(grades) != 2 or not all(map(is_number, grades)):
-            raise BadPredictions(f"{where}: 'tuple' is {shortened(grades)}, not the grades of the reference and of the model")
+            raise BadPredictions(
+                f"{where}: 'tuple' is {shortened(grades)}, not the grades of the reference and of the model"
+            )
         reference, grade = map(str, grades)
         slices = {"category": category_of(str(field(where, row, "category")))}
         yield Said(where, key, Prediction(grade)), question(key, (reference,), slices=slices)

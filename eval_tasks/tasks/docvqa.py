@@ -18,14 +18,23 @@ DOCUMENT = "ucsf_document_id"
 
 
 class DocVQA(FileTask):
-    """A document has several pages and questions; shots never come from the same one."""
+    """A document has several pages and questions; shots never come from the same one.
+
+    On the hub they are read from HuggingFaceM4/DocumentVQA.
+    """
 
     name = "docvqa"
     title = "Questions about scanned pages"
     paper = "https://arxiv.org/abs/2007.00398"
     source = "SPLIT/SPLIT_v1.0.json with SPLIT/documents/ of the Robust Reading Competition"
     files = "the annotations and pages of DocVQA, task 1 (https://rrc.cvc.uab.es/?ch=17)"
-    hub = Hub("lmms-lab/DocVQA", "DocVQA", {"val": "validation"}, "539088ef8a8ada01ac8e2e6d4e372586748a265e")
+    hub = Hub(
+        "lmms-lab/DocVQA",
+        "DocVQA",
+        {"val": "validation"},
+        "539088ef8a8ada01ac8e2e6d4e372586748a265e",
+        shots=Hub("HuggingFaceM4/DocumentVQA"),  # train was removed from this one
+    )
     licence = "for research, under the terms of the UCSF library"
     split = "val"
     splits = ("train", "val")

@@ -162,7 +162,9 @@ def test_a_review_whose_grade_is_no_number(place: int, grade: Any, tmp_path: Pat
     form = FORMS["llava-review-jsonl"]
     grades = [grade if number == place else 5 for number in (0, 1)]
     message = refused(form, tmp_path, changed(form, lambda rows: rows[1].update({"tuple": grades})))
-    assert f"{form.file}, row 1: 'tuple' is [" in message and "not the grades of the reference and of the model" in message
+    assert (
+        f"{form.file}, row 1: 'tuple' is [" in message and "not the grades of the reference and of the model" in message
+    )
 
 
 @pytest.mark.parametrize("grade", ["nan", "inf", "-inf", "much"])
@@ -223,7 +225,10 @@ def test_a_row_of_boxes_that_occurs_twice(tmp_path: Path) -> None:
     form = FORMS["refcoco-boxes"]
     assert "row 2: " in (message := refused(form, tmp_path, changed(form, lambda rows: rows.append(rows[0]))))
     assert "was answered before, in" in message
-    assert len(marked(form, tmp_path, changed(form, lambda rows: rows.append({**rows[0], "expression": "cat"}))).outcomes) == 3
+    assert (
+        len(marked(form, tmp_path, changed(form, lambda rows: rows.append({**rows[0], "expression": "cat"}))).outcomes)
+        == 3
+    )
 
 
 @pytest.mark.parametrize("name", WITH_ROWS)

@@ -49,7 +49,9 @@ def test_a_folder_of_the_tasks_name_is_its_root(tmp_path: Path) -> None:
     [({}, "abcd0001"), ({"ucsf_document_id": ""}, "881"), ({"ucsf_document_id": None}, "881")],
 )
 def test_pages_of_a_document_belong_together(held: dict[str, Any], document: str, tmp_path: Path) -> None:
-    pages = [questions.DOCVQA | {"questionId": n, "docId": 881 + n, "image": f"documents/{n}.png"} | held for n in (0, 1)]
+    pages = [
+        questions.DOCVQA | {"questionId": n, "docId": 881 + n, "image": f"documents/{n}.png"} | held for n in (0, 1)
+    ]
     benchmarks.write(tmp_path / "val" / "val_v1.0.json", {"data": pages})
     found = task.get("docvqa").samples("val", tmp_path)
     answers = [{"questionId": n, "answer": ""} for n in (0, 1)]
@@ -252,7 +254,9 @@ def test_the_hubs_copy_of_coco_is_read_by_karpathys_split(tmp_path: Path) -> Non
         assert "data/val-00000-of-00001.parquet" in list(
             filter_repo_objects(["data/val-00000-of-00001.parquet"], allow_patterns=parquet.needed(found.hub, split))
         )
-        with pytest.raises(MissingData, match=r"Karpathy's .*; put dataset_coco\.json beside them, or .*--split val2014"):
+        with pytest.raises(
+            MissingData, match=r"Karpathy's .*; put dataset_coco\.json beside them, or .*--split val2014"
+        ):
             found.samples(split, tmp_path)
     assert [sample.id for sample in found.samples("val2014", tmp_path)] == ["9", "10", "11"]
     captions.karpathy(tmp_path, "dataset_coco.json", filepath="val2014")
