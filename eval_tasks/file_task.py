@@ -9,7 +9,7 @@ from typing import ClassVar
 from eval_tasks import parquet
 from eval_tasks.errors import MissingData
 from eval_tasks.sources import Row
-from eval_tasks.task import Sample, Task
+from eval_tasks.task import Hub, Sample, Task
 
 
 class FileTask(Task):
@@ -25,7 +25,7 @@ class FileTask(Task):
 
         A folder of the task's name inside the root is looked at too, so that one root can hold many benchmarks.
         """
-        root = self.root(data)
+        root = self.root(data, split)
         try:
             return self._read(split, root)
         except MissingData as error:
@@ -38,10 +38,16 @@ class FileTask(Task):
         except MissingData as error:
             raise MissingData(f"{first}; nor is it in {self.name}: {error}") from None
 
-    def version(self, data: Path | None) -> str | None:
-        """The data set and its revision, where it is read from the hub's cache."""
-        found = parquet.folder(self.hub) if data is None and self.hub is not None else None
-        return None if found is None or self.hub is None else f"{self.hub.repository}@{found.name}"
+    def version(self, data: Path | None, splits: Iterable[str] = ()) -> str | None:
+        """The data sets and their revisions, where they are read from the hub's cache."""
+        hubs = [self.hub, *map(self.hub_of, splits)] if data is None else []
+        found = {hub.repository: folder.name for hub in hubs if hub and (folder := parquet.folder(hub))}
+        return ", ".join(f"{repository}@{revision}" for repository, revision in found.items()) or None
+
+    def hub_of(self, split: str) -> Hub | None:
+        """The data set on the hub that a split is fetched from."""
+        others = self.hub.shots if self.hub is not None and split in self.splits_for_shots else None
+        return others or self.hub
 
     def _read(self, split: str, root: Path) -> list[Sample]:
         there = self.parquet(split, root)
@@ -54,27 +60,33 @@ class FileTask(Task):
 
     def parquet(self, split: str, root: Path) -> list[Path]:
         """The split's files in the hub's layout, none where the folder has another one."""
-        if self.hub is None:
-            return []
-        return parquet.files(root, self.hub.called(split), *self.hub.folders(split)[:1])
+        for hub in (self.hub, self.hub_of(split)):
+            if hub and (found := parquet.files(root, hub.called(split), *hub.folders(split)[:1])):
+                return found
+        return []
 
     def fetch(self, splits: Iterable[str]) -> None:
         """Fetch what the splits need into the hub's cache, and nothing else. Raises `MissingData` with the reason."""
-        if self.hub is not None:
-            parquet.fetch(self.hub, splits)
+        wanted: dict[str, tuple[Hub, list[str]]] = {}
+        for split in splits:
+            if hub := self.hub_of(split):
+                wanted.setdefault(hub.repository, (hub, []))[1].append(split)
+        for hub, of_hub in wanted.values():
+            parquet.fetch(hub, of_hub)
 
-    def root(self, data: Path | None) -> Path:
-        """The folder of the benchmark's files: the given one, or the hub's cache."""
+    def root(self, data: Path | None, split: str) -> Path:
+        """The folder of a split's files: the given one, or the hub's cache."""
         if data is not None:
             if not data.is_dir():
                 raise MissingData(f"{data}: no such folder; --data is the root of the benchmark's own files")
             return data
-        found = parquet.folder(self.hub) if self.hub is not None else None
+        hub = self.hub_of(split)
+        found = parquet.folder(hub) if hub is not None else None
         if found is None:
             fetch = (
-                f", or fetch it with flab eval --download, or: hf download --repo-type dataset {self.hub.repository}"
-                + (f" --revision {self.hub.revision}" if self.hub.revision else "")
-                if self.hub is not None
+                f", or fetch it with flab eval --download, or: hf download --repo-type dataset {hub.repository}"
+                + (f" --revision {hub.revision}" if hub.revision else "")
+                if hub is not None
                 else ""
             )
             raise MissingData(f"{self.name}: no data; point --data to a folder with {self.files}{fetch}")

@@ -39,6 +39,11 @@ def stemmed(words: Sequence[tuple[str, str]]) -> str:
     return " ".join(_stem(word, tag) for word, tag in words)
 
 
+def are_stems(text: str) -> bool:
+    """Whether the stemmer leaves the words as they are, as far as it does not need to know parts of speech."""
+    return all(_stem(word, "") == word for word in text.split())
+
+
 def _stem(word: str, tag: str) -> str:
     manual = _table("okvqa_stem_table")["manual"]
     if word in manual:

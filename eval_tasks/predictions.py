@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,16 @@ def unique(said: Iterable[Said]) -> dict[Hashable, Said]:
     return found
 
 
+def refuse_lacking(given: Given, parts: str, wanted: Iterable[str], there: Collection[str]) -> None:
+    """Refuse a benchmark that lacks some of its parts, unless that is allowed: the score would be that of the others."""
+    lacking = [part for part in wanted if part not in there]
+    if lacking and not given.allow_missing:
+        raise BadPredictions(
+            f"{given.predictions[0].path}: {len(lacking)} of the benchmark's {parts} are not in the files, {lacking[0]} "
+            "for one; score the others with --allow-missing"
+        )
+
+
 def by_key(items: Iterable[tuple[str, Hashable, Item]]) -> dict[Any, Item]:
     """Questions by key, from (where, key, question). Raises `BadPredictions` where two have the same key."""
     found: dict[Any, Item] = {}
@@ -120,6 +131,14 @@ def texts(where: str, held: object) -> tuple[str, ...]:
     if not found or not all(isinstance(one, str | int | float) and one == one for one in found):  # NaN is not itself
         raise BadPredictions(f"{where}: the right answer is {shortened(held)}, not text or a list of texts")
     return tuple(map(str, found))
+
+
+def is_number(held: object) -> bool:
+    """Whether it is a number that can be reckoned with: neither a truth nor NaN, infinite or beyond a float."""
+    try:
+        return isinstance(held, int | float) and not isinstance(held, bool) and math.isfinite(held)
+    except OverflowError:
+        return False
 
 
 def field(where: str, row: Mapping[str, Any], key: str) -> Any:

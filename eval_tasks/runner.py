@@ -255,7 +255,9 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         settings=held,
         mean_of=tuple(making.mean_of),
     )
-    if version := making.task.version(settings.data):
+    takes_shots = any(one.shots for one in making.asked)
+    splits = [making.split, *(making.task.splits_for_shots if takes_shots else ())]
+    if version := making.task.version(settings.data, splits):
         made = replace(made, versions={**made.versions, "data": version})
     if graded is None:
         return made

@@ -136,6 +136,17 @@ def tags(names: Iterable[str]) -> dict[str, str]:
     return dict.fromkeys(names, "yes")
 
 
+def tags_in(row: Row, key: str) -> dict[str, str]:
+    """Slices of a question that belongs to all groups of a list, none where the data has no list."""
+    held = row.get(key)
+    return tags(map(str, held)) if isinstance(held, list) else {}
+
+
+def kinds_in(row: Row, *keys: str) -> dict[str, str]:
+    """Slices by fields of text, without those that are absent or empty."""
+    return {key: said for key in keys if (said := cell(row, key))}
+
+
 def size_slice(width: object, height: object) -> dict[str, str]:
     """The slice of a picture's size, none where the data does not tell it."""
     if not isinstance(width, int) or not isinstance(height, int):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -86,8 +86,8 @@ class Task:
         """The split's samples, in the benchmark's own order. `data` is the benchmark's root folder."""
         raise NotImplementedError
 
-    def version(self, data: Path | None) -> str | None:
-        """Which version of the data is read, where its files are kept by version."""
+    def version(self, data: Path | None, splits: Iterable[str] = ()) -> str | None:
+        """Which version of the data is read, where its files are kept by version; `splits` are those that are read."""
         return None
 
     def altered(self, samples: Sequence[Sample], seed: int, options: frozenset[str]) -> Sequence[Sample]:
@@ -140,7 +140,8 @@ class Hub:
     """A data set on the Hugging Face hub. `config`: its files' folder, `{split}` in it is ours; `splits`: its names for ours.
 
     `configs`: the folder of each of our splits, where they differ; `beside`: a further folder that the questions need.
-    `revision` is pinned where one is known to be good.
+    `revision` is pinned where one is known to be good. `shots`: the data set with the splits for shots, where this one has
+    none of them; its rows have the same fields.
     """
 
     repository: str
@@ -149,6 +150,7 @@ class Hub:
     revision: str | None = None
     configs: Mapping[str, str] = field(default_factory=dict[str, str])
     beside: str | None = None
+    shots: Hub | None = None
 
     def called(self, split: str) -> str:
         """The data set's name for a split of ours."""

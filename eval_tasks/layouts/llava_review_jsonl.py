@@ -8,8 +8,8 @@ from dataclasses import replace
 from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
 from eval_tasks.metrics import Item, Prediction
-from eval_tasks.predictions import Given, Read, Said, all_have, field, identity, question, rows, unique
-from eval_tasks.reading import Content
+from eval_tasks.predictions import Given, Read, Said, all_have, field, identity, is_number, question, rows, unique
+from eval_tasks.reading import Content, shortened
 from eval_tasks.tasks.llava_bench import category_of
 
 
@@ -42,8 +42,10 @@ def read(given: Given) -> Read:
 def _reviews(content: Content) -> Iterator[tuple[Said, Item]]:
     for where, row in rows([content]):
         key, grades = identity(where, row, "question_id"), field(where, row, "tuple")
-        if not isinstance(grades, list) or len(grades) != 2 or not all(isinstance(one, int | float) for one in grades):
-            raise BadPredictions(f"{where}: 'tuple' is {grades!r}, not the grades of the reference and of the model")
+        if not isinstance(grades, list) or len(grades) != 2 or not all(map(is_number, grades)):
+            raise BadPredictions(
+                f"{where}: 'tuple' is {shortened(grades)}, not the grades of the reference and of the model"
+            )
         reference, grade = map(str, grades)
         slices = {"category": category_of(str(field(where, row, "category")))}
         yield Said(where, key, Prediction(grade)), question(key, (reference,), slices=slices)

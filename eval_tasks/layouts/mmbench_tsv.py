@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from eval_tasks.errors import BadPredictions
@@ -18,10 +18,36 @@ def recognises(given: Given) -> bool:
 
 
 def read(given: Given) -> Read:
-    """Every row by itself; what they make together is the metric's affair."""
+    """Every row by itself, told how many forms its question has; a question that lacks one is refused unless allowed."""
     held = list(_rows(given))
     unique(said for said, _ in held)
-    return Read([replace(item, prediction=said.prediction) for said, item in held])
+    asked: dict[str, dict[int, Item]] = {}
+    for _, item in held:
+        asked.setdefault(item.document, {})[item.targets.facts["rotation"]] = item
+    forms = {group: _forms(found.values()) for group, found in asked.items()}
+    for group, found in asked.items():
+        lacking = [rotation for rotation in range(forms[group]) if rotation not in found]
+        if lacking and not given.allow_missing:
+            raise BadPredictions(
+                f"{given.predictions[0].path}: the question {group} has no row {int(group) + lacking[0] * ROTATION}, one of "
+                f"its {forms[group]} rotations, and counts where all are right; score it all the same with --allow-missing"
+            )
+    return Read([_told(item, said.prediction, forms[item.document]) for said, item in held])
+
+
+def _forms(items: Collection[Item]) -> int:
+    """How many forms a question has: one an option, one less where the last option keeps its place in all of them.
+
+    The authors' table leaves options like `None of these` where they are.
+    """
+    choices = [item.targets.choices for item in items]
+    stays = len(choices) > 1 and len({one[-1] for one in choices}) == 1
+    return max(map(len, choices)) - stays
+
+
+def _told(item: Item, prediction: Prediction, forms: int) -> Item:
+    facts = {**item.targets.facts, "rotations": forms}
+    return replace(item, prediction=prediction, targets=replace(item.targets, facts=facts))
 
 
 def _rows(given: Given) -> Iterator[tuple[Said, Item]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
 from eval_tasks.metrics import Item, Prediction
-from eval_tasks.predictions import Given, Read, Said, question, unique
+from eval_tasks.predictions import Given, Read, Said, question, refuse_lacking, unique
 from eval_tasks.reading import Content
 from eval_tasks.tasks.mme import PARTS
 
@@ -25,10 +25,11 @@ def recognises(given: Given) -> bool:
 
 
 def read(given: Given) -> Read:
-    """Two questions a picture; one that stands alone is refused unless that is allowed."""
+    """All categories, two questions a picture; what lacks some of them is refused unless that is allowed."""
     lines = [one for content in given.predictions for one in _lines(content)]
     unique(said for said, _ in lines)
     items = [replace(item, prediction=said.prediction) for said, item in lines]
+    refuse_lacking(given, "categories", PARTS, {item.slices["category"] for item in items})
     for picture, count in Counter(item.document for item in items).items():
         if count != OF_A_PICTURE and not given.allow_missing:
             raise BadPredictions(

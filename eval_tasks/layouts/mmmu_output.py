@@ -19,11 +19,12 @@ from eval_tasks.predictions import (
     field,
     identity,
     question,
+    refuse_lacking,
     rows,
     texts,
     unique,
 )
-from eval_tasks.tasks.mmmu import MULTIPLE_CHOICE, slices_of
+from eval_tasks.tasks.mmmu import MULTIPLE_CHOICE, SUBJECTS, slices_of
 
 
 def recognises(given: Given) -> bool:
@@ -32,9 +33,10 @@ def recognises(given: Given) -> bool:
 
 
 def read(given: Given) -> Read:
-    """Every row is a question with its answer."""
+    """Every row is a question with its answer; a subject without any is refused unless that is allowed."""
     held = list(_rows(given))
     unique(said for said, _ in held)
+    refuse_lacking(given, "subjects", SUBJECTS, {item.slices["subject"] for _, item in held})
     return Read([replace(item, prediction=said.prediction) for said, item in held])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
 from eval_tasks.metrics import Item, Prediction
-from eval_tasks.predictions import Given, Read, all_have, field, question, rows
+from eval_tasks.predictions import NOTHING, Given, Read, Said, all_have, field, is_number, question, rows, unique
+from eval_tasks.reading import shortened
 
 TRUE, WRITTEN = "gt_xyxy_norm", "pred_xyxy_norm"
 
@@ -22,7 +22,8 @@ def recognises(given: Given) -> bool:
 
 
 def read(given: Given) -> Read:
-    """One box a row; what is no box is left to the metric, which says so."""
+    """One box a row; what is no box is left to the metric, which says so. Rows have no ids, so equal ones are one twice."""
+    unique(Said(where, json.dumps(row, sort_keys=True), NOTHING) for where, row in rows(given.predictions))
     return Read(list(_items(given)))
 
 
@@ -36,9 +37,9 @@ def _items(given: Given) -> Iterator[Item]:
 
 def _true(where: str, held: Any) -> tuple[float, ...]:
     listed: list[Any] = held if isinstance(held, list) else []
-    box = [one for one in listed if isinstance(one, int | float) and math.isfinite(one)]
+    box = [one for one in listed if is_number(one)]
     if len(box) != len(listed) or len(box) != 4:
-        raise BadPredictions(f"{where}: {TRUE!r} is {held!r}, not four numbers")
+        raise BadPredictions(f"{where}: {TRUE!r} is {shortened(held)}, not four numbers")
     return tuple(map(float, box))
 
 

@@ -21,6 +21,8 @@ from eval_tasks.predictions import (
 )
 
 ID = "questionId"
+DOCUMENTS = ("ucsf_document_id", "docId", "image", "image_local_name")
+"""Fields that name what questions share, the widest first."""
 
 
 def recognises(given: Given) -> bool:
@@ -37,7 +39,7 @@ def _questions(given: Given) -> Iterator[tuple[str, str, Item]]:
     """Questions about one document, or one picture where documents are not named, belong together."""
     for where, row in rows(given.annotations, "data"):
         key = identity(where, row, ID)
-        document = row.get("docId") or row.get("image") or row.get("image_local_name") or ""
+        document = next((row[name] for name in DOCUMENTS if row.get(name)), "")
         yield where, key, question(key, texts(where, field(where, row, "answers")), document=str(document))
 
 

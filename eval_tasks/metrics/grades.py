@@ -76,10 +76,12 @@ def _reference(targets: Targets) -> float:
 
 
 def _number(text: str) -> float | None:
+    """The number that a text is, None where it is none, NaN or infinite."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 VARIANTS = {"mean": each(share, shares), "ratio": each(ratio, ratios)}

@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eval_tasks import coco, parquet
+from eval_tasks.errors import MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.captions import BRIEFLY, CAPTIONS, FUYU_CAPTION, IN_GENERAL
-from eval_tasks.sources import Row, label, need, number, size_slice, text, texts
+from eval_tasks.sources import Row, need, number, seek, size_slice, text, texts
 from eval_tasks.task import Hub, Sample
 
 KARPATHY = "dataset_coco.json"
+PLACES = (KARPATHY, f"annotations/{KARPATHY}")
 WHOLE = "val2014"
 
 
 class COCOCaption(FileTask):
-    """`test` is Karpathy's, as in papers; `val2014` is all of COCO's val, whose CIDEr is another figure."""
+    """`test` is Karpathy's, as in papers; `val2014` is all of COCO's val, whose CIDEr is another figure.
+
+    The data set on the hub holds COCO's own splits, so all but `val2014` need Karpathy's file beside it.
+    """
 
     name = "coco-caption"
     title = "Captions of photographs"
@@ -26,7 +31,7 @@ class COCOCaption(FileTask):
     files = (
         f"{KARPATHY} (https://cs.stanford.edu/people/karpathy/deepimagesent), captions and photographs of {coco.SITE}"
     )
-    hub = Hub("lmms-lab/COCO-Caption", splits={WHOLE: "val"})
+    hub = Hub("lmms-lab/COCO-Caption", splits=dict.fromkeys(("restval", "val", "test", WHOLE), "val"))
     licence = "CC BY 4.0 (annotations) [unread]; photographs under Flickr's terms"
     splits = ("train", "restval", "val", "test", WHOLE)
     splits_for_shots = ("train",)
@@ -43,7 +48,7 @@ class COCOCaption(FileTask):
             file = need(root, f"annotations/{name}", name, origin=self.files)
             yield from whole_year(root, WHOLE, file)
             return
-        file = need(root, KARPATHY, f"annotations/{KARPATHY}", origin=self.files)
+        file = need(root, *PLACES, origin=self.files)
         for where, row, captions in coco.karpathy(file, split):
             image_id = number(row, "cocoid", where)
             yield Sample(
@@ -55,17 +60,30 @@ class COCOCaption(FileTask):
             )
 
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
-        """One row a picture, all captions as `answer`."""
+        """One row a picture, all captions as `answer`; of COCO's val those of Karpathy's split."""
+        members = None if split == WHOLE else self._members(split, root)
         for place, row in enumerate(rows):
             where = f"{root}, {split} row {place}"
-            yield Sample(
-                id=label(row, "id", where),
-                images=(parquet.picture(row, "image", where),),
-                question="",
-                targets=texts(row, "answer", where),
-                document=coco.document(number(row, "id", where)),
-                slices=size_slice(row.get("width"), row.get("height")),
+            image_id = number(row, "id", where)
+            if members is None or image_id in members:
+                yield Sample(
+                    id=str(image_id),
+                    images=(parquet.picture(row, "image", where),),
+                    question="",
+                    targets=texts(row, "answer", where),
+                    document=coco.document(image_id),
+                    slices=size_slice(row.get("width"), row.get("height")),
+                )
+
+    def _members(self, split: str, root: Path) -> set[int]:
+        """The pictures of one of Karpathy's splits."""
+        file = seek(root, *PLACES)
+        if file is None:
+            raise MissingData(
+                f"{root}: nothing says which of its pictures are Karpathy's {split}; put {KARPATHY} beside them, or ask "
+                f"all of them with --split {WHOLE}"
             )
+        return {number(row, "cocoid", where) for where, row, _ in coco.karpathy(file, split)}
 
 
 def whole_year(root: Path, year: str, file: Path) -> Iterator[Sample]:

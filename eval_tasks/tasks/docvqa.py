@@ -9,20 +9,32 @@ from eval_tasks import parquet
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing import PLAIN, QWEN_VL_VQA, SHORT_ANSWER, VERY_BRIEF
-from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, tags, text, texts
+from eval_tasks.sources import Row, json_object, label, need, picture, rows_in, tags_in, text, texts
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
+DOCUMENT = "ucsf_document_id"
+"""The document in its library, all pages of it; `docId` stands for it where that is not told."""
+
 
 class DocVQA(FileTask):
-    """A document has several pages and questions; shots never come from the same one."""
+    """A document has several pages and questions; shots never come from the same one.
+
+    On the hub they are read from HuggingFaceM4/DocumentVQA.
+    """
 
     name = "docvqa"
     title = "Questions about scanned pages"
     paper = "https://arxiv.org/abs/2007.00398"
     source = "SPLIT/SPLIT_v1.0.json with SPLIT/documents/ of the Robust Reading Competition"
     files = "the annotations and pages of DocVQA, task 1 (https://rrc.cvc.uab.es/?ch=17)"
-    hub = Hub("lmms-lab/DocVQA", "DocVQA", {"val": "validation"}, "539088ef8a8ada01ac8e2e6d4e372586748a265e")
+    hub = Hub(
+        "lmms-lab/DocVQA",
+        "DocVQA",
+        {"val": "validation"},
+        "539088ef8a8ada01ac8e2e6d4e372586748a265e",
+        shots=Hub("HuggingFaceM4/DocumentVQA"),  # train was removed from this one
+    )
     licence = "for research, under the terms of the UCSF library"
     split = "val"
     splits = ("train", "val")
@@ -49,14 +61,13 @@ class DocVQA(FileTask):
 
 
 def _sample(where: str, row: Row, page: Image) -> Sample:
-    kinds = row.get("question_types")
     return Sample(
         id=label(row, "questionId", where),
         images=(page,),
         question=text(row, "question", where),
         targets=texts(row, "answers", where),
-        document=label(row, "docId", where),
-        slices=tags(kinds) if isinstance(kinds, list) else {},
+        document=text(row, DOCUMENT, where) if row.get(DOCUMENT) else label(row, "docId", where),
+        slices=tags_in(row, "question_types"),
     )
 
 

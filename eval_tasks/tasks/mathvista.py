@@ -10,7 +10,20 @@ from eval_tasks.errors import BadRow
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.options import MATHVISTA_AUTHORS, MATHVISTA_FILE
-from eval_tasks.sources import NOT_THE_LAYOUT, Row, cell, json_object, label, need, picture, size_slice, text, texts
+from eval_tasks.sources import (
+    NOT_THE_LAYOUT,
+    Row,
+    cell,
+    json_object,
+    kinds_in,
+    label,
+    need,
+    picture,
+    size_slice,
+    tags_in,
+    text,
+    texts,
+)
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
@@ -77,6 +90,9 @@ def _sample(key: str, where: str, row: Row, image: Image) -> Sample:
         choices=texts(row, "choices", where) if row.get("choices") else (),
         slices={
             **{name: text(about, name, where) for name in ("task", "category", "context", "grade")},
+            **kinds_in(row, "question_type", "answer_type"),
+            **kinds_in(about, "source", "language"),
+            **tags_in(about, "skills"),
             **size_slice(about.get("img_width"), about.get("img_height")),
         },
         facts={

@@ -15,7 +15,7 @@ from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.options import MMMU_LLAVA, SELECT
-from eval_tasks.sources import Row, text
+from eval_tasks.sources import Row, cell, kinds_in, tags, text
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
@@ -95,7 +95,7 @@ class MMMU(FileTask):
             yield from self.from_hub(split, parquet.rows(files), root / subject)
 
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
-        """Options, and the answers to some open questions, are lists written as text."""
+        """Options, kinds of pictures, and the answers to some open questions, are lists written as text."""
         for place, row in enumerate(rows):
             where = f"{root}, {split} row {place}"
             key, kind = text(row, "id", where), text(row, "question_type", where)
@@ -109,7 +109,11 @@ class MMMU(FileTask):
                 targets=(answer,) if is_choice or not answer.startswith("[") else _listed(answer, where),
                 document=key,
                 choices=_listed(text(row, "options", where), where) if is_choice else (),
-                slices=slices_of(key, kind, where),
+                slices={
+                    **slices_of(key, kind, where),
+                    **kinds_in(row, "topic_difficulty", "subfield"),
+                    **tags(_kinds(cell(row, "img_type"), where)),
+                },
                 marks=tuple(f"<image {number}>" for number in numbers),
             )
 
@@ -118,6 +122,11 @@ class MMMU(FileTask):
         if FIRST not in options:
             return samples
         return [replace(sample, images=sample.images[:1], marks=()) for sample in samples]
+
+
+def _kinds(written: str, where: str) -> tuple[str, ...]:
+    """The kinds of a question's pictures: a list written as text, or one of them."""
+    return _listed(written, where) if written.startswith("[") else (written,) if written else ()
 
 
 def _listed(written: str, where: str) -> tuple[str, ...]:

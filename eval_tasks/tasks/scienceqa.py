@@ -17,7 +17,10 @@ LATER_GRADES = {"grade7", "grade8", "grade9", "grade10", "grade11", "grade12"}
 
 
 class ScienceQA(FileTask):
-    """What papers call IMG is the slice `picture=yes`. Questions with the same hint are of one document."""
+    """What papers call IMG is the slice `picture=yes`, TXT is `hint=yes` and NO is `context=none`: IMG and TXT overlap.
+
+    Questions with the same hint are of one document.
+    """
 
     name = "scienceqa"
     title = "School science, two to five options"
@@ -73,6 +76,7 @@ def _sample(key: str, where: str, row: Row, image: Image | None) -> Sample:
         choices=texts(row, "choices", where),
         slices={
             "picture": "no" if image is None else "yes",
+            "hint": "yes" if hint else "no",
             "context": "image" if image is not None else "text" if hint else "none",
             "subject": text(row, "subject", where),
             "grades": "7-12" if text(row, "grade", where) in LATER_GRADES else "1-6",

@@ -70,7 +70,7 @@ class VStarBench(FileTask):
                 targets=(LETTERS[options.index(right)],),
                 document=name,
                 choices=tuple(options),
-                slices={"kind": file.parent.name},
+                slices={"kind": file.parent.name, **_objects(row)},
             )
 
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
@@ -90,6 +90,12 @@ class VStarBench(FileTask):
                 choices=tuple(option.strip() for _, option in options),
                 slices={"kind": text(row, "category", where)},
             )
+
+
+def _objects(row: Row) -> dict[str, str]:
+    """How many things the question is about, where the data names them."""
+    held = row.get("target_object")
+    return {"objects": str(len(held))} if isinstance(held, list) else {}
 
 
 TASK = VStarBench()

@@ -1,11 +1,11 @@
-"""The hub as far as a download asks it: one data set's files in a folder, on this machine, in a thread."""
+"""The hub as far as a download asks it: data sets' files in folders, on this machine, in a thread."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,9 +13,14 @@ from typing import Any
 
 
 @contextmanager
-def served(repository: str, revision: str, folder: Path) -> Generator[tuple[str, list[str]]]:
-    """The server's address, and the files that were sent, by their names."""
-    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+def served(folders: Mapping[str, Path], revision: str) -> Generator[tuple[str, list[str]]]:
+    """The server's address, and the files that were sent, by their names. `folders`: those of the data sets, by repository."""
+    held = {
+        repository: {
+            file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
+        }
+        for repository, folder in folders.items()
+    }
     sent: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):
@@ -27,6 +32,8 @@ def served(repository: str, revision: str, folder: Path) -> Generator[tuple[str,
 
         def answer(self, *, with_body: bool) -> None:
             path = self.path.partition("?")[0]
+            repository = next((one for one in held if f"/datasets/{one}/" in f"{path}/"), "")
+            files = held.get(repository, {})
             if path.startswith(f"/api/datasets/{repository}/tree/"):
                 tree = [
                     {"type": "file", "path": name, "size": len(held), "oid": hashlib.sha1(held).hexdigest()}

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eval_tasks.tasks.mme import PARTS
+from eval_tasks.tasks.mmmu import SUBJECTS
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -129,8 +132,11 @@ FORMS = {
     "mme-txt": Form(
         "mme",
         "mme/official",
-        {"count.txt": _mme("Yes", "No", "Yes", "yes it is"), "OCR.txt": _mme("Yes", "No", "Yes", "No")},
-        75 + 50 + 200,
+        {
+            "count.txt": _mme("Yes", "No", "Yes", "yes it is"),
+            **{f"{category}.txt": _mme("Yes", "No", "Yes", "No") for category in PARTS if category != "count"},
+        },
+        75 + 50 + 200 * 13,
         answer="answer",
         id="question",
     ),
@@ -156,6 +162,7 @@ FORMS = {
                 {"index": "3", "question": "?", "A": "cat", "B": "dog", "prediction": "A", "answer": "A"},
                 {"index": "1000003", "question": "?", "A": "dog", "B": "cat", "prediction": "A", "answer": "B"},
                 {"index": "4", "question": "?", "A": "one", "B": "two", "prediction": "B", "answer": "B"},
+                {"index": "1000004", "question": "?", "A": "two", "B": "one", "prediction": "A", "answer": "A"},
             ]
         },
         0.5,
@@ -184,8 +191,15 @@ FORMS = {
                     "response": "4",
                 }
             ],
+            **{
+                f"{subject}/output.json": [
+                    {"id": f"validation_{subject}_1", "question_type": "short-answer", "answer": "4", "response": "5"}
+                ]
+                for subject in SUBJECTS
+                if subject not in ("Art", "Math")
+            },
         },
-        0.5,
+        1 / 30,
         answer="response",
         id="id",
     ),
@@ -271,7 +285,6 @@ FORMS = {
         },
         0.5,
         answer="pred_xyxy_norm",
-        by_line=True,
     ),
     "plain": Form(
         "vqav2",

@@ -20,13 +20,14 @@ from PIL import Image as Pillow
 
 from eval_tasks import parquet, runner, task
 from eval_tasks import plan as plans
-from eval_tasks.errors import MissingData
+from eval_tasks.errors import MissingData, UnknownTask
 from eval_tasks.plan import Settings
 from eval_tasks.task import Hub
 from leaderboards.store import Store
 from tests.doubles import Scripted
 from tests.folders import ROOT
-from tests.tasks.benchmarks import BUILDERS, HUB, captions, choices, questions
+from tests.tasks.benchmarks import BUILDERS, HUB, captions, choices, questions, stored
+from tests.tasks.benchmarks import parquet as write_rows
 from tests.tasks.benchmarks.questions import people
 from tests.tasks.hub_server import served
 
@@ -136,6 +137,41 @@ def test_a_pinned_revision_is_read_and_no_other(cache: Path, monkeypatch: pytest
         found.samples("val", None)
 
 
+SHOTS = "HuggingFaceM4/DocumentVQA"
+
+
+def pages_for_shots(folder: Path, number: int, parts: int) -> str:
+    """One of the files of DocVQA's train split, in another data set than val's; its name."""
+    name = f"data/train-{number:05d}-of-{parts:05d}.parquet"
+    row = questions.DOCVQA | {"questionId": number, "ucsf_document_id": f"page{number}", "image": stored(50 + number)}
+    write_rows(folder / name, [row])
+    return name
+
+
+def test_shots_of_another_data_set(cache: Path, tmp_path: Path) -> None:
+    settings = Settings(num_fewshot=1)
+    with pytest.raises(UnknownTask, match=f"no split to take shots from: .* hf download --repo-type dataset {SHOTS}"):
+        plans.plan(Scripted(), task.get("docvqa"), settings)
+    cached = cache.with_name(f"datasets--{SHOTS.replace('/', '--')}")
+    pages_for_shots(cached / "snapshots" / ("d" * 40), 0, 1)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("d" * 40)
+    (asked,) = plans.plan(Scripted(), task.get("docvqa"), settings).asked
+    assert [shot.document for shot in asked.shots] == ["page0"]
+    made = runner.run(Scripted(), task.get("docvqa"), settings, Store(tmp_path / "results"))
+    assert made.versions["data"] == f"lmms-lab/DocVQA@{PINNED}, {SHOTS}@{'d' * 40}"
+    made = runner.run(Scripted(), task.get("docvqa"), Settings(), Store(tmp_path / "results"))
+    assert made.versions["data"] == f"lmms-lab/DocVQA@{PINNED}", "its shots are not read"
+
+
+def test_shots_in_the_folder_of_a_data_set_come_first(tmp_path: Path) -> None:
+    BUILDERS["docvqa", HUB](tmp_path)
+    pages_for_shots(tmp_path, 0, 1)
+    assert [one.document for one in task.get("docvqa").samples("train", tmp_path)] == ["page0"]
+    write_rows(tmp_path / "DocVQA" / "train-00000-of-00001.parquet", [questions.DOCVQA | {"image": stored(1)}])
+    assert [one.document for one in task.get("docvqa").samples("train", tmp_path)] == ["abcd0001"]
+
+
 def test_a_run_records_the_revision_that_it_read(cache: Path, tmp_path: Path) -> None:
     made = runner.run(Scripted(), task.get("docvqa"), Settings(), Store(tmp_path / "results"))
     assert made.versions["data"] == f"lmms-lab/DocVQA@{PINNED}"
@@ -149,7 +185,7 @@ FETCH = """
 from eval_tasks import task
 found = task.get("docvqa")
 found.fetch(["val", "train"])
-print(len(found.samples("val", None)), found.version(None))
+print(len(found.samples("val", None)), len(found.samples("train", None)), found.version(None, ["val", "train"]))
 """
 READ = FETCH.replace('found.fetch(["val", "train"])', "")
 
@@ -165,10 +201,11 @@ def test_what_is_fetched_is_what_the_splits_need_and_serves_without_a_network(tm
         (tmp_path / "there" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "there" / name).write_bytes(b"not wanted")
     home = str(tmp_path / "home")
-    with served("lmms-lab/DocVQA", PINNED, tmp_path / "there") as (address, sent):
+    parts = [pages_for_shots(tmp_path / "shots", number, 2) for number in range(2)]
+    with served({"lmms-lab/DocVQA": tmp_path / "there", SHOTS: tmp_path / "shots"}, PINNED) as (address, sent):
         made = python(FETCH, HF_ENDPOINT=address, HF_HOME=home)
-    assert made.stdout.split() == ["1", f"lmms-lab/DocVQA@{PINNED}"], made.stderr
-    assert sent == ["DocVQA/validation-00000-of-00001.parquet"]
+    assert made.stdout.split() == ["1", "2", f"lmms-lab/DocVQA@{PINNED},", f"{SHOTS}@{PINNED}"], made.stderr
+    assert sorted(sent) == ["DocVQA/validation-00000-of-00001.parquet", *parts]
     again = python(READ, HF_ENDPOINT=address, HF_HOME=home, HF_HUB_OFFLINE="1")
     assert again.stdout == made.stdout, again.stderr
     gone = python(FETCH, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "another"))

@@ -6,18 +6,19 @@ import json
 import re
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eval_tasks import layouts, task
-from eval_tasks.errors import BadPredictions, TaskError
+from eval_tasks.errors import BadPredictions, BadRow, TaskError
 from eval_tasks.layouts import Layout, all_layouts
-from eval_tasks.metrics import MetricName
-from eval_tasks.predictions import Given
+from eval_tasks.metrics import MetricName, Prediction
+from eval_tasks.predictions import Given, question
 from eval_tasks.reading import contents
-from eval_tasks.scoring import Marked, score_file
+from eval_tasks.scoring import Marked, mark, score_file
 from flamingo_lab.cli import run, score
 from leaderboards.records import Score
 from tests.tasks.prediction_files import FORMS, Form, written
@@ -155,10 +156,79 @@ def test_a_grading_that_lacks_a_question(tmp_path: Path) -> None:
     assert "1 of 2 questions are not graded here" in refused(form, tmp_path, changed(form, lambda rows: rows.pop()))
 
 
+@pytest.mark.parametrize("grade", [float("nan"), float("inf"), True, "8", None, 10**400])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_review_whose_grade_is_no_number(place: int, grade: Any, tmp_path: Path) -> None:
+    form = FORMS["llava-review-jsonl"]
+    grades = [grade if number == place else 5 for number in (0, 1)]
+    message = refused(form, tmp_path, changed(form, lambda rows: rows[1].update({"tuple": grades})))
+    assert (
+        f"{form.file}, row 1: 'tuple' is [" in message and "not the grades of the reference and of the model" in message
+    )
+
+
+@pytest.mark.parametrize("grade", ["nan", "inf", "-inf", "much"])
+def test_a_reference_whose_grade_is_no_number(grade: str) -> None:
+    item = question("1", (grade,))
+    with pytest.raises(BadRow, match="the reference answer's grade is"):
+        mark(MetricName("grades", "ratio"), [replace(item, prediction=Prediction("5"))])
+
+
 def test_a_picture_of_mme_with_one_answer(tmp_path: Path) -> None:
     form = FORMS["mme-txt"]
     message = refused(form, tmp_path, changed(form, lambda rows: rows.pop()))
     assert "count/1.jpg has 1 answers, not 2" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "said"),
+    [
+        ("mme-txt", "OCR.txt", "1 of the benchmark's categories are not in the files, OCR for one"),
+        ("mmmu-output", "Music/output.json", "1 of the benchmark's subjects are not in the files, Music for one"),
+    ],
+)
+def test_a_benchmark_without_one_of_its_files(name: str, file: str, said: str, tmp_path: Path) -> None:
+    form = FORMS[name]
+    fewer = {one: held for one, held in form.predictions.items() if one != file}
+    assert said in refused(form, tmp_path, fewer)
+    before, found = whole(marked(form, tmp_path)), whole(marked(form, tmp_path, fewer, allow_missing=True))
+    assert found.value is not None and found.n < before.n
+
+
+def test_one_part_of_chartqa(tmp_path: Path) -> None:
+    form = FORMS["chartqa-records"]
+    human = changed(form, lambda rows: rows.__delitem__(slice(1, None)))
+    assert "parts are not in the files, test_augmented for one" in refused(form, tmp_path, human)
+    assert whole(marked(form, tmp_path, human, allow_missing=True)).value == 1.0
+    unsaid = changed(form, lambda rows: [row.pop("split") for row in rows])
+    assert whole(marked(form, tmp_path, unsaid)).value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("row", "index"), [(0, "3"), (1, "1000003")])
+def test_a_question_of_mmbench_without_one_of_its_rotations(row: int, index: str, tmp_path: Path) -> None:
+    form = FORMS["mmbench-tsv"]
+    fewer = changed(form, lambda rows: rows.pop(row))
+    assert f"the question 3 has no row {index}, one of its 2 rotations" in refused(form, tmp_path, fewer)
+    found = whole(marked(form, tmp_path, changed(form, lambda rows: rows.pop(3)), allow_missing=True))
+    assert (found.value, found.n) == (0.0, 1), "a question whose other rotation is unknown is not decided"
+
+
+def test_a_last_option_of_mmbench_that_keeps_its_place_has_no_rotation(tmp_path: Path) -> None:
+    form = FORMS["mmbench-tsv"]
+    stays = changed(form, lambda rows: [row.update({"C": "none of these", "D": ""}) for row in rows])
+    assert whole(marked(form, tmp_path, stays)).value == 0.5
+    moves = changed(form, lambda rows: [row.update({"C": str(place), "D": ""}) for place, row in enumerate(rows)])
+    assert "the question 3 has no row 2000003, one of its 3 rotations" in refused(form, tmp_path, moves)
+
+
+def test_a_row_of_boxes_that_occurs_twice(tmp_path: Path) -> None:
+    form = FORMS["refcoco-boxes"]
+    assert "row 2: " in (message := refused(form, tmp_path, changed(form, lambda rows: rows.append(rows[0]))))
+    assert "was answered before, in" in message
+    assert (
+        len(marked(form, tmp_path, changed(form, lambda rows: rows.append({**rows[0], "expression": "cat"}))).outcomes)
+        == 3
+    )
 
 
 @pytest.mark.parametrize("name", WITH_ROWS)

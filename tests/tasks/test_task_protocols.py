@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image as Pillow
 
 import flamingo_lab as fl
-from eval_tasks import groups, metrics, parquet, runner, task
+from eval_tasks import groups, layouts, metrics, parquet, runner, task
 from eval_tasks import plan as plans
 from eval_tasks.errors import BadRow, MissingData, TaskError, UnknownTask
 from eval_tasks.metrics import Prediction, Targets
@@ -42,6 +44,23 @@ def test_a_folder_of_the_tasks_name_is_its_root(tmp_path: Path) -> None:
     BUILDERS["infovqa", FILES](tmp_path / "infovqa")
     for name in ("docvqa", "infovqa"):
         assert task.get(name).samples("val", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("held", "document"),
+    [({}, "abcd0001"), ({"ucsf_document_id": ""}, "881"), ({"ucsf_document_id": None}, "881")],
+)
+def test_pages_of_a_document_belong_together(held: dict[str, Any], document: str, tmp_path: Path) -> None:
+    pages = [
+        questions.DOCVQA | {"questionId": n, "docId": 881 + n, "image": f"documents/{n}.png"} | held for n in (0, 1)
+    ]
+    benchmarks.write(tmp_path / "val" / "val_v1.0.json", {"data": pages})
+    found = task.get("docvqa").samples("val", tmp_path)
+    answers = [{"questionId": n, "answer": ""} for n in (0, 1)]
+    benchmarks.write(tmp_path / "p.json", answers)
+    scored = layouts.read(task.get("docvqa"), [tmp_path / "p.json"], [tmp_path / "val" / "val_v1.0.json"]).items
+    assert [one.document for one in found] == [one.document for one in scored]
+    assert found[0].document == document and len({one.document for one in found}) == 1 + bool(held)
 
 
 def test_a_run_of_a_ranked_task(tmp_path: Path) -> None:
@@ -97,6 +116,52 @@ def test_ocr_tokens_are_shown_by_one_wording_only(tmp_path: Path) -> None:
         found.wording("ocr-tokens").ask(first)
 
 
+def test_groups_of_scienceqa_are_its_authors(tmp_path: Path) -> None:
+    """Their `tools/evaluate_acc.py`: TXT has a hint and IMG a picture, whatever else there is; NO has neither."""
+    row = choices.SCIENCEQA
+    rows = [
+        row | {"hint": hint, "image": image}
+        for hint in ("", "Moths fly.")
+        for image in (None, benchmarks.stored(1, "image.png"))
+    ]
+    benchmarks.parquet(tmp_path / "data" / "test-00000-of-00001.parquet", rows)
+    found = task.get("scienceqa").samples("test", tmp_path)
+    groups = {"TXT": ("hint", "yes"), "IMG": ("picture", "yes"), "NO": ("context", "none")}
+    said = [[name for name, (key, value) in groups.items() if one.slices[key] == value] for one in found]
+    assert said == [["NO"], ["IMG"], ["TXT"], ["TXT", "IMG"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "absent", "kept"),
+    [
+        ("mathvista", FILES, ("source", "language", "skills"), {"task", "category", "context", "grade"}),
+        ("mmmu", HUB, ("topic_difficulty", "subfield", "img_type"), {"discipline", "subject", "kind"}),
+        ("vstar-bench", FILES, ("target_object",), {"kind"}),
+    ],
+)
+def test_groups_that_the_data_lacks_are_no_slices(
+    name: str, layout: str, absent: tuple[str, ...], kept: set[str], tmp_path: Path
+) -> None:
+    tiny = BUILDERS[name, layout](tmp_path)
+    without(tmp_path, absent)
+    added = {"question_type", "answer_type", "picture size"} if name == "mathvista" else set[str]()
+    assert set(task.get(name).samples(tiny.split, tmp_path)[0].slices) == kept | added
+
+
+def without(root: Path, names: tuple[str, ...]) -> None:
+    """The files of a tiny benchmark without some fields, wherever they are."""
+
+    def cut(held: Any) -> Any:
+        if isinstance(held, list):
+            return [cut(one) for one in held]
+        return {key: cut(one) for key, one in held.items() if key not in names} if isinstance(held, dict) else held
+
+    for file in root.rglob("*.json"):
+        benchmarks.write(file, cut(json.loads(file.read_text())))
+    for file in root.rglob("*.parquet"):
+        benchmarks.parquet(file, cut(pq.read_table(file).to_pylist()))
+
+
 def test_raw_answers_of_ok_vqa(tmp_path: Path) -> None:
     BUILDERS["okvqa", FILES](tmp_path)
     found, raw = task.get("okvqa"), frozenset({"raw-answers"})
@@ -107,6 +172,22 @@ def test_raw_answers_of_ok_vqa(tmp_path: Path) -> None:
     BUILDERS["okvqa", HUB](tmp_path / "hub")
     with pytest.raises(MissingData, match="one kind of answers"):
         found.altered(found.samples("val", tmp_path / "hub"), 0, raw)
+
+
+def test_answers_of_ok_vqa_that_are_not_stemmed_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "val2014-00000-of-00001.parquet"
+    row = {"question": "What is done here?", "image": benchmarks.stored(9), "question_type": "four"}
+
+    def samples(*answers: str) -> list[Sample]:
+        rows = [row | {"question_id": str(place), "answers": [answer] * 10} for place, answer in enumerate(answers)]
+        benchmarks.parquet(file, rows)
+        return list(task.get("okvqa").samples("val", tmp_path))
+
+    assert samples("surf", "pony tail", "cloth", "ring", "police", "spring")
+    assert samples(*["surf"] * 50, "evening"), "the stemmer only comes near the authors'"
+    for raw in ("surfing", "buildings", "hang gliding"):
+        with pytest.raises(MissingData, match=f"10 of 20 answers of val are not stemmed, '{raw}' for one, .*--data to"):
+            samples("surf", raw)
 
 
 def test_pictures_of_mmmu_stand_where_they_are_named(tmp_path: Path) -> None:
@@ -160,6 +241,28 @@ def test_pictures_of_flickr30k_without_karpathys_file(tmp_path: Path) -> None:
     (tmp_path / "dataset_flickr30k.json").unlink()
     with pytest.raises(MissingData, match=r"put dataset_flickr30k\.json beside them"):
         task.get("flickr30k").samples("test", tmp_path)
+
+
+def test_the_hubs_copy_of_coco_is_read_by_karpathys_split(tmp_path: Path) -> None:
+    found = task.get("coco-caption")
+    assert found.hub is not None
+    rows = [{"id": image, "answer": captions.TWO, "image": benchmarks.stored(image)} for image in (9, 10, 11)]
+    benchmarks.parquet(tmp_path / "data" / "val-00000-of-00001.parquet", rows)
+    hidden = [{"id": 12, "answer": None, "image": benchmarks.stored(12)}]
+    benchmarks.parquet(tmp_path / "data" / "test-00000-of-00001.parquet", hidden)
+    for split in ("restval", "val", "test"):
+        assert "data/val-00000-of-00001.parquet" in list(
+            filter_repo_objects(["data/val-00000-of-00001.parquet"], allow_patterns=parquet.needed(found.hub, split))
+        )
+        with pytest.raises(
+            MissingData, match=r"Karpathy's .*; put dataset_coco\.json beside them, or .*--split val2014"
+        ):
+            found.samples(split, tmp_path)
+    assert [sample.id for sample in found.samples("val2014", tmp_path)] == ["9", "10", "11"]
+    captions.karpathy(tmp_path, "dataset_coco.json", filepath="val2014")
+    assert [sample.id for sample in found.samples("test", tmp_path)] == ["9", "11"]
+    with pytest.raises(MissingData, match="the val split holds no questions"):
+        found.samples("val", tmp_path)
 
 
 def test_all_of_cocos_val(tmp_path: Path) -> None:

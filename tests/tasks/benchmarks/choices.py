@@ -60,7 +60,7 @@ SCIENCEQA = {
     "lecture": "",
     "solution": "",
 }
-SCIENCEQA_SLICES = {"picture": "yes", "context": "image", "subject": "social science", "grades": "1-6"}
+SCIENCEQA_SLICES = {"picture": "yes", "hint": "no", "context": "image", "subject": "social science", "grades": "1-6"}
 
 
 @builds("scienceqa", FILES)
@@ -96,12 +96,22 @@ def mmmu_row(key: str, **more: object) -> dict[str, object]:
         "image_3": None,
         "answer": "A",
         "question_type": "multiple-choice",
-        "subfield": "",
+        "subfield": "Renaissance",
+        "topic_difficulty": "Easy",
+        "img_type": "['Paintings', 'Photographs']",
         **more,
     }
 
 
-MMMU_SLICES = {"discipline": "Art and Design", "subject": "Art_Theory", "kind": "multiple-choice"}
+MMMU_SLICES = {
+    "discipline": "Art and Design",
+    "subject": "Art_Theory",
+    "kind": "multiple-choice",
+    "topic_difficulty": "Easy",
+    "subfield": "Renaissance",
+    "Paintings": "yes",
+    "Photographs": "yes",
+}
 
 
 @builds("mmmu", FILES)
@@ -226,6 +236,8 @@ MATHVISTA = {
     "pid": "9",
     "metadata": {
         "split": "testmini",
+        "source": "PlotQA",
+        "language": "english",
         "img_width": 10,
         "img_height": 10,
         "category": "general-vqa",
@@ -250,6 +262,11 @@ MATHVISTA_SLICES = {
     "category": "general-vqa",
     "context": "bar chart",
     "grade": "high school",
+    "question_type": "free_form",
+    "answer_type": "integer",
+    "source": "PlotQA",
+    "language": "english",
+    "numeric commonsense": "yes",
     "picture size": "below 0.3 MP",
 }
 
@@ -335,7 +352,7 @@ def vstar_bench(root: Path) -> Tiny:
         }
         write(root / f"{name}.json", held)
         picture(root / f"{name}.jpg", number)
-    return Tiny("test", names, names[0], {"kind": "direct_attributes"})
+    return Tiny("test", names, names[0], {"kind": "direct_attributes", "objects": "1"})
 
 
 @builds("vstar-bench", HUB)

@@ -185,14 +185,14 @@ def textvqa(root: Path) -> Tiny:
     tokens = {"image_id": "00a1", "ocr_tokens": ["NOKIA", "3310"]}
     write(root / "TextVQA_Rosetta_OCR_v0.2_val.json", {"data": [tokens]})
     picture(root / "train_images" / "00a1.jpg", 1)
-    return Tiny("val", ["34602", "34603"], "00a1", {"picture size": "0.3 to 1 MP"})
+    return Tiny("val", ["34602", "34603"], "00a1", {"picture size": "0.3 to 1 MP", "Phone": "yes"})
 
 
 @builds("textvqa", HUB)
 def textvqa_hub(root: Path) -> Tiny:
     row = TEXTVQA | {"ocr_tokens": ["NOKIA", "3310"], "image": stored(1)}
     parquet(root / "data" / "validation-00000-of-00001.parquet", [row])
-    return Tiny("val", ["34602"], "00a1", {"picture size": "0.3 to 1 MP"})
+    return Tiny("val", ["34602"], "00a1", {"picture size": "0.3 to 1 MP", "Phone": "yes"})
 
 
 DOCVQA = {
@@ -214,14 +214,14 @@ def docvqa(root: Path) -> Tiny:
     other = {"questionId": 4902, "question": "Who signed?", "answers": ["Leo"]}
     write(root / "val" / "val_v1.0.json", {"dataset_name": "SP-DocVQA", "data": [DOCVQA | page, DOCVQA | page | other]})
     picture(root / "val" / "documents" / "abcd0001_3.png", 1)
-    return Tiny("val", ["4901", "4902"], "881", FORM)
+    return Tiny("val", ["4901", "4902"], "abcd0001", FORM)
 
 
 @builds("docvqa", HUB)
 def docvqa_hub(root: Path) -> Tiny:
     row = DOCVQA | {"questionId": "4901", "image": stored(1)}
     parquet(root / "DocVQA" / "validation-00000-of-00001.parquet", [row])
-    return Tiny("val", ["4901"], "881", FORM)
+    return Tiny("val", ["4901"], "abcd0001", FORM)
 
 
 INFOVQA = {
