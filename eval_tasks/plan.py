@@ -13,6 +13,7 @@ from typing import Any
 from eval_tasks import postprocess
 from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
+from eval_tasks.fitting import unread
 from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import Looked, Pool, Shots
@@ -123,7 +124,12 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
         raise UnknownTask(
             f"{task.name}: the wording {wording.name!r} ranks options, so nothing is decoded; choose another"
         )
-    metrics = (*task.metrics_of(wording, settings.options), *settings.also)
+    own = task.metrics_of(wording, settings.options)
+    for name in settings.also:
+        if name not in own and (reason := unread(name, wording)):
+            raise UnknownTask(f"--metric {name} does not fit {task.name}: {reason}")
+    # The order of further metrics, and one that is the task's own, make no other run.
+    metrics = (*own, *sorted({*settings.also}.difference(own), key=str))
     check(task, settings.limit, settings.allow_partial, metrics)
     # Altered before the limit, so that a question is the same however many are asked.
     whole = task.altered(task.samples(split, settings.data), settings.seed, settings.options)

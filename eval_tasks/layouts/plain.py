@@ -12,9 +12,8 @@ from typing import Any
 
 from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
-from eval_tasks.metrics import Item, Prediction, Targets
+from eval_tasks.metrics import Item, Prediction
 from eval_tasks.predictions import (
-    NOTHING,
     Given,
     Read,
     Said,
@@ -24,10 +23,10 @@ from eval_tasks.predictions import (
     joined,
     question,
     texts,
+    unanswered,
     unique,
 )
 from eval_tasks.reading import Content
-from eval_tasks.task import Sample
 
 Row = Mapping[str, Any]
 
@@ -59,7 +58,7 @@ def read(given: Given) -> Read:
     if given.annotations:
         return Read(joined(given, said, by_key(_annotated(given))))
     samples = given.task.samples(given.task.split, given.data)
-    return Read(joined(given, said, {sample.id: _asked(sample) for sample in samples}), given.task.mean_of)
+    return Read(joined(given, said, {sample.id: unanswered(sample) for sample in samples}), given.task.mean_of)
 
 
 def _with_own(rows: Sequence[tuple[str, Row]]) -> Iterator[Item]:
@@ -75,11 +74,6 @@ def _with_own(rows: Sequence[tuple[str, Row]]) -> Iterator[Item]:
     unique(said)
     for one, (where, row) in zip(said, rows, strict=True):
         yield replace(question(one.key, texts(where, row["answer"])), prediction=one.prediction)
-
-
-def _asked(sample: Sample) -> Item:
-    targets = Targets(sample.targets, sample.choices, sample.facts)
-    return Item(NOTHING, targets, sample.id, sample.document, sample.slices)
 
 
 def _prediction(where: str, row: Row) -> Prediction:

@@ -68,19 +68,12 @@ def score(
     """Score predictions made elsewhere. Answers are taken as they stand: nothing is stripped."""
     from eval_tasks import metrics
     from eval_tasks import task as tasks
-    from eval_tasks.errors import UnknownTask
     from eval_tasks.scoring import score_file
-    from eval_tasks.task import MetricName
     from flamingo_lab.errors import BadSetting
     from leaderboards import table
 
     found = tasks.get(task)
-    name = None
-    if metric is not None:
-        wanted, slash, variant = metric.partition("/")
-        if not slash:
-            raise UnknownTask(f"--metric {metric}: METRIC/VARIANT is expected, {found.metrics[0]} for example")
-        name = MetricName(wanted, variant)
+    name = None if metric is None else metrics.named(metric)
     also = options.spice(found, spice)
     if spice and not also:
         raise BadSetting(f"--spice scores captions, and {task} asks for none; leave it away")
