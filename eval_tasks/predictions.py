@@ -18,13 +18,17 @@ NOTHING = Prediction("")
 
 @dataclass(frozen=True)
 class Given:
-    """What is to be scored: files of predictions, files of right answers or the benchmark's own folder, and the task."""
+    """What is to be scored: files of predictions, files of right answers or the benchmark's own folder, and the task.
+
+    `split` of the benchmark's folder: the task's own by default.
+    """
 
     task: Task
     predictions: Sequence[Content]
     annotations: Sequence[Content]
     data: Path | None
     allow_missing: bool = False
+    split: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from eval_tasks.predictions import (
     unique,
 )
 from eval_tasks.reading import Content
+from eval_tasks.task import split_of
 
 Row = Mapping[str, Any]
 
@@ -57,7 +58,7 @@ def read(given: Given) -> Read:
     said = [Said(where, identity(where, row, *IDS), _prediction(where, row)) for where, row in rows]
     if given.annotations:
         return Read(joined(given, said, by_key(_annotated(given))))
-    samples = given.task.samples(given.task.split, given.data)
+    samples = given.task.samples(split_of(given.task, given.split), given.data)
     return Read(joined(given, said, {sample.id: unanswered(sample) for sample in samples}), given.task.mean_of)
 
 

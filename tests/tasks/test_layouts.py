@@ -20,7 +20,10 @@ from eval_tasks.reading import contents
 from eval_tasks.scoring import Marked, score_file
 from flamingo_lab.cli import run, score
 from leaderboards.records import Score
+from tests.tasks.benchmarks import BUILDERS, FILES, choices, questions
 from tests.tasks.prediction_files import FORMS, Form, written
+
+assert choices and questions  # they register their builders
 
 WITH_ROWS = [name for name, form in FORMS.items() if form.answer]
 WITH_IDS = [name for name, form in FORMS.items() if form.id and not form.by_line]
@@ -276,6 +279,27 @@ def test_answers_to_the_tasks_own_questions(tmp_path: Path) -> None:
     found = score_file(task.get("easy-vqa"), None, [written(tmp_path / "p.jsonl", rows)])
     assert (whole(found).value, whole(found).n) == (1.0, len(questions))
     assert {score.slice for score in found.scores} >= {"answer=colour", "answer=shape"}
+
+
+def test_answers_to_another_split_of_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    BUILDERS["hateful-memes", FILES](tmp_path)
+    there = {split: task.get("hateful-memes").samples(split, tmp_path) for split in ("test_seen", "train")}
+    rows = [{"id": sample.id, "prediction": sample.targets[0]} for sample in there["train"]]
+    file = str(written(tmp_path / "p.jsonl", rows))
+    command = ["score", "--data", str(tmp_path), "--predictions", file, "--metric", "exact_match/strip-lower"]
+    assert {sample.id for sample in there["train"]}.isdisjoint(sample.id for sample in there["test_seen"])
+    assert run([*command, "--task", "hateful-memes:train", "--json"]) == 0
+    held = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (held["value"], held["n"], held["task"]) == (1.0, len(rows), "hateful-memes:train")
+    for named, said in {
+        "hateful-memes": "is none of the",
+        "hateful-memes:tarin": "hateful-memes has no split 'tarin'; there are train, dev_seen",
+        "grounding": "unknown task 'grounding'",
+    }.items():
+        assert run([*command, "--task", named]) == 2
+        assert said in capsys.readouterr().err
+    assert run([*command, "--task", "hateful-memes:train", "--annotations", file]) == 2
+    assert "a split is one of --data" in capsys.readouterr().err
 
 
 def test_right_answers_by_their_ids(tmp_path: Path) -> None:
