@@ -37,6 +37,9 @@ ANSWERS = ("prediction", "answer", "text", "response", "caption")
 RIGHT = ("targets", "answers", "answer", "label")
 """Names of fields, the first that a row has counts. Where a row has `prediction` and `answer`, `answer` is the right one."""
 
+KINDS = ("answer_type", "question_type")
+CONFIDENCE = "answer_confidence"
+
 WITHIN = ("annotations", "data", "questions")
 """Where files of right answers hold their rows, if these are not the whole file."""
 
@@ -123,7 +126,20 @@ def _right(where: str, row: Row) -> Item:
     held = next((row[key] for key in RIGHT if key in row), None)
     if held is None:
         raise BadPredictions(f"{where}: no right answer in it; one of {', '.join(RIGHT)} is expected")
-    return question(identity(where, row, *IDS), texts(where, held))
+    return question(identity(where, row, *IDS), texts(where, held), slices=_slices(row), facts=_facts(held))
+
+
+def _slices(row: Row) -> dict[str, str]:
+    """The kinds that VQA's and VizWiz' files name, as the tasks that read these files do."""
+    found = {key: row[key] for key in KINDS if isinstance(row.get(key), str)}
+    return found | ({"answerable": "yes" if row["answerable"] else "no"} if "answerable" in row else {})
+
+
+def _facts(held: Any) -> dict[str, Any]:
+    """How sure each person was, where any of them told."""
+    people: list[Any] = held if isinstance(held, list) else []
+    sure = tuple(one.get(CONFIDENCE) for one in people if isinstance(one, dict))
+    return {CONFIDENCE: sure} if any(sure) else {}
 
 
 def _rows(content: Content) -> list[dict[str, Any]] | None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from eval_tasks import layouts, task
-from eval_tasks.errors import BadPredictions, TaskError
+from eval_tasks.errors import BadPredictions, BadRow, TaskError
 from eval_tasks.layouts import Layout, all_layouts
 from eval_tasks.metrics import MetricName
 from eval_tasks.predictions import Given
@@ -312,6 +312,44 @@ def test_right_answers_by_their_ids(tmp_path: Path) -> None:
         BadPredictions, match=r"a\.json: no right answers in it; rows of an id and an answer are expected"
     ):
         score_file(task.get("gqa"), None, files[0], [written(tmp_path / "a.json", {"questions": []})])
+
+
+def test_official_files_as_annotations_are_scored_as_the_data_that_they_are(tmp_path: Path) -> None:
+    BUILDERS["vizwiz", FILES](tmp_path)
+    file = tmp_path / "Annotations" / "val.json"
+    rows = json.loads(file.read_text())
+    for row in rows:
+        for number, answer in enumerate(row["answers"]):
+            answer["answer_confidence"] = ("yes", "maybe")[number % 2]
+    written(file, rows)
+    said = [
+        written(tmp_path / "p.json", [{"image": row["image"], "answer": row["answers"][0]["answer"]} for row in rows])
+    ]
+    vizwiz, name = task.get("vizwiz"), MetricName("vizwiz", "openflamingo")
+    found = score_file(vizwiz, name, said, [file])
+    assert found.scores == score_file(vizwiz, name, said, (), tmp_path).scores
+    assert whole(found).value == 1.0
+    assert {score.slice for score in found.scores} >= {"answer_type=other", "answerable=yes"}
+    del rows[0]["answers"][3]["answer_confidence"]
+    with pytest.raises(BadRow, match=r"10 answers have 9 confidences \(answer_confidence\), which vizwiz/openflamingo"):
+        score_file(vizwiz, name, said, [written(file, rows)])
+    for answer in rows[1]["answers"] + rows[0]["answers"]:
+        answer.pop("answer_confidence", None)
+    with pytest.raises(BadRow, match=r"VizWiz_val_0+9\.jpg has no answer_confidence"):
+        score_file(vizwiz, name, said, [written(file, rows)])
+    assert whole(score_file(vizwiz, MetricName("vizwiz", "authors"), said, [file])).value == 1.0
+
+
+def test_kinds_of_vqas_annotations_are_slices(tmp_path: Path) -> None:
+    BUILDERS["vqav2", FILES](tmp_path)
+    samples = task.get("vqav2").samples("val", tmp_path)
+    said = [written(tmp_path / "p.json", [{"question_id": int(one.id), "answer": one.targets[0]} for one in samples])]
+    annotations = [next(tmp_path.rglob("v2_mscoco_val2014_annotations.json"))]
+    by_file, by_data = (
+        {score.slice: score.value for score in score_file(task.get("vqav2"), None, said, *where).scores}
+        for where in ((annotations,), ((), tmp_path))
+    )
+    assert by_file == by_data and any(label.startswith("question_type=") for label in by_file)
 
 
 def test_scores_of_options_are_ranked(tmp_path: Path) -> None:
