@@ -166,17 +166,33 @@ def _for(one: Wanted, settings: Settings, wanted: Sequence[Wanted], spice: bool)
 def _check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
     """Refuse what could not be asked or scored in the end, before anything is loaded."""
     from eval_tasks import scoring, shots, task
+    from eval_tasks.errors import UnknownTask
+    from eval_tasks.plan import splits_for_shots
     from flamingo_lab.errors import BadSetting
 
+    bare: list[str] = []
     for one, ways in asking:
         settings = ways[0]
         shots.get(settings.shot_selection).check()
-        task.split_of(one, settings.split)
+        split = task.split_of(one, settings.split)
+        brings_own = type(one).shots_for is not task.Task.shots_for
+        if _takes_shots(settings) and not brings_own and not splits_for_shots(one, split):
+            bare.append(f"{one.name}:{split}")
         read_by = one.metrics_of(one.wording(settings.wording), settings.options)
         scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+    if bare:
+        raise UnknownTask(
+            f"no split besides the asked one has shots for {', '.join(bare)}; ask without --num-fewshot, or something else"
+        )
     task.check_options([one for one, _ in asking], flags)
     if spice and not any(ways[0].also for _, ways in asking):
         raise BadSetting("--spice scores captions, and none of the tasks asks for any; leave it away")
+
+
+def _takes_shots(settings: Settings) -> bool:
+    from eval_tasks import shots
+
+    return bool(settings.num_fewshot or shots.get(settings.shot_selection).shots)
 
 
 def _read(task: Task, settings: Settings, download: bool, is_looked_at: bool) -> Sequence[Sample]:
@@ -184,16 +200,16 @@ def _read(task: Task, settings: Settings, download: bool, is_looked_at: bool) ->
 
     Some of the questions: those of tasks that make theirs only if they are looked at.
     """
-    from eval_tasks import fitting, shots
+    from eval_tasks import fitting
     from eval_tasks.file_task import FileTask
+    from eval_tasks.plan import splits_for_shots
     from eval_tasks.task import split_of
 
     split = split_of(task, settings.split)
     if not isinstance(task, FileTask):
         return fitting.spread(task.samples(split, settings.data)) if is_looked_at else ()
     if download and settings.data is None:
-        takes_shots = settings.num_fewshot or shots.get(settings.shot_selection).shots
-        task.fetch([split, *(task.splits_for_shots if takes_shots else ())])
+        task.fetch([split, *(splits_for_shots(task, split) if _takes_shots(settings) else ())])
     return fitting.spread(task.samples(split, settings.data))
 
 
