@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from eval_tasks import task
@@ -53,12 +53,15 @@ def _wanted(named: str, *, download: bool) -> list[Wanted]:
         from eval_tasks.lm_eval.task import named as bridged
 
         return [Wanted(one, None) for one in bridged(named, download=download)]
+    return [single(named, (*GROUPS, EVERY))]
+
+
+def single(named: str, others: Sequence[str] = ()) -> Wanted:
+    """The task that NAME or NAME:SPLIT stands for. Raises `UnknownTask` with the nearest names, `others` among them."""
     name, colon, split = named.partition(":")
-    known = [*task.names(), *GROUPS, EVERY]
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3) or known
-        raise UnknownTask(f"unknown task {name!r}: did you mean {' or '.join(near)}? (all: flab list tasks)")
-    found = task.get(name)
+    if name in others:
+        raise UnknownTask(f"{named}: {name} is a group, whose tasks have their own splits; name one of its tasks")
+    found = task.get(name, others)
     if colon and split not in found.splits:
         raise UnknownTask(f"{name} has no split {split!r}; there are {', '.join(found.splits)}")
-    return [Wanted(found, split or None)]
+    return Wanted(found, split or None)

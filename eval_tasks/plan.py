@@ -13,6 +13,7 @@ from typing import Any
 from eval_tasks import postprocess
 from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
+from eval_tasks.fitting import unread
 from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import Looked, Pool, Shots
@@ -123,13 +124,18 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
         raise UnknownTask(
             f"{task.name}: the wording {wording.name!r} ranks options, so nothing is decoded; choose another"
         )
-    metrics = (*task.metrics_of(wording, settings.options), *settings.also)
+    own = task.metrics_of(wording, settings.options)
+    for name in settings.also:
+        if name not in own and (reason := unread(name, wording)):
+            raise UnknownTask(f"--metric {name} does not fit {task.name}: {reason}")
+    # The order of further metrics, and one that is the task's own, make no other run.
+    metrics = (*own, *sorted({*settings.also}.difference(own), key=str))
     check(task, settings.limit, settings.allow_partial, metrics)
     # Altered before the limit, so that a question is the same however many are asked.
     whole = task.altered(task.samples(split, settings.data), settings.seed, settings.options)
     samples = whole[: settings.limit]
     pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.features, looked, whole)
-    shots = Shots(task, selection, pool, lambda: _pool(task, settings))
+    shots = Shots(task, selection, pool, lambda: _pool(task, settings, split))
     decoding = settings.decoding or task.decoding
     asked = [
         _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots) for sample in samples
@@ -146,16 +152,21 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of, cut, heard)
 
 
-def _pool(task: Task, settings: Settings) -> Sequence[Sample]:
+def splits_for_shots(task: Task, asked: str) -> list[str]:
+    """The splits that shots may come from where this one is asked, in the order in which they are tried: never from itself."""
+    return [split for split in task.splits_for_shots if split in task.splits and split != asked]
+
+
+def _pool(task: Task, settings: Settings, asked: str) -> Sequence[Sample]:
     """The samples that shots come from. Raises `UnknownTask` where there are none."""
     reasons: list[str] = []
-    for split in task.splits_for_shots:
-        if split in task.splits:
-            try:
-                return task.samples(split, settings.data)
-            except TaskError as error:
-                reasons.append(str(error))
-    raise UnknownTask(f"{task.name} has no split to take shots from: {'; '.join(reasons) or 'none is listed'}")
+    for split in splits_for_shots(task, asked):
+        try:
+            return task.samples(split, settings.data)
+        except TaskError as error:
+            reasons.append(str(error))
+    why = "; ".join(reasons) or f"none is listed besides {asked}, which is asked"
+    raise UnknownTask(f"{task.name} has no split to take shots from: {why}")
 
 
 def _decoding(wording: Wording, decoding: Decoding, sample: Sample) -> Decoding:

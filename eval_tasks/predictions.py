@@ -11,7 +11,7 @@ from typing import Any
 from eval_tasks.errors import BadPredictions
 from eval_tasks.metrics import Item, Prediction, Targets
 from eval_tasks.reading import Content, shortened
-from eval_tasks.task import Task
+from eval_tasks.task import Sample, Task
 
 NOTHING = Prediction("")
 """What stands in an item before it is joined with its answer, and where it has none."""
@@ -19,13 +19,17 @@ NOTHING = Prediction("")
 
 @dataclass(frozen=True)
 class Given:
-    """What is to be scored: files of predictions, files of right answers or the benchmark's own folder, and the task."""
+    """What is to be scored: files of predictions, files of right answers or the benchmark's own folder, and the task.
+
+    `split` of the benchmark's folder: the task's own by default.
+    """
 
     task: Task
     predictions: Sequence[Content]
     annotations: Sequence[Content]
     data: Path | None
     allow_missing: bool = False
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,12 @@ def question(
     parts = reversed(key) if isinstance(key, tuple) else (key,)
     name = " of ".join(map(str, parts))
     return Item(NOTHING, Targets(tuple(targets), tuple(choices), facts or {}), name, document or name, slices or {})
+
+
+def unanswered(sample: Sample) -> Item:
+    """A task's own question that waits for its answer."""
+    targets = Targets(sample.targets, sample.choices, sample.facts)
+    return Item(NOTHING, targets, sample.id, sample.document, sample.slices)
 
 
 def as_text(where: str, answer: object) -> str:

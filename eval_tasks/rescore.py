@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from eval_tasks import fitting
 from eval_tasks import task as tasks
 from eval_tasks.errors import BadRow, MissingData
-from eval_tasks.metrics import Item, MetricName, Prediction, Targets
+from eval_tasks.metrics import Item, MetricName, Prediction, Targets, named
 from eval_tasks.scoring import Marked, check, mark, ungraded
 from eval_tasks.task import Sample, Task
 from leaderboards.errors import BadStore
@@ -28,8 +29,11 @@ class Rescored:
     aside: Path | None
 
 
-def rescore(store: Store, prefix: str, data: Path | None = None) -> Rescored:
+def rescore(store: Store, prefix: str, data: Path | None = None, more: Sequence[MetricName] = ()) -> Rescored:
     """Mark a finished run's answers again and write its scores, in its place. Where nothing changes nothing is written.
+
+    `more` metrics come to the task's own and to those that the run was told, and stay the run's. Raises `UnknownTask` for
+    one that does not fit the task.
 
     Right answers come from the benchmark's files where they are found (`data`, else where the run had them), otherwise
     from the stored samples, which lack what single metrics need besides; raises `MissingData` then.
@@ -39,12 +43,18 @@ def rescore(store: Store, prefix: str, data: Path | None = None) -> Rescored:
         raise BadStore(f"run {run.run_id} is not finished; the same flab eval command goes on with it, then rescore")
     task = tasks.get(run.task)
     options = frozenset(run.settings.get("options") or ())
-    names = task.metrics_of(task.wording(run.phrasing), options)
+    wording = task.wording(run.phrasing)
+    own = task.metrics_of(wording, options)
+    told = [*map(named, run.settings.get("also") or ()), *more]
+    names = tuple(dict.fromkeys((*own, *told)))
     check(task, run.limit, True, names)
+    check(task, run.limit, bool(run.settings.get("allow_partial")), more)
     with store.begin(run.run_id) as folder:
         found = store.samples(run.run_id)
         samples = [SampleRecord.of_row(found.columns, row) for row in found.fetchall()]
         items = _items(task, run, samples, data)
+        for name in more:
+            fitting.check(name, task, wording, items)
         marked = _marked(names, items, task, run)
         after = [_sample(sample, marked, number) for number, sample in enumerate(samples)]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(task, items)
@@ -52,7 +62,8 @@ def rescore(store: Store, prefix: str, data: Path | None = None) -> Rescored:
         if after == samples and scores == tuple(run.scores):
             return Rescored(run, run, 0, None)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        finished = replace(run, scores=scores, rescored=now, mean_of=tuple(task.mean_of))
+        settings = {**run.settings, "also": [str(name) for name in dict.fromkeys(told)]}
+        finished = replace(run, scores=scores, rescored=now, mean_of=tuple(task.mean_of), settings=settings)
         aside = keep_aside(store, run)
         folder.finish(finished, after)
         return Rescored(run, finished, n_changed, aside)

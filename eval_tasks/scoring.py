@@ -89,14 +89,17 @@ def score_file(
     data: Path | None = None,
     *,
     allow_missing: bool = False,
+    split: str | None = None,
 ) -> Marked:
     """Predictions made elsewhere under a metric, by default the first of the task's that can read them.
+
+    `split`: of the benchmark's own files in `data`, where the right answers come from those.
 
     Answers are taken as they stand, nothing is stripped. Questions without one are counted as errors in the scores.
     """
     if name is not None:
         metrics.get(name.metric, name.variant).check()
-    found = layouts.read(task, files, annotations, data, allow_missing)
+    found = layouts.read(task, files, annotations, data, allow_missing, split)
     has_options = any(item.prediction.option_logprobs for item in found.items)
     readable = [one for one in task.metrics if has_options or not metrics.get(one.metric, one.variant).needs_options]
     name = name or next(iter(readable), task.metrics[0])

@@ -174,11 +174,12 @@ def names() -> list[str]:
     return sorted(file.replace(PLUS, "+").replace("_", "-") for file in files)
 
 
-def get(name: str) -> Task:
-    """The task of this name. Raises `UnknownTask` with the nearest names."""
+def get(name: str, others: Sequence[str] = ()) -> Task:
+    """The task of this name. Raises `UnknownTask` with the nearest names, `others` among them."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3) or names()
-        raise UnknownTask(f"unknown task {name!r}: did you mean {' or '.join(near)}? (all: flab list tasks)")
+        near = difflib.get_close_matches(name.lower(), [*names(), *others], n=3)
+        hint = f"did you mean {' or '.join(near)}? (all: flab list tasks)" if near else "flab list tasks shows all"
+        raise UnknownTask(f"unknown task {name!r}: {hint}")
     file = name.replace("-", "_").replace("+", PLUS)
     return importlib.import_module(f"eval_tasks.tasks.{file}").TASK
 

@@ -42,10 +42,11 @@ def read(
     annotations: Sequence[Path] = (),
     data: Path | None = None,
     allow_missing: bool = False,
+    split: str | None = None,
 ) -> Read:
     """The answers of the files with what they are scored against. Raises `BadPredictions` with one clear line."""
     given = Given(
-        task, contents(predictions, BadPredictions), contents(annotations, BadPredictions), data, allow_missing
+        task, contents(predictions, BadPredictions), contents(annotations, BadPredictions), data, allow_missing, split
     )
     return find(given)[1].read(given)
 

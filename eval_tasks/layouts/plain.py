@@ -12,9 +12,8 @@ from typing import Any
 
 from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
-from eval_tasks.metrics import Item, Prediction, Targets
+from eval_tasks.metrics import Item, Prediction
 from eval_tasks.predictions import (
-    NOTHING,
     Given,
     Read,
     Said,
@@ -24,10 +23,11 @@ from eval_tasks.predictions import (
     joined,
     question,
     texts,
+    unanswered,
     unique,
 )
 from eval_tasks.reading import Content
-from eval_tasks.task import Sample
+from eval_tasks.task import split_of
 
 Row = Mapping[str, Any]
 
@@ -36,6 +36,9 @@ IDS = (*OWN_IDS, "image_id", "image")
 ANSWERS = ("prediction", "answer", "text", "response", "caption")
 RIGHT = ("targets", "answers", "answer", "label")
 """Names of fields, the first that a row has counts. Where a row has `prediction` and `answer`, `answer` is the right one."""
+
+KINDS = ("answer_type", "question_type")
+CONFIDENCE = "answer_confidence"
 
 WITHIN = ("annotations", "data", "questions")
 """Where files of right answers hold their rows, if these are not the whole file."""
@@ -58,8 +61,8 @@ def read(given: Given) -> Read:
     said = [Said(where, identity(where, row, *IDS), _prediction(where, row)) for where, row in rows]
     if given.annotations:
         return Read(joined(given, said, by_key(_annotated(given))))
-    samples = given.task.samples(given.task.split, given.data)
-    return Read(joined(given, said, {sample.id: _asked(sample) for sample in samples}), given.task.mean_of)
+    samples = given.task.samples(split_of(given.task, given.split), given.data)
+    return Read(joined(given, said, {sample.id: unanswered(sample) for sample in samples}), given.task.mean_of)
 
 
 def _with_own(rows: Sequence[tuple[str, Row]]) -> Iterator[Item]:
@@ -75,11 +78,6 @@ def _with_own(rows: Sequence[tuple[str, Row]]) -> Iterator[Item]:
     unique(said)
     for one, (where, row) in zip(said, rows, strict=True):
         yield replace(question(one.key, texts(where, row["answer"])), prediction=one.prediction)
-
-
-def _asked(sample: Sample) -> Item:
-    targets = Targets(sample.targets, sample.choices, sample.facts)
-    return Item(NOTHING, targets, sample.id, sample.document, sample.slices)
 
 
 def _prediction(where: str, row: Row) -> Prediction:
@@ -128,7 +126,20 @@ def _right(where: str, row: Row) -> Item:
     held = next((row[key] for key in RIGHT if key in row), None)
     if held is None:
         raise BadPredictions(f"{where}: no right answer in it; one of {', '.join(RIGHT)} is expected")
-    return question(identity(where, row, *IDS), texts(where, held))
+    return question(identity(where, row, *IDS), texts(where, held), slices=_slices(row), facts=_facts(held))
+
+
+def _slices(row: Row) -> dict[str, str]:
+    """The kinds that VQA's and VizWiz' files name, as the tasks that read these files do."""
+    found = {key: row[key] for key in KINDS if isinstance(row.get(key), str)}
+    return found | ({"answerable": "yes" if row["answerable"] else "no"} if "answerable" in row else {})
+
+
+def _facts(held: Any) -> dict[str, Any]:
+    """How sure each person was, where any of them told."""
+    people: list[Any] = held if isinstance(held, list) else []
+    sure = tuple(one.get(CONFIDENCE) for one in people if isinstance(one, dict))
+    return {CONFIDENCE: sure} if any(sure) else {}
 
 
 def _rows(content: Content) -> list[dict[str, Any]] | None:

@@ -207,6 +207,16 @@ def variants(metric: str) -> Mapping[str, Metric]:
     return importlib.import_module(f"{__name__}.{metric}").VARIANTS
 
 
+def named(name: str) -> MetricName:
+    """The metric that METRIC/VARIANT is the name of. Raises `UnknownTask` with the nearest names."""
+    metric, slash, variant = name.partition("/")
+    if not slash:
+        example = MetricName(metric, next(iter(variants(metric))))
+        raise UnknownTask(f"metric {name!r}: METRIC/VARIANT is expected, {example} for example")
+    get(metric, variant)
+    return MetricName(metric, variant)
+
+
 def get(metric: str, variant: str) -> Metric:
     """The variant of a metric. Raises `UnknownTask` with the nearest names."""
     there = variants(metric)

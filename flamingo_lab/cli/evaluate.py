@@ -18,11 +18,14 @@ from flamingo_lab.cli.ending import ended
 
 if TYPE_CHECKING:
     from eval_tasks.groups import Wanted
+    from eval_tasks.metrics import MetricName
     from eval_tasks.plan import Settings
-    from eval_tasks.task import Task
+    from eval_tasks.task import Sample, Task
     from flamingo_lab.model import Decoding, Model
     from leaderboards.records import Run
     from leaderboards.store import Store
+
+    Asking = tuple[Task, Sequence[Settings]]
 
 EXAMPLE = options.example("flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --num-fewshot 4")
 
@@ -92,14 +95,16 @@ def evaluate(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Let --limit cut sets whose metrics need all questions.")
     ] = False,
+    metric: options.Metrics = None,
     spice: options.Spice = False,
     json: options.Json = False,
 ) -> int:
     """Ask a model the questions of tasks. Interrupted at any moment, the same command goes on."""
-    from eval_tasks import groups
+    from eval_tasks import groups, metrics
     from eval_tasks.plan import Settings
     from leaderboards.store import Store
 
+    also = [metrics.named(one) for one in dict.fromkeys(metric or ())]
     wanted = groups.expand(tasks, download=chosen.download)
     store = Store(results)
     settings = Settings(
@@ -123,8 +128,9 @@ def evaluate(
     _check(asking, settings.options, spice)
     if ray is None:  # elsewhere the nodes need the files, this machine does not
         chosen.locate()
-    for task, ways in asking:
-        _read(task, ways[0], chosen.download)
+    read = [_read(task, ways[0], chosen.download, bool(also)) for task, ways in asking]
+    if also:
+        asking = _with_metrics(asking, read, also, wording == EVERY)
     loaded = many.load(chosen, device, dtype, ray, replicas, devices_per_replica)
     ask = _in_every_wording if wording == EVERY else _runs
     runs = [run for task, ways in asking for run in ask(loaded, task, ways, store)]
@@ -157,35 +163,87 @@ def _for(one: Wanted, settings: Settings, wanted: Sequence[Wanted], spice: bool)
     )
 
 
-def _check(asking: Sequence[tuple[Task, Sequence[Settings]]], flags: frozenset[str], spice: bool) -> None:
+def _check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
     """Refuse what could not be asked or scored in the end, before anything is loaded."""
     from eval_tasks import scoring, shots, task
+    from eval_tasks.errors import UnknownTask
+    from eval_tasks.plan import splits_for_shots
     from flamingo_lab.errors import BadSetting
 
+    bare: list[str] = []
     for one, ways in asking:
         settings = ways[0]
         shots.get(settings.shot_selection).check()
-        task.split_of(one, settings.split)
+        split = task.split_of(one, settings.split)
+        brings_own = type(one).shots_for is not task.Task.shots_for
+        if _takes_shots(settings) and not brings_own and not splits_for_shots(one, split):
+            bare.append(f"{one.name}:{split}")
         read_by = one.metrics_of(one.wording(settings.wording), settings.options)
         scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+    if bare:
+        raise UnknownTask(
+            f"no split besides the asked one has shots for {', '.join(bare)}; ask without --num-fewshot, or something else"
+        )
     task.check_options([one for one, _ in asking], flags)
     if spice and not any(ways[0].also for _, ways in asking):
         raise BadSetting("--spice scores captions, and none of the tasks asks for any; leave it away")
 
 
-def _read(task: Task, settings: Settings, download: bool) -> None:
-    """Read the questions once before a model is loaded, so that a missing file is told at once; fetched first, if asked."""
+def _takes_shots(settings: Settings) -> bool:
     from eval_tasks import shots
+
+    return bool(settings.num_fewshot or shots.get(settings.shot_selection).shots)
+
+
+def _read(task: Task, settings: Settings, download: bool, is_looked_at: bool) -> Sequence[Sample]:
+    """Read the questions once before a model is loaded, so that a missing file is told at once; fetched first, if asked.
+
+    Some of the questions: those of tasks that make theirs only if they are looked at.
+    """
+    from eval_tasks import fitting
     from eval_tasks.file_task import FileTask
+    from eval_tasks.plan import splits_for_shots
     from eval_tasks.task import split_of
 
-    if not isinstance(task, FileTask):
-        return
     split = split_of(task, settings.split)
+    if not isinstance(task, FileTask):
+        return fitting.spread(task.samples(split, settings.data)) if is_looked_at else ()
     if download and settings.data is None:
-        takes_shots = settings.num_fewshot or shots.get(settings.shot_selection).shots
-        task.fetch([split, *(task.splits_for_shots if takes_shots else ())])
-    task.samples(split, settings.data)
+        task.fetch([split, *(splits_for_shots(task, split) if _takes_shots(settings) else ())])
+    return fitting.spread(task.samples(split, settings.data))
+
+
+def _with_metrics(
+    asking: Sequence[Asking], read: Sequence[Sequence[Sample]], also: Sequence[MetricName], in_every_wording: bool
+) -> list[Asking]:
+    """The tasks with those of the further metrics that fit each one. Raises `UnknownTask` for a metric that fits none."""
+    from eval_tasks import fitting, scoring
+    from eval_tasks.errors import UnknownTask
+    from eval_tasks.predictions import unanswered
+
+    wordings = [task.wordings if in_every_wording else (task.wording(ways[0].wording),) for task, ways in asking]
+    items = [[unanswered(sample) for sample in samples] for samples in read]
+    fits: list[list[MetricName]] = [[] for _ in asking]
+    for name in also:
+        unfit: dict[str, str] = {}
+        for (task, _), ways_to_ask, some, fitting_here in zip(asking, wordings, items, fits, strict=True):
+            reasons = [fitting.unfit(name, task, one, some) for one in ways_to_ask]
+            if all(reasons):
+                unfit[task.name] = reasons[0]
+            else:
+                fitting_here.append(name)
+        if not any(name in here for here in fits):
+            told = "; ".join(f"{where}: {reason}" for where, reason in unfit.items())
+            hint = fitting.hint(name, asking[0][0], wordings[0][0], items[0])
+            raise UnknownTask(f"--metric {name} does not fit {told}{hint}")
+        for where, reason in unfit.items():
+            print(f"{where}: --metric {name} is left out: {reason}", file=sys.stderr)
+    for (task, ways), here in zip(asking, fits, strict=True):
+        scoring.check(task, ways[0].limit, ways[0].allow_partial, here)
+    return [
+        (task, [replace(way, also=(*way.also, *here)) for way in ways])
+        for (task, ways), here in zip(asking, fits, strict=True)
+    ]
 
 
 def _decoding(beams: int, length_penalty: float, temperature: float, top_p: float, seed: int) -> Decoding | None:
@@ -216,13 +274,18 @@ def _seeds(listed: str | None, one: int) -> list[int]:
 
 def _in_every_wording(model: Model, task: Task, ways: Sequence[Settings], store: Store) -> list[Run]:
     """The runs in each wording that the model can read; one that the data or the model cannot serve is left out, and told."""
+    from eval_tasks import fitting
     from eval_tasks.errors import MissingData, MissingTool
     from flamingo_lab.errors import BadSetting
 
     runs: list[Run] = []
     refused: Exception | None = None
     for wording in task.readable(model.about.get("reads")):
-        asked = [replace(way, wording=wording.name, decoding=None if wording.rank else way.decoding) for way in ways]
+        also = tuple(name for name in ways[0].also if not fitting.unread(name, wording))
+        asked = [
+            replace(way, wording=wording.name, decoding=None if wording.rank else way.decoding, also=also)
+            for way in ways
+        ]
         try:
             runs += _runs(model, task, asked, store)
         except (MissingData, MissingTool, BadSetting) as error:

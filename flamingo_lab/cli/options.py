@@ -32,6 +32,11 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, on s
 
 Spice = Annotated[bool, typer.Option("--spice", help="Score captions by SPICE too; says which files it needs.")]
 
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(help="METRIC/VARIANT to score by besides the task's own; may be repeated.", show_default=False),
+]
+
 RESULTS = Path("results")
 
 

@@ -48,7 +48,7 @@ def repeated(arguments: Sequence[str]) -> list[str]:
 
 
 def score(
-    task: Annotated[str, typer.Option(help="Name of the task (flab list tasks).")],
+    task: Annotated[str, typer.Option(help="The task (flab list tasks), or NAME:SPLIT.")],
     predictions: Annotated[
         list[Path],
         typer.Option(help="Files or folders of predictions, in any layout that flab knows.", metavar="PATH..."),
@@ -66,30 +66,26 @@ def score(
     json: options.Json = False,
 ) -> None:
     """Score predictions made elsewhere. Answers are taken as they stand: nothing is stripped."""
-    from eval_tasks import metrics
-    from eval_tasks import task as tasks
-    from eval_tasks.errors import UnknownTask
+    from eval_tasks import groups, metrics
     from eval_tasks.scoring import score_file
-    from eval_tasks.task import MetricName
     from flamingo_lab.errors import BadSetting
     from leaderboards import table
 
-    found = tasks.get(task)
-    name = None
-    if metric is not None:
-        wanted, slash, variant = metric.partition("/")
-        if not slash:
-            raise UnknownTask(f"--metric {metric}: METRIC/VARIANT is expected, {found.metrics[0]} for example")
-        name = MetricName(wanted, variant)
+    found, split = groups.single(task)
+    name = None if metric is None else metrics.named(metric)
     also = options.spice(found, spice)
     if spice and not also:
         raise BadSetting(f"--spice scores captions, and {task} asks for none; leave it away")
+    if split and annotations:
+        raise BadSetting(f"--task {task}: a split is one of --data; --annotations hold the right answers of their own")
     for one in also:
         metrics.get(one.metric, one.variant).check()
     scores = [
         score
         for wanted in (name, *also)
-        for score in score_file(found, wanted, predictions, annotations or (), data, allow_missing=allow_missing).scores
+        for score in score_file(
+            found, wanted, predictions, annotations or (), data, allow_missing=allow_missing, split=split
+        ).scores
     ]
     if json:
         sys.stdout.writelines(jsons.dumps({"task": task} | asdict(one)) + "\n" for one in scores)

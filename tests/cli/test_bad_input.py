@@ -258,6 +258,18 @@ def test_more_shots_than_there_are(fails: Fails, model: Path, data: Path, tmp_pa
     )  # only what is asked for is needed
 
 
+def test_shots_that_no_split_has(fails: Fails, model: Path) -> None:
+    """Told before easy-vqa is asked, which could be."""
+    next(model.glob("*.safetensors")).write_bytes(b"no weights")
+    begun = ("eval", "--model", model, "--tasks")
+    said = fails(*begun, "easy-vqa,shapes-binding,pope,mmbench:dev-cn", "--num-fewshot", "2")
+    assert "has shots for pope:test, mmbench:dev-cn; ask without --num-fewshot" in said
+    assert "has shots for easy-vqa:train; " in fails(*begun, "easy-vqa:train", "--num-fewshot", "2")
+    assert "has shots for easy-vqa:train; " in fails(
+        *begun, "easy-vqa", "--split", "train", "--shot-selection", "text-only"
+    )
+
+
 def test_results_folders_that_cannot_be_written(fails: Fails, model: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     assert "a file stands where" in fails(*evaluate(model, data, "--results", str(tmp_path / "taken")))

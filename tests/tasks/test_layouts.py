@@ -21,7 +21,10 @@ from eval_tasks.reading import contents
 from eval_tasks.scoring import Marked, mark, score_file
 from flamingo_lab.cli import run, score
 from leaderboards.records import Score
+from tests.tasks.benchmarks import BUILDERS, FILES, choices, questions
 from tests.tasks.prediction_files import FORMS, Form, written
+
+assert choices and questions  # they register their builders
 
 WITH_ROWS = [name for name, form in FORMS.items() if form.answer]
 WITH_IDS = [name for name, form in FORMS.items() if form.id and not form.by_line]
@@ -348,6 +351,27 @@ def test_answers_to_the_tasks_own_questions(tmp_path: Path) -> None:
     assert {score.slice for score in found.scores} >= {"answer=colour", "answer=shape"}
 
 
+def test_answers_to_another_split_of_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    BUILDERS["hateful-memes", FILES](tmp_path)
+    there = {split: task.get("hateful-memes").samples(split, tmp_path) for split in ("test_seen", "train")}
+    rows = [{"id": sample.id, "prediction": sample.targets[0]} for sample in there["train"]]
+    file = str(written(tmp_path / "p.jsonl", rows))
+    command = ["score", "--data", str(tmp_path), "--predictions", file, "--metric", "exact_match/strip-lower"]
+    assert {sample.id for sample in there["train"]}.isdisjoint(sample.id for sample in there["test_seen"])
+    assert run([*command, "--task", "hateful-memes:train", "--json"]) == 0
+    held = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (held["value"], held["n"], held["task"]) == (1.0, len(rows), "hateful-memes:train")
+    for named, said in {
+        "hateful-memes": "is none of the",
+        "hateful-memes:tarin": "hateful-memes has no split 'tarin'; there are train, dev_seen",
+        "grounding": "unknown task 'grounding'",
+    }.items():
+        assert run([*command, "--task", named]) == 2
+        assert said in capsys.readouterr().err
+    assert run([*command, "--task", "hateful-memes:train", "--annotations", file]) == 2
+    assert "a split is one of --data" in capsys.readouterr().err
+
+
 def test_right_answers_by_their_ids(tmp_path: Path) -> None:
     """GQA's questions are an object of questions."""
     questions = {"2001": {"question": "Is it red?", "answer": "yes"}, "2002": {"question": "What?", "answer": "cup"}}
@@ -358,6 +382,44 @@ def test_right_answers_by_their_ids(tmp_path: Path) -> None:
         BadPredictions, match=r"a\.json: no right answers in it; rows of an id and an answer are expected"
     ):
         score_file(task.get("gqa"), None, files[0], [written(tmp_path / "a.json", {"questions": []})])
+
+
+def test_official_files_as_annotations_are_scored_as_the_data_that_they_are(tmp_path: Path) -> None:
+    BUILDERS["vizwiz", FILES](tmp_path)
+    file = tmp_path / "Annotations" / "val.json"
+    rows = json.loads(file.read_text())
+    for row in rows:
+        for number, answer in enumerate(row["answers"]):
+            answer["answer_confidence"] = ("yes", "maybe")[number % 2]
+    written(file, rows)
+    said = [
+        written(tmp_path / "p.json", [{"image": row["image"], "answer": row["answers"][0]["answer"]} for row in rows])
+    ]
+    vizwiz, name = task.get("vizwiz"), MetricName("vizwiz", "openflamingo")
+    found = score_file(vizwiz, name, said, [file])
+    assert found.scores == score_file(vizwiz, name, said, (), tmp_path).scores
+    assert whole(found).value == 1.0
+    assert {score.slice for score in found.scores} >= {"answer_type=other", "answerable=yes"}
+    del rows[0]["answers"][3]["answer_confidence"]
+    with pytest.raises(BadRow, match=r"10 answers have 9 confidences \(answer_confidence\), which vizwiz/openflamingo"):
+        score_file(vizwiz, name, said, [written(file, rows)])
+    for answer in rows[1]["answers"] + rows[0]["answers"]:
+        answer.pop("answer_confidence", None)
+    with pytest.raises(BadRow, match=r"VizWiz_val_0+9\.jpg has no answer_confidence"):
+        score_file(vizwiz, name, said, [written(file, rows)])
+    assert whole(score_file(vizwiz, MetricName("vizwiz", "authors"), said, [file])).value == 1.0
+
+
+def test_kinds_of_vqas_annotations_are_slices(tmp_path: Path) -> None:
+    BUILDERS["vqav2", FILES](tmp_path)
+    samples = task.get("vqav2").samples("val", tmp_path)
+    said = [written(tmp_path / "p.json", [{"question_id": int(one.id), "answer": one.targets[0]} for one in samples])]
+    annotations = [next(tmp_path.rglob("v2_mscoco_val2014_annotations.json"))]
+    by_file, by_data = (
+        {score.slice: score.value for score in score_file(task.get("vqav2"), None, said, *where).scores}
+        for where in ((annotations,), ((), tmp_path))
+    )
+    assert by_file == by_data and any(label.startswith("question_type=") for label in by_file)
 
 
 def test_scores_of_options_are_ranked(tmp_path: Path) -> None:

@@ -98,7 +98,6 @@ OTHERS = {
     "decoding": replace(BASE, decoding=fl.Beam(3)),
     "penalty": replace(BASE, decoding=fl.Beam(3, 0.0)),
     "tokens": replace(BASE, max_new_tokens=5),
-    "split": replace(BASE, split="train"),
 }
 
 
@@ -109,6 +108,11 @@ def test_what_can_change_an_answer_makes_another_run(other: str, data: Path) -> 
 
     assert run_id(BASE) == run_id(BASE)
     assert run_id(BASE) != run_id(OTHERS[other])
+
+
+def test_another_split_makes_another_run(data: Path) -> None:
+    ids = {plans.plan(Scripted(), CHARTQA, Settings(data=data, split=split)).run_id for split in ("test", "train")}
+    assert len(ids) == 2
 
 
 def test_another_model_or_another_label_makes_another_run(data: Path) -> None:

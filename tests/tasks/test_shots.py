@@ -129,6 +129,20 @@ def test_the_first_two_in_words_stand_before_every_question() -> None:
     assert selection.shots == 2 and not selection.shows_pictures
 
 
+def test_shots_never_come_from_the_asked_split(tmp_path: Path) -> None:
+    found, data = task.get("chartqa"), charts.write(tmp_path)
+    own = [one.id for one in found.samples("train", data)]
+    assert plans.splits_for_shots(found, "test") == ["train", "val"] and plans.splits_for_shots(found, "train") == [
+        "val"
+    ]
+    with pytest.raises(UnknownTask, match="easy-vqa has no split to take shots from: none is listed besides train"):
+        plans.plan(Scripted(), task.get("easy-vqa"), Settings(split="train", num_fewshot=2, limit=2))
+    with pytest.raises(UnknownTask, match=r"chartqa has no split to take shots from: .*val"):
+        plans.plan(Scripted(), found, Settings(split="train", num_fewshot=1, data=data))
+    asked = plans.plan(Scripted(), found, Settings(num_fewshot=1, limit=2, data=data)).asked
+    assert all(shot.id in own for one in asked for shot in one.shots)
+
+
 def test_a_selection_that_is_none_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownTask, match=r"is none of balanced, .* random, rices, text-only; did you mean rices\?"):
         shots.get("rice")

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,19 @@ def test_groups_are_tasks_on_their_splits() -> None:
         groups.expand("groundin")
     with pytest.raises(UnknownTask, match="refcoco has no split 'testC'"):
         groups.expand("refcoco:testC")
+    with pytest.raises(UnknownTask, match="grounding is a group"):
+        groups.expand("grounding:val")
+
+
+@pytest.mark.parametrize("find", [task.get, groups.expand])
+def test_an_unknown_task_is_told_with_near_names_alone(find: Callable[[str], object]) -> None:
+    with pytest.raises(UnknownTask) as caught:
+        find("nosuch")
+    assert str(caught.value) == "unknown task 'nosuch': flab list tasks shows all"
+    with pytest.raises(
+        UnknownTask, match=r"^unknown task 'EasyVQA': did you mean easy-vqa( or \S+)*\? \(all: flab list tasks\)$"
+    ):
+        find("EasyVQA")
 
 
 @pytest.mark.parametrize("name", task.names())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from flamingo_lab.cli import options
 
 if TYPE_CHECKING:
+    from eval_tasks.metrics import MetricName
     from eval_tasks.rescore import Rescored
 
 
@@ -25,15 +27,18 @@ def rescore(
     every: Annotated[bool, typer.Option("--all", help="All finished runs.")] = False,
     results: options.Results = options.RESULTS,
     data: Annotated[Path | None, typer.Option(help="Root folder of the benchmark's own files.")] = None,
+    metric: options.Metrics = None,
     json: options.Json = False,
 ) -> int:
-    """Mark stored answers again, after a metric was corrected. The old scores stay in the run's folder."""
+    """Mark stored answers again, after a metric was corrected or by further ones. The old scores stay in the run's folder."""
+    from eval_tasks import metrics
     from eval_tasks.errors import TaskError
     from eval_tasks.rescore import rescore as mark_again
     from flamingo_lab.errors import BadSetting
     from leaderboards.errors import ResultsError
     from leaderboards.store import Store
 
+    more = [metrics.named(one) for one in metric or ()]
     store = Store(results)
     if bool(runs) == every:
         raise BadSetting("name runs (flab list runs), or --all")
@@ -41,7 +46,7 @@ def rescore(
     code = 0
     for run_id in wanted:
         try:
-            held = _facts(mark_again(store, run_id, data))
+            held = _facts(mark_again(store, run_id, data, more), more)
         except (ResultsError, TaskError) as error:
             if not every:
                 raise
@@ -52,7 +57,8 @@ def rescore(
     return code
 
 
-def _facts(found: Rescored) -> dict[str, Any]:
+def _facts(found: Rescored, more: Sequence[MetricName]) -> dict[str, Any]:
+    from leaderboards.records import ALL
     from leaderboards.table import shown
 
     before, after = found.before.scores[:1], found.after.scores[:1]
@@ -62,6 +68,12 @@ def _facts(found: Rescored) -> dict[str, Any]:
         "n_changed": found.n_changed,
         "before": shown(before[0]) if before else None,
         "after": shown(after[0]) if after else None,
+        "further": {
+            str(name): shown(score)
+            for name in more
+            for score in found.after.scores
+            if (score.metric, score.variant, score.slice) == (name.metric, name.variant, ALL)
+        },
         "kept": None if found.aside is None else str(found.aside),
     }
 
@@ -69,7 +81,8 @@ def _facts(found: Rescored) -> dict[str, Any]:
 def _line(held: dict[str, Any]) -> str:
     if held["kept"] is None:
         return f"{held['run_id'][:8]} {held['task']}: nothing changes"
+    further = "".join(f"{name} {value}, " for name, value in held["further"].items())
     return (
-        f"{held['run_id'][:8]} {held['task']}: {held['before']} -> {held['after']}, "
+        f"{held['run_id'][:8]} {held['task']}: {held['before']} -> {held['after']}, {further}"
         f"{held['n_changed']:,} questions changed; the old scores are in {held['kept']}"
     )
