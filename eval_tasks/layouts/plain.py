@@ -39,6 +39,7 @@ RIGHT = ("targets", "answers", "answer", "label")
 
 KINDS = ("answer_type", "question_type")
 CONFIDENCE = "answer_confidence"
+PICTURE = "image_id"
 
 WITHIN = ("annotations", "data", "questions")
 """Where files of right answers hold their rows, if these are not the whole file."""
@@ -126,7 +127,10 @@ def _right(where: str, row: Row) -> Item:
     held = next((row[key] for key in RIGHT if key in row), None)
     if held is None:
         raise BadPredictions(f"{where}: no right answer in it; one of {', '.join(RIGHT)} is expected")
-    return question(identity(where, row, *IDS), texts(where, held), slices=_slices(row), facts=_facts(held))
+    picture = str(row.get(PICTURE, ""))  # several questions may be asked about it
+    return question(
+        identity(where, row, *IDS), texts(where, held), document=picture, slices=_slices(row), facts=_facts(held)
+    )
 
 
 def _slices(row: Row) -> dict[str, str]:

@@ -416,7 +416,10 @@ def test_kinds_of_vqas_annotations_are_slices(tmp_path: Path) -> None:
     said = [written(tmp_path / "p.json", [{"question_id": int(one.id), "answer": one.targets[0]} for one in samples])]
     annotations = [next(tmp_path.rglob("v2_mscoco_val2014_annotations.json"))]
     by_file, by_data = (
-        {score.slice: score.value for score in score_file(task.get("vqav2"), None, said, *where).scores}
+        {
+            score.slice: (score.value, score.low, score.high)
+            for score in score_file(task.get("vqav2"), None, said, *where).scores
+        }
         for where in ((annotations,), ((), tmp_path))
     )
     assert by_file == by_data and any(label.startswith("question_type=") for label in by_file)
