@@ -114,14 +114,14 @@ def test_what_cannot_be_loaded_is_told_in_one_line() -> None:
         "vsm": PARTS["vsm"],
         "vsm_vision": PARTS["vsm_vision"],
     }
-    refused(BadCheckpoint, "--vqa DIR is for seal_vqa_7b", "seal", **swapped, owlvit=PARTS["owlvit"])
+    refused(BadSetting, "seal_vsm family, .*give seal_vqa_7b its own files with --vqa DIR", "seal", **swapped, owlvit=PARTS["owlvit"])
     twice = {
         "vqa": PARTS["vqa"],
         "vqa_vision": PARTS["vqa_vision"],
         "vsm": PARTS["vqa"],
         "vsm_vision": PARTS["vqa_vision"],
     }
-    refused(BadCheckpoint, "--vsm DIR is for seal_vsm_7b", "seal", **twice)
+    refused(BadSetting, "seal_vqa family, .*give seal_vsm_7b its own files with --vsm DIR", "seal", **twice)
 
 
 def test_a_missing_half_is_told_with_its_own_option() -> None:
