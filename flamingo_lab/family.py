@@ -76,8 +76,10 @@ class Folder:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """`config.json`, empty where there is none."""
-        return self.json("config.json") if self._config is None else self._config
+        """`config.json` without its keys that are null, as if they were absent; empty where there is none."""
+        if self._config is not None:
+            return self._config
+        return {key: value for key, value in self.json("config.json").items() if value is not None}
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
