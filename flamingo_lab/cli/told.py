@@ -47,6 +47,7 @@ def of_model(family: Family, size: Size, *, whole: bool) -> dict[str, object]:
         "memory": hub.memory_needed(built),
         "style": size.wording,
         "other templates": [name for name in family.wordings if name != size.wording],
+        "recommended": dict(size.recommended),
         "tokens per image": tokens(built),
         **{name: described(part, whole=whole) for name, part in parts.items() if part is not None},
         "prompt": example(family, size, built),

@@ -152,6 +152,12 @@ _16 = {
     "unfreeze_mm_vision_tower": True,
     "tokenizer_model_max_length": 4096,
 }
+RECOMMENDED = layout.RECOMMENDED | {"conversation": "--temperature 0.2 --max-new-tokens 512"}
+"""As the benchmarks' scripts and serve/cli.py decode."""
+
+BAKLLAVA = {"benchmarks": "--beams 1", "one question": "--temperature 0.2 --max-new-tokens 1024"}
+"""The latter is the default of its eval/run_llava.py."""
+
 _LLAMA_TERMS = "LLaMA's terms on the language model, Apache-2.0 on the code"
 _LLAMA_2_TERMS = "Llama 2 Community License"
 
@@ -165,6 +171,7 @@ def _size(
     *,
     owner: str = "liuhaotian",
     base: str | None = None,
+    recommended: Mapping[str, str] = RECOMMENDED,
 ) -> Size:
     return Size(
         name.lower(),
@@ -175,6 +182,7 @@ def _size(
         licence=licence,
         part_configs={"vision": TOWERS[config["mm_vision_tower"]]},
         part_hubs={"base": base} if base else {},
+        recommended=recommended,
     )
 
 
@@ -211,6 +219,14 @@ FAMILY = Family(
         _size("llava-v1.6-vicuna-13b", 13_350_844_416, _13B | _16, "vicuna_v1", _LLAMA_2_TERMS),
         _size("llava-v1.6-mistral-7b", 7_566_223_360, _MISTRAL | _16 | _V02, "mistral_instruct", "Apache-2.0"),
         _size("llava-v1.6-34b", 34_751_166_464, _34B | _16, "chatml_direct", "Apache-2.0"),
-        _size("BakLLaVA-1", 7_566_219_264, _MISTRAL | _15 | _V01, "vicuna_v1", "Apache-2.0", owner="SkunkworksAI"),
+        _size(
+            "BakLLaVA-1",
+            7_566_219_264,
+            _MISTRAL | _15 | _V01,
+            "vicuna_v1",
+            "Apache-2.0",
+            owner="SkunkworksAI",
+            recommended=BAKLLAVA,
+        ),
     ),
 )

@@ -13,7 +13,7 @@ from flamingo_lab.config import Architecture, Inline, Projector
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
 from flamingo_lab.layouts import activation, clip, llama, reading, refuse
-from flamingo_lab.layouts.llava import padded
+from flamingo_lab.layouts.llava import RECOMMENDED, padded
 from flamingo_lab.markup.runs import Runs
 from flamingo_lab.pixels import Pipeline
 from flamingo_lab.templates import VICUNA_V1
@@ -82,7 +82,15 @@ def _size(name: str, parameters: int, width: int, inner: int, layers: int, heads
     text = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads}
     text |= {"vocab_size": 32064, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096}
     config = {"text_config": text, "vision_config": CLIP | {"intermediate_size": 4096}}
-    return Size(name, parameters, config, "vicuna_v1", f"llava-hf/{name}", licence="Llama 2 Community License")
+    return Size(
+        name,
+        parameters,
+        config,
+        "vicuna_v1",
+        f"llava-hf/{name}",
+        licence="Llama 2 Community License",
+        recommended=RECOMMENDED,
+    )
 
 
 FAMILY = Family(

@@ -163,6 +163,7 @@ FAMILY = Family(
             "craigwu/seal_vsm_7b",
             licence="LLaMA's terms on the language model, MIT and Apache-2.0 on the rest",
             part_configs={"vision": clip.LARGE_224},
+            recommended={"one question": "--beams 1 --max-new-tokens 100"},
         ),
     ),
 )

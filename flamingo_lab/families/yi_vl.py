@@ -110,6 +110,7 @@ def _size(name: str, parameters: int, width: int, inner: int, layers: int, heads
         f"01-ai/{name}",
         licence="Yi License",
         part_configs={"vision": clip.HUGE_448},
+        recommended={"one question": "--temperature 0.2 --max-new-tokens 1024 --dtype bfloat16"},
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
+import typer
 
 from flamingo_lab import families
-from flamingo_lab.cli import run
+from flamingo_lab.cli import app, run
+from flamingo_lab.cli.evaluate import _decoding  # pyright: ignore[reportPrivateUsage]
 from leaderboards import published
 
 NAMES = [size.name for _, size in families.sizes()]
@@ -85,3 +88,19 @@ def test_a_model_made_of_others_names_both_licences(capsys: pytest.CaptureFixtur
     facts = shown("seal", capsys)
     assert facts["licence"].count("MIT") == 2
     assert facts["made of"] == {"vqa": "seal_vqa_7b", "vsm": "seal_vsm_7b"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recommended_settings_can_be_typed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that is listed but what this package ships has authors who published some."""
+    family, size = next(held for held in families.sizes() if held[1].name == name)
+    assert bool(size.recommended) != bool(size.bundled)
+    assert shown(name, capsys)["recommended"] == size.recommended
+    verb = typer.main.get_command(app).commands["eval"]  # pyright: ignore[reportAttributeAccessIssue]
+    for options in size.recommended.values():
+        asked = ["--model", name, "--tasks", "easy-vqa", *shlex.split(options)]
+        given = verb.make_context("eval", asked).params
+        decoding = _decoding(*(given[key] for key in ("beams", "length_penalty", "temperature", "top_p")), seed=0)
+        assert (decoding is None) == ("--beams 1" in options)
+        assert (given["template"] or size.wording) in family.wordings
+        assert options in said(name, capsys)
