@@ -16,7 +16,7 @@ from flamingo_lab.layouts import activation, clip, llama, reading, refuse
 from flamingo_lab.layouts.llava import RECOMMENDED, padded
 from flamingo_lab.markup.runs import Runs
 from flamingo_lab.pixels import Pipeline
-from flamingo_lab.templates import VICUNA_V1
+from flamingo_lab.templates import LLAVA
 from flamingo_lab.weights import Rules
 
 TEXT: dict[str, dict[str, Any]] = {
@@ -103,7 +103,7 @@ FAMILY = Family(
     pipeline=pipeline,
     tokenizer=llama.tokenizer_file,
     markup=lambda folder: Runs(start="<s>"),
-    wordings={"vicuna_v1": VICUNA_V1},
+    wordings=LLAVA,
     wording=lambda folder: "vicuna_v1",
     sizes=(
         _size("llava-1.5-7b-hf", 7_063_427_072, 4096, 11008, 32, 32),
