@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import transformers
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
-from transformers.models.fuyu.image_processing_pil_fuyu import FuyuImageProcessorPil
 
 from flamingo_lab.errors import BadCheckpoint
 from flamingo_lab.files import read_json
@@ -25,18 +24,6 @@ class NoVideo(transformers.ImageProcessingMixin):
     """Stands where a processor insists on a part for video, which would need torchvision."""
 
     model_input_names: list[str] = []  # noqa: RUF012 - as transformers declares it
-
-
-class FuyuPictures(FuyuImageProcessorPil):
-    """Cuts patches off the tensor that Fuyu's processor hands it; transformers 5.23 takes it for an array, and fails."""
-
-    def patchify_image(self, image: Any, patch_size: Any = None) -> Any:
-        """The patches of a picture, as a tensor."""
-        return torch.from_numpy(super().patchify_image(np.asarray(image), patch_size))
-
-
-REPAIRED = {FuyuImageProcessorPil: FuyuPictures}
-"""Classes of transformers that fail without torchvision, and what is taken in their place."""
 
 
 def load(folder: Path, config: Any) -> Any:
@@ -58,9 +45,20 @@ def _part(kind: Any, name: str, folder: Path) -> Any:
     if name == "video_processor":
         return NoVideo()
     if name == "image_processor":
-        found = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **HOW)
-        return REPAIRED[type(found)].from_pretrained(folder, **HOW) if type(found) in REPAIRED else found
+        return _repaired(transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **HOW))
     return transformers.AutoFeatureExtractor.from_pretrained(folder, **HOW)
+
+
+def _repaired(found: Any) -> Any:
+    """The image processor; Fuyu's takes the tensor that it is handed for an array (transformers 5.23), and would fail."""
+    kind = type(found)
+    if kind.__name__ == "FuyuImageProcessorPil":
+
+        def cut(self: Any, image: Any, patch_size: Any = None) -> Any:
+            return torch.from_numpy(kind.patchify_image(self, np.asarray(image), patch_size))
+
+        found.__class__ = type(kind.__name__, (kind,), {"patchify_image": cut})
+    return found
 
 
 def _class(folder: Path, config: Any) -> Any:
