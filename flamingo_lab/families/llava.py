@@ -14,6 +14,7 @@ from flamingo_lab.errors import BadSetting
 from flamingo_lab.family import MAIN, Family, Folder, Size, flag, plain_sources
 from flamingo_lab.layouts import clip, llama, llava_text, unmerged
 from flamingo_lab.layouts import llava as layout
+from flamingo_lab.notes import note
 from flamingo_lab.templates import LLAVA
 from flamingo_lab.tokens import SentencePieceFile
 from flamingo_lab.weights import Rule, Rules
@@ -64,12 +65,26 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
         own = (*own, (NEWLINE, "newline"))
     elif "unpad" in folder.config.get("mm_patch_merge_type", ""):
         surplus = (*surplus, NEWLINE)  # published, and never read where pictures are not cut
-    if folder.config.get("unfreeze_mm_vision_tower", False):
+    if _reads_inner_tower(folder):
         return {MAIN: Rules((*own, *clip.rules(layout.INNER_TOWER)), surplus=(*surplus, *clip.BUFFERS))}
     return {
         MAIN: Rules(own, surplus=(*surplus, f"{layout.INNER_TOWER}.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
+
+
+def _reads_inner_tower(folder: Folder) -> bool:
+    """Whether the tower is tuned and inside, or frozen and inside where its own repository's folder has no weights."""
+    if folder.config.get("unfreeze_mm_vision_tower", False):
+        return True
+    vision = folder.part("vision").path
+    has_weights = any(True for form in unmerged.FULL for _ in vision.glob(form))
+    if has_weights or unmerged.needs_base(folder):
+        return False
+    has_copy = any(name.startswith(layout.INNER_TOWER) for name in folder.checkpoint)
+    if has_copy:
+        note(f"{vision} holds no weights: the copy of the tower in {folder.path} is read")
+    return has_copy
 
 
 def tokenizer(folder: Folder) -> SentencePieceFile:
