@@ -51,7 +51,8 @@ ELSEWHERE = (
 def understood(root: Path, config: Mapping[str, Any]) -> object:
     """What a folder with this config.json is, or the one line that says why not."""
     (root / "model" / "config.json").write_text(json.dumps(config))
-    parts = {"vision": part for name in ("clip", "vision") if (part := root / name).is_dir()}
+    towers = [part for part in (root / "clip", root / "vision") if part.is_dir()]
+    parts = dict(zip(("vision",), towers, strict=False))
     try:
         found = loading.understand(str(root / "model"), parts=parts)
     except LabError as error:

@@ -124,7 +124,13 @@ def test_what_cannot_be_loaded_is_told_in_one_line() -> None:
         "vsm": PARTS["vsm"],
         "vsm_vision": PARTS["vsm_vision"],
     }
-    refused(BadSetting, "seal_vsm family, .*give seal_vqa_7b its own files with --vqa DIR", "seal", **swapped, owlvit=PARTS["owlvit"])
+    refused(
+        BadSetting,
+        "seal_vsm family, .*give seal_vqa_7b its own files with --vqa DIR",
+        "seal",
+        **swapped,
+        owlvit=PARTS["owlvit"],
+    )
     twice = {
         "vqa": PARTS["vqa"],
         "vqa_vision": PARTS["vqa_vision"],
