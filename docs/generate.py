@@ -103,13 +103,30 @@ def models() -> str:
             }
             for one in held
         ]
-        sections.append(f"## {family}\n\nSource: {held[0]['paper']}.\n\n{table(rows)}")
+        sections.append(f"## {family}\n\nSource: {held[0]['paper']}.\n\n{table(rows)}{recommended(held)}")
     about = (
         "The models that `flab` knows by name. Weights keep the licence of their authors. Nothing is downloaded unless "
         "`--download` is given; [how to evaluate](evaluate.md#your-own-files) tells where files are looked for. Any folder in "
         "a family's published layout works too.\n"
     )
     return "\n".join([HEAD, "# Models\n", about, *sections])
+
+
+def recommended(models: Sequence[Mapping[str, Any]]) -> str:
+    """How the authors of these models decode, each way once, with its models where they are not all."""
+    ways: dict[tuple[str, str], list[str]] = {}
+    for one in models:
+        for way in one.get("recommended", {}).items():
+            ways.setdefault(way, []).append(code(one["name"]))
+    if not ways:
+        return ""
+    every = [code(one["name"]) for one in models]
+    lines: list[str] = []
+    for (what, options), names in ways.items():
+        others = [name for name in every if name not in names]
+        whose = names if len(names) <= len(others) else ["not " + " and ".join(others)] if others else []
+        lines.append(f"- {what}: {code(options)}" + (f" ({', '.join(whose)})" if whose else "") + "\n")
+    return "".join(["\nAs their authors decode, in options of `flab eval`:\n\n", *lines])
 
 
 def tasks() -> str:

@@ -35,7 +35,7 @@ class Size:
     `config` gives the published layout where no file is at hand, so that the full-size model can be built on the meta
     device; `part_configs` the same for parts in other repositories; `part_hubs`: where these are published, as far as the
     model's own files do not say so. `bundled`: its folder in `BUNDLED`, where this package ships it. `wording` is what its
-    authors evaluate it with.
+    authors evaluate it with, and `recommended` how they decode: options of `flab eval`, by what is asked.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Size:
     licence: str = ""
     part_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     part_hubs: Mapping[str, str] = field(default_factory=dict[str, str])
+    recommended: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Folder:
@@ -76,8 +77,10 @@ class Folder:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """`config.json`, empty where there is none."""
-        return self.json("config.json") if self._config is None else self._config
+        """`config.json` without its keys that are null, as if they were absent; empty where there is none."""
+        if self._config is not None:
+            return self._config
+        return {key: value for key, value in self.json("config.json").items() if value is not None}
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

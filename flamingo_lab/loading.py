@@ -205,6 +205,8 @@ def prepare(
     pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
     listed = hub.listed(name)
     called = listed.name if listed else folder.path.resolve().name
+    if listed and listed.parameters != found.parameters:
+        note(f"{folder.path} has {found.parameters:,} parameters, {called} as listed {listed.parameters:,}")
     placed = plan(vlm, copy.placing(folder.path, how.placing), here(), how.room, launched(), is_part=is_part)
     placed.say(called)
     kind, quant = placed.form
@@ -258,9 +260,9 @@ def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str
     for role, listed in made.models.items():
         try:
             folder = hub.locate(listed, weights=given.get(role), download=how.download)
-        except MissingModel as error:
-            raise MissingModel(str(error).replace("--weights DIR", flag(role))) from None
-        wanted = families.of(Folder(folder)).parts(Folder(folder))
+            wanted = family_of(Folder(folder), listed).parts(Folder(folder))
+        except (MissingModel, BadSetting) as error:
+            raise type(error)(str(error).replace("--weights DIR", flag(role))) from None
         parts = {part: given[part] for part in wanted if part in given}
         parts |= {part: given[f"{role}_{part}"] for part in wanted if f"{role}_{part}" in given}
         used |= parts.keys() | {f"{role}_{part}" for part in wanted}
@@ -281,7 +283,7 @@ def find(
     """A model's folder with the further folders that it needs, and its family. Raises `LabError` kinds."""
     folder = Folder(hub.locate(name, weights=weights, download=download), options=options)
     given = copy.parts_of(folder.path, parts or {})
-    family = families.of(folder)
+    family = family_of(folder, name)
     for option in folder.options:
         if option not in family.options:
             raise BadSetting(f"{option}: {folder.path} of the {family.name} family has no such option; leave it away")
@@ -292,6 +294,21 @@ def find(
             there = ", ".join(map(flag, wanted)) or "nothing else"
             raise BadSetting(f"{flag(part)}: {folder.path} of the {family.name} family needs {there}; leave it away")
     return hub.parts(folder, wanted, given, download=download), family
+
+
+def family_of(folder: Folder, name: str) -> Family:
+    """The folder's family. Raises `BadSetting` where the name is listed in another one.
+
+    Files converted to another family's layout are refused too: they give other answers, and have a name of their own.
+    """
+    family = families.of(folder)
+    listed = hub.listed(name)
+    if listed and families.listing(listed) is not family:
+        raise BadSetting(
+            f"{folder.path} is of the {family.name} family, {listed.name} of the {families.listing(listed).name} family: "
+            f"give {listed.name} its own files with --weights DIR, or name this folder itself with --model"
+        )
+    return family
 
 
 def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:

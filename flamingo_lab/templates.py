@@ -100,6 +100,7 @@ LLAVA = {
     "llava_llama_2": LLAVA_LLAMA_2,
     "mistral_instruct": MISTRAL_INSTRUCT,
     "chatml_direct": CHATML_DIRECT,
+    "mistral_direct": CHATML_DIRECT,
     "mpt": MPT,
     "plain": PLAIN,
 }

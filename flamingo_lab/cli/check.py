@@ -67,16 +67,17 @@ def check(
 
 def _each(made: Composed, chosen: options.Chosen) -> Iterator[Understood]:
     """The models that one is made of."""
-    from flamingo_lab import families, hub, loading
-    from flamingo_lab.errors import MissingModel
+    from flamingo_lab import hub, loading
+    from flamingo_lab.errors import BadSetting, MissingModel
     from flamingo_lab.family import Folder, flag
 
     for role, listed in made.models.items():
         try:
             folder = Folder(hub.locate(listed, weights=chosen.parts.get(role), download=chosen.download))
-        except MissingModel as error:
-            raise MissingModel(str(error).replace("--weights DIR", flag(role))) from None
-        parts = made.parts_of(role, families.of(folder).parts(folder), chosen.parts)
+            wanted = loading.family_of(folder, listed).parts(folder)
+        except (MissingModel, BadSetting) as error:
+            raise type(error)(str(error).replace("--weights DIR", flag(role))) from None
+        parts = made.parts_of(role, wanted, chosen.parts)
         yield loading.understand(listed, folder.path, parts, download=chosen.download)
 
 

@@ -33,9 +33,9 @@ def of_model(family: Family, size: Size, *, whole: bool) -> dict[str, object]:
         "tiles": built.tiling,
         "connector": built.connector,
         "decoder": built.decoder,
-        "join": built.join,
         "locator": built.locator,
     }
+    joined = "in the sequence" if isinstance(built.join, Inline) else "gated cross-attention"
     return {
         "name": size.name,
         "family": family.title,
@@ -47,8 +47,10 @@ def of_model(family: Family, size: Size, *, whole: bool) -> dict[str, object]:
         "memory": hub.memory_needed(built),
         "style": size.wording,
         "other templates": [name for name in family.wordings if name != size.wording],
+        "recommended": dict(size.recommended),
         "tokens per image": tokens(built),
         **{name: described(part, whole=whole) for name, part in parts.items() if part is not None},
+        "join": {"how": joined} | described(built.join, whole=whole),
         "prompt": example(family, size, built),
         "published": published(size.name),
     }
@@ -67,6 +69,8 @@ def of_composed(made: Composed) -> dict[str, object]:
         "parameters": made.parameters,
         "memory": hub.memory_needed(*(_built(size) for size in made.sizes)),
         "made of": dict(made.models),
+        "shown in full by": [f"flab show model {size.name}" for size in made.sizes],
+        "tokens per image": {size.name: tokens(_built(size)) for size in made.sizes},
         "published": published(made.name),
     }
 

@@ -122,6 +122,14 @@ FAMILY = Family(
     },
     wording=lambda folder: "base",
     sizes=(
-        Size("fuyu-8b", 9_408_238_592, {"model_type": "fuyu"}, "base", hub="adept/fuyu-8b", licence="CC-BY-NC-4.0"),
+        Size(
+            "fuyu-8b",
+            9_408_238_592,
+            {"model_type": "fuyu"},
+            "base",
+            hub="adept/fuyu-8b",
+            licence="CC-BY-NC-4.0",
+            recommended={"captions": "--beams 1 --max-new-tokens 7"},
+        ),
     ),
 )

@@ -223,11 +223,15 @@ def _published(width: int, layers: int, heads: int, inner: int, eps: float, extr
 _9B = partial(_published, 4096, 32, 32, 11008, 1e-6)
 _80B = partial(_published, 8192, 80, 64, 22016, 1e-5)
 _BASE, _INSTRUCT = 2, 3
+RECOMMENDED = {"the card's examples": "--beams 1 --dtype bfloat16"}
+"""Their limit of 100 tokens counts the prompt, which no option does."""
+
 _LICENCE = "LLaMA's terms on the language model, MIT on the rest"
 
 
 def _size(name: str, parameters: int, config: dict[str, Any], style: str) -> Size:
-    return Size(name, parameters, config, style, hub=f"HuggingFaceM4/{name}", licence=_LICENCE)
+    hub = f"HuggingFaceM4/{name}"
+    return Size(name, parameters, config, style, hub=hub, licence=_LICENCE, recommended=RECOMMENDED)
 
 
 def _bundled(name: str, parameters: int, style: str) -> Size:

@@ -14,6 +14,7 @@ from flamingo_lab.errors import BadSetting
 from flamingo_lab.family import MAIN, Family, Folder, Size, flag, plain_sources
 from flamingo_lab.layouts import clip, llama, llava_text, unmerged
 from flamingo_lab.layouts import llava as layout
+from flamingo_lab.notes import note
 from flamingo_lab.templates import LLAVA
 from flamingo_lab.tokens import SentencePieceFile
 from flamingo_lab.weights import Rule, Rules
@@ -64,12 +65,26 @@ def rules(folder: Folder, built: Architecture) -> Mapping[str, Rules]:
         own = (*own, (NEWLINE, "newline"))
     elif "unpad" in folder.config.get("mm_patch_merge_type", ""):
         surplus = (*surplus, NEWLINE)  # published, and never read where pictures are not cut
-    if folder.config.get("unfreeze_mm_vision_tower", False):
+    if _reads_inner_tower(folder):
         return {MAIN: Rules((*own, *clip.rules(layout.INNER_TOWER)), surplus=(*surplus, *clip.BUFFERS))}
     return {
         MAIN: Rules(own, surplus=(*surplus, f"{layout.INNER_TOWER}.*")),
         "vision": Rules(clip.rules(), surplus=clip.UNREAD),
     }
+
+
+def _reads_inner_tower(folder: Folder) -> bool:
+    """Whether the tower is tuned and inside, or frozen and inside where its own repository's folder has no weights."""
+    if folder.config.get("unfreeze_mm_vision_tower", False):
+        return True
+    vision = folder.part("vision").path
+    has_weights = any(True for form in unmerged.FULL for _ in vision.glob(form))
+    if has_weights or unmerged.needs_base(folder):
+        return False
+    has_copy = any(name.startswith(layout.INNER_TOWER) for name in folder.checkpoint)
+    if has_copy:
+        note(f"{vision} holds no weights: the copy of the tower in {folder.path} is read")
+    return has_copy
 
 
 def tokenizer(folder: Folder) -> SentencePieceFile:
@@ -152,6 +167,12 @@ _16 = {
     "unfreeze_mm_vision_tower": True,
     "tokenizer_model_max_length": 4096,
 }
+RECOMMENDED = layout.RECOMMENDED | {"conversation": "--temperature 0.2 --max-new-tokens 512"}
+"""As the benchmarks' scripts and serve/cli.py decode."""
+
+BAKLLAVA = {"benchmarks": "--beams 1", "one question": "--temperature 0.2 --max-new-tokens 1024"}
+"""The latter is the default of its eval/run_llava.py."""
+
 _LLAMA_TERMS = "LLaMA's terms on the language model, Apache-2.0 on the code"
 _LLAMA_2_TERMS = "Llama 2 Community License"
 
@@ -165,6 +186,7 @@ def _size(
     *,
     owner: str = "liuhaotian",
     base: str | None = None,
+    recommended: Mapping[str, str] = RECOMMENDED,
 ) -> Size:
     return Size(
         name.lower(),
@@ -175,6 +197,7 @@ def _size(
         licence=licence,
         part_configs={"vision": TOWERS[config["mm_vision_tower"]]},
         part_hubs={"base": base} if base else {},
+        recommended=recommended,
     )
 
 
@@ -211,6 +234,14 @@ FAMILY = Family(
         _size("llava-v1.6-vicuna-13b", 13_350_844_416, _13B | _16, "vicuna_v1", _LLAMA_2_TERMS),
         _size("llava-v1.6-mistral-7b", 7_566_223_360, _MISTRAL | _16 | _V02, "mistral_instruct", "Apache-2.0"),
         _size("llava-v1.6-34b", 34_751_166_464, _34B | _16, "chatml_direct", "Apache-2.0"),
-        _size("BakLLaVA-1", 7_566_219_264, _MISTRAL | _15 | _V01, "vicuna_v1", "Apache-2.0", owner="SkunkworksAI"),
+        _size(
+            "BakLLaVA-1",
+            7_566_219_264,
+            _MISTRAL | _15 | _V01,
+            "vicuna_v1",
+            "Apache-2.0",
+            owner="SkunkworksAI",
+            recommended=BAKLLAVA,
+        ),
     ),
 )

@@ -13,10 +13,10 @@ from flamingo_lab.config import Architecture, Inline, Projector
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
 from flamingo_lab.layouts import activation, clip, llama, reading, refuse
-from flamingo_lab.layouts.llava import padded
+from flamingo_lab.layouts.llava import RECOMMENDED, padded
 from flamingo_lab.markup.runs import Runs
 from flamingo_lab.pixels import Pipeline
-from flamingo_lab.templates import VICUNA_V1
+from flamingo_lab.templates import LLAVA
 from flamingo_lab.weights import Rules
 
 TEXT: dict[str, dict[str, Any]] = {
@@ -82,7 +82,15 @@ def _size(name: str, parameters: int, width: int, inner: int, layers: int, heads
     text = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads}
     text |= {"vocab_size": 32064, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096}
     config = {"text_config": text, "vision_config": CLIP | {"intermediate_size": 4096}}
-    return Size(name, parameters, config, "vicuna_v1", f"llava-hf/{name}", licence="Llama 2 Community License")
+    return Size(
+        name,
+        parameters,
+        config,
+        "vicuna_v1",
+        f"llava-hf/{name}",
+        licence="Llama 2 Community License",
+        recommended=RECOMMENDED,
+    )
 
 
 FAMILY = Family(
@@ -95,7 +103,7 @@ FAMILY = Family(
     pipeline=pipeline,
     tokenizer=llama.tokenizer_file,
     markup=lambda folder: Runs(start="<s>"),
-    wordings={"vicuna_v1": VICUNA_V1},
+    wordings=LLAVA,
     wording=lambda folder: "vicuna_v1",
     sizes=(
         _size("llava-1.5-7b-hf", 7_063_427_072, 4096, 11008, 32, 32),

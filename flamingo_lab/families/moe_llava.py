@@ -194,6 +194,7 @@ def _size(name: str, parameters: int, config: dict[str, Any], tower: dict[str, A
         f"LanguageBind/{name}",
         licence="research preview, non-commercial; Apache-2.0 on the code",
         part_configs={"vision": tower},
+        recommended=layout.RECOMMENDED,
     )
 
 

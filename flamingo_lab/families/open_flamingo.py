@@ -237,6 +237,12 @@ BASE = Running(
 )
 """The authors' prompts of question answering and captioning, and what `eval/evaluate.py` cuts off the answers."""
 
+RECOMMENDED = {
+    "captions": "--beams 3 --length-penalty 0 --max-new-tokens 20",
+    "question answering": "--beams 3 --length-penalty 0 --max-new-tokens 5",
+}
+"""What made the paper's tables; docstrings beside that code say a length penalty of -2."""
+
 CLIP_HUB = "openai/clip-vit-large-patch14"
 MPT_1B_HUB = "anas-awadalla/mpt-1b-redpajama-200b"
 REDPAJAMA_HUB = "togethercomputer/RedPajama-INCITE-{}-3B-v1"
@@ -252,6 +258,7 @@ def _size(name: str, parameters: int, every: int, config: dict[str, Any], hub: s
         licence="MIT; the language model under its own terms",
         part_configs={"vision": clip.LARGE_224 | {"projection_dim": 768}, "language_model": config},
         part_hubs={"language_model": hub},
+        recommended=RECOMMENDED,
     )
 
 

@@ -181,9 +181,25 @@ _PUBLISHED: dict[str, Any] = {
 """config.json of both models, as far as the layout depends on it."""
 
 
-def _size(name: str, style: str) -> Size:
+RECOMMENDED = {
+    "captions": "--beams 1 --length-penalty 0 --max-new-tokens 30",
+    "question answering": "--beams 1 --max-new-tokens 10",
+    "documents and charts": "--beams 1 --max-new-tokens 100",
+    "boxes": "--beams 1 --max-new-tokens 28",
+}
+"""As eval_mm decodes. Captions have 8 tokens and boxes 10 at least there, for which there is no option."""
+
+CHAT = {what: f"--template raw {options}" for what, options in RECOMMENDED.items()} | {
+    "MME": "--template chatml_unnumbered --temperature 1 --top-p 0.01 --max-new-tokens 512",
+    "conversation": "--temperature 1 --top-p 0.3 --max-new-tokens 512",
+}
+"""eval_mm asks the chat model too in the base model's words; the last is of its generation_config.json."""
+
+
+def _size(name: str, style: str, recommended: Mapping[str, str]) -> Size:
     licence = "Tongyi Qianwen LICENSE AGREEMENT"
-    return Size(name.lower(), 9_656_935_168, _PUBLISHED, style, f"Qwen/{name}", licence=licence)
+    hub = f"Qwen/{name}"
+    return Size(name.lower(), 9_656_935_168, _PUBLISHED, style, hub, licence=licence, recommended=recommended)
 
 
 FAMILY = Family(
@@ -205,5 +221,5 @@ FAMILY = Family(
         "grounding": replace(RAW, shown=GROUNDING),
     },
     wording=wording,
-    sizes=(_size("Qwen-VL", "raw"), _size("Qwen-VL-Chat", "chatml")),
+    sizes=(_size("Qwen-VL", "raw", RECOMMENDED), _size("Qwen-VL-Chat", "chatml", CHAT)),
 )

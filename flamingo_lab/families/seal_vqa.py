@@ -141,6 +141,7 @@ FAMILY = Family(
             "craigwu/seal_vqa_7b",
             licence="LLaMA's terms on the language model, MIT on the code",
             part_configs={"vision": clip.LARGE_224},
+            recommended={"one question": "--beams 1 --max-new-tokens 200"},
         ),
     ),
 )

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flamingo_lab.config import Architecture, Locator, MaskDecoder
+from flamingo_lab.config import Architecture, Inline, Locator, MaskDecoder
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
 from flamingo_lab.layouts import clip, llama, llava_text, owlvit
 from flamingo_lab.layouts import llava as layout
+from flamingo_lab.markup.chunks import OnePicture
 from flamingo_lab.pixels import RGB, OneView, PadSquare
 from flamingo_lab.templates import LLAVA_V1
 from flamingo_lab.tokens import SentencePieceFile
@@ -83,7 +84,8 @@ def architecture(folder: Folder) -> Architecture:
         masks=decoder,
     )
     plain = layout.architecture(folder, len(tokenizer(folder)) if folder.has("config.json") else None)
-    return replace(plain, locator=locator)
+    assert isinstance(plain.join, Inline)
+    return replace(plain, locator=locator, join=replace(plain.join, pictures=1))
 
 
 def masks(folder: Folder) -> MaskDecoder:
@@ -125,6 +127,12 @@ def tokenizer(folder: Folder) -> SentencePieceFile:
     )
 
 
+def markup(folder: Folder) -> OnePicture:
+    """One picture: the authors' places of `[LOC]` count the tokens of one (VSM.inference)."""
+    plain = llava_text.markup(folder, folder.config)
+    return OnePicture(plain.mark, plain.start, plain.picture)
+
+
 _7B: dict[str, Any] = {
     "model_type": "llava",
     "architectures": ["VSMForCausalLM"],
@@ -151,7 +159,7 @@ FAMILY = Family(
     parts=lambda folder: {"vision": folder.config["mm_vision_tower"], "owlvit": None},
     pipeline=pipeline,
     tokenizer=tokenizer,
-    markup=lambda folder: llava_text.markup(folder, folder.config),
+    markup=markup,
     wordings={"llava_v1": LLAVA_V1},
     wording=lambda folder: "llava_v1",
     sizes=(
@@ -163,6 +171,7 @@ FAMILY = Family(
             "craigwu/seal_vsm_7b",
             licence="LLaMA's terms on the language model, MIT and Apache-2.0 on the rest",
             part_configs={"vision": clip.LARGE_224},
+            recommended={"one question": "--beams 1 --max-new-tokens 100"},
         ),
     ),
 )

@@ -99,7 +99,7 @@ def _size(name: str, parameters: int, width: int, inner: int, layers: int, heads
         "rms_norm_eps": 1e-5,
         "rope_theta": 5e6,
         "mm_projector_type": "mlp2x_gelu_Norm",
-        "mm_vision_tower": f"./vit/clip-vit-H-14-laion2B-s32B-b79K-{name.lower()}-448",
+        "mm_vision_tower": f"./vit/clip-vit-H-14-laion2B-s32B-b79K-yi-vl-{name.removeprefix('Yi-VL-')}-448",
         "image_aspect_ratio": "pad",
     }
     return Size(
@@ -110,6 +110,7 @@ def _size(name: str, parameters: int, width: int, inner: int, layers: int, heads
         f"01-ai/{name}",
         licence="Yi License",
         part_configs={"vision": clip.HUGE_448},
+        recommended={"one question": "--temperature 0.2 --max-new-tokens 1024 --dtype bfloat16"},
     )
 
 
@@ -118,7 +119,7 @@ FAMILY = Family(
     title="Yi-VL",
     paper="arXiv 2403.04652",
     matches=lambda folder: (
-        "mm_vision_tower" in folder.config and folder.config.get("mm_projector_type", "").endswith("_Norm")
+        "mm_vision_tower" in folder.config and str(folder.config.get("mm_projector_type")).endswith("_Norm")
     ),
     parts=parts,
     architecture=architecture,

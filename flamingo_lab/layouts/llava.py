@@ -21,6 +21,12 @@ INNER_TOWER = "model.vision_tower.vision_tower.vision_model"
 FEATURES = {"patch": True, "cls_patch": False}
 """Whether the class token is left out."""
 
+RECOMMENDED = {
+    "short answers": "--beams 1 --max-new-tokens 128",
+    "long answers, multiple choice": "--beams 1 --max-new-tokens 1024",
+}
+"""How the benchmarks' scripts decode (eval/model_vqa_loader.py; model_vqa.py, _science, _mmbench)."""
+
 
 def architecture(folder: Folder, vocab: int | None) -> Architecture:
     """The model that config.json and the tower's own config.json describe; `vocab`: rows that the authors' loader keeps."""

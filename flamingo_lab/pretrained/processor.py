@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import transformers
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
@@ -43,8 +45,20 @@ def _part(kind: Any, name: str, folder: Path) -> Any:
     if name == "video_processor":
         return NoVideo()
     if name == "image_processor":
-        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **HOW)
+        return _repaired(transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **HOW))
     return transformers.AutoFeatureExtractor.from_pretrained(folder, **HOW)
+
+
+def _repaired(found: Any) -> Any:
+    """The image processor; Fuyu's takes the tensor that it is handed for an array (transformers 5.23), and would fail."""
+    kind = type(found)
+    if kind.__name__ == "FuyuImageProcessorPil":
+
+        def cut(self: Any, image: Any, patch_size: Any = None) -> Any:
+            return torch.from_numpy(kind.patchify_image(self, np.asarray(image), patch_size))
+
+        found.__class__ = type(kind.__name__, (kind,), {"patchify_image": cut})
+    return found
 
 
 def _class(folder: Path, config: Any) -> Any:

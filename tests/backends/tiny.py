@@ -116,6 +116,34 @@ def llava_onevision(folder: Path) -> Path:
     return write(folder, network, words, "<image>", processor, images)
 
 
+def llava_next(folder: Path) -> Path:
+    """LLaVA-NeXT, as LLaVA-1.6 is converted: every picture in tiles and whole, rows of tiles ended by a token."""
+    words = tokenizer(["<image>"])
+    grid = [[28, 56], [56, 28], [56, 56]]
+    config = transformers.LlavaNextConfig(
+        vision_config={**SIGLIP, "model_type": "clip_vision_model"},
+        text_config=TEXT | {"model_type": "llama", "vocab_size": len(words)},
+        image_token_index=3,
+        image_token_id=3,
+        image_grid_pinpoints=grid,
+    )
+    processor = {
+        "processor_class": "LlavaNextProcessor",
+        "patch_size": 14,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "image_token": "<image>",
+    }
+    images = {
+        "image_processor_type": "LlavaNextImageProcessor",
+        "size": {"shortest_edge": 28},
+        "crop_size": {"height": 28, "width": 28},
+        "image_grid_pinpoints": grid,
+    }
+    network = transformers.LlavaNextForConditionalGeneration(config)
+    return write(folder, network, words, "<image>", processor, images)
+
+
 def qwen2_5_vl(folder: Path) -> Path:
     """Qwen2.5-VL: a picture's tokens follow its size, positions have three axes, attention has windows."""
     words = tokenizer(["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"])

@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import flamingo_lab as fl
 from flamingo_lab.cli import run
+from flamingo_lab.notes import note
 from tests.families.tiny_idefics import write_checkpoint
 from tests.folders import ROOT
 from tests.tasks import charts
@@ -182,6 +184,27 @@ def test_a_bin_that_holds_code_is_refused_and_not_run(pickled: bool, fails: Fail
 def test_a_bin_that_holds_something_else_than_tensors(fails: Fails, model: Path, data: Path) -> None:
     as_bin(model, {"model.norm.weight": [1.0, 2.0]})
     assert "pytorch_model.bin" in fails(*evaluate(model, data))
+
+
+@pytest.mark.parametrize("verb", ["check", "ask", "eval"])
+def test_a_listed_name_refuses_another_familys_folder(verb: str, fails: Fails, model: Path, data: Path) -> None:
+    name = "llava-v1.5-7b"
+    command = {
+        "check": ["check", name],
+        "ask": ["ask", "--model", name, "--image", "a.png", "what?"],
+        "eval": evaluate(name, data),
+    }[verb]
+    Image.new("RGB", (8, 8)).save("a.png")
+    message = fails(*command, "--weights", model)
+    assert f"{model} is of the idefics family, {name} of the llava family" in message
+    assert "name this folder itself with --model" in message
+
+
+def test_a_folder_of_another_size_under_a_listed_name_is_told(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    note.cache_clear()
+    loaded = fl.load("idefics-9b", weights=model)
+    (told,) = [line for line in caplog.messages if "parameters" in line]
+    assert f"{loaded.about['parameters']:,} parameters, idefics-9b as listed 8,929,679,632" in told
 
 
 def test_a_folder_without_weights_or_tokenizer(fails: Fails, model: Path, data: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
+import typer
 
 from flamingo_lab import families
-from flamingo_lab.cli import run
+from flamingo_lab.cli import app, run
+from flamingo_lab.cli.evaluate import _decoding  # pyright: ignore[reportPrivateUsage]
 from leaderboards import published
 
 NAMES = [size.name for _, size in families.sizes()]
@@ -31,8 +34,13 @@ def test_every_listed_model_is_shown_in_full(name: str, capsys: pytest.CaptureFi
     assert ("tower" in facts) != ("patches" in facts)
     assert "What animal is this?" in facts["prompt"]
     assert facts["licence"] and facts["paper"] and facts["from"] and facts["parameters"]
+    assert facts["tokens per image"]
     text = said(name, capsys)
     assert "None" not in text and "': " not in text
+    rows = {line.split("  ")[0]: line for line in text.splitlines()}
+    assert "tokens per image" in rows
+    has_gates = name.startswith(("idefics", "openflamingo", "flamingo"))
+    assert ("gated cross-attention" if has_gates else "in the sequence") in rows["join"]
 
 
 def test_the_tower_and_the_base_are_those_of_the_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +89,31 @@ def test_scores_stand_by_benchmark_and_protocol_over_the_shots(capsys: pytest.Ca
     assert "(protocol not published; " in shown("fuyu-8b", capsys)["published"][0]
 
 
+def test_a_fine_tuned_models_score_is_shown_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = shown("llava-13b-delta-v0-science_qa", capsys)["published"]
+    assert line.startswith("ScienceQA test accuracy: 90.92")  # not the ensemble with GPT-4
+
+
 def test_a_model_made_of_others_names_both_licences(capsys: pytest.CaptureFixture[str]) -> None:
     facts = shown("seal", capsys)
     assert facts["licence"].count("MIT") == 2
+    text = said("seal", capsys)
+    for half, tokens in (("seal_vqa_7b", "256 or 32"), ("seal_vsm_7b", "256")):
+        assert f"flab show model {half}" in text and f"{half}: {tokens}" in text
     assert facts["made of"] == {"vqa": "seal_vqa_7b", "vsm": "seal_vsm_7b"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recommended_settings_can_be_typed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that is listed but what this package ships has authors who published some."""
+    family, size = next(held for held in families.sizes() if held[1].name == name)
+    assert bool(size.recommended) != bool(size.bundled)
+    assert shown(name, capsys)["recommended"] == size.recommended
+    verb = typer.main.get_command(app).commands["eval"]  # pyright: ignore[reportAttributeAccessIssue]
+    for options in size.recommended.values():
+        asked = ["--model", name, "--tasks", "easy-vqa", *shlex.split(options)]
+        given = verb.make_context("eval", asked).params
+        decoding = _decoding(*(given[key] for key in ("beams", "length_penalty", "temperature", "top_p")), seed=0)
+        assert (decoding is None) == ("--beams 1" in options)
+        assert (given["template"] or size.wording) in family.wordings
+        assert options in said(name, capsys)

@@ -19,6 +19,44 @@ import flamingo_lab as fl
 from flamingo_lab.family import Folder
 from tests.families import seal_prompts
 
+CASE = {
+    "name",
+    "template",
+    "prompt",
+    "messages",
+    "batch",
+    "rendered",
+    "input_ids",
+    "padded_input_ids",
+    "attention_mask",
+    "options",
+    "generate",
+    "classes",
+    "expect",
+    "authors_cached_logprobs",
+    "prompt_utf16_code_units",
+}
+"""What a case may hold. The last two are the authors' affair, and another form of the prompt."""
+
+READ = {
+    "add_end_of_utterance_token",
+    "batch",
+    "left_pad",
+    "max_window_size",
+    "gumbel_prefill",
+    "gumbel_decode",
+    "answer_options",
+    "image",
+    "mode",
+    "parses",
+    "patch_scale",
+    "question",
+    "smallest_size",
+    "target",
+    "thresholds",
+}
+"""Options of a case that a prompt or a stage reads, beside `seal_prompts.SWITCHES`."""
+
 OF_RUNS = ("generated_ids", "text", "sequences_score")
 """Stages that every generation of a case has."""
 
@@ -72,9 +110,12 @@ class Golden:
 
     def model(self, case: Case) -> fl.LoadedModel:
         """The model with the case's template and options, through the public loader."""
-        from tests.families.stages import adapted
+        from tests.families.stages import acting, adapted
 
-        return adapted(_loaded(self.folder, case.template, self._changes(case)), case)
+        changes = self._changes(case)
+        unknown = case.options.keys() - {key for key, _ in changes} - READ - seal_prompts.SWITCHES - acting()
+        assert not unknown, f"options that no test knows: {sorted(unknown)}"
+        return adapted(_loaded(self.folder, case.template, changes), case)
 
     def _changes(self, case: Case) -> tuple[tuple[str, Any], ...]:
         """The case's options that stand in config.json too, whose values there they override."""
@@ -105,6 +146,7 @@ class Golden:
         return {case["name"]: self._case(case) for case in self.facts["cases"]}
 
     def _case(self, case: dict[str, Any]) -> Case:
+        assert case.keys() <= CASE, f"keys of a case that no test knows: {sorted(case.keys() - CASE)}"
         expect = {stage: self._value(value) for stage, value in case["expect"].items()}
         options = {name: self._value(value) for name, value in case.get("options", {}).items()}
         batch = case.get("batch") or options.get("batch")

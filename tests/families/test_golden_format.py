@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.families.goldens import KINDS, Row, apart, every
+from tests.families.goldens import KINDS, Golden, Row, apart, every
 from tests.families.goldens import _of_row as of_row  # pyright: ignore[reportPrivateUsage] - told by its results
 from tests.families.stages import PARTS, compute
 from tests.folders import GOLDENS
@@ -101,3 +103,31 @@ def test_whatever_is_no_float_has_to_be_equal(computed: Any, expected: Any) -> N
 
 def test_what_is_no_number_is_never_near() -> None:
     assert not apart(np.array([np.nan]), np.array([1.0])) <= 1.0
+
+
+@pytest.mark.skipif(not FOUND, reason=f"no goldens under FLAB_GOLDENS ({GOLDENS})")
+def test_what_no_test_knows_of_a_case_is_a_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "golden"
+    folder.mkdir()
+    for file in FOUND[0].folder.iterdir():
+        (folder / file.name).symlink_to(file)
+    facts = json.loads((FOUND[0].folder / "golden.json").read_text())
+    case = {"name": "odd", "prompt": [{"text": "a"}], "expect": {}}
+
+    def golden(**more: Any) -> Golden:
+        (folder / "golden.json").unlink()
+        (folder / "golden.json").write_text(json.dumps(facts | {"cases": [case | more]}))
+        return Golden(folder)
+
+    with pytest.raises(AssertionError, match=r"keys of a case that no test knows: \['mood'\]"):
+        _ = golden(mood="sad").cases
+    odd = golden(options={"mood": "sad"})
+    with pytest.raises(AssertionError, match=r"options that no test knows: \['mood'\]"):
+        odd.model(odd.cases["odd"])
+
+
+@pytest.mark.skipif(not FOUND, reason=f"no goldens under FLAB_GOLDENS ({GOLDENS})")
+@pytest.mark.parametrize("golden", [one for one in FOUND if one.kind == "model"], ids=lambda one: one.folder.name)
+def test_every_case_is_known(golden: Golden) -> None:
+    for case in golden.cases.values():
+        golden.model(case)

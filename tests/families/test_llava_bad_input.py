@@ -17,6 +17,7 @@ from flamingo_lab.cli import run
 from flamingo_lab.engine import reference
 from flamingo_lab.engine.plan import job
 from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt, MissingModel
+from flamingo_lab.notes import note
 from tests.families.tiny_idefics import write_checkpoint
 from tests.families.tiny_llava import ANYRES, TOWER, Tiny, edit, picture, write, write_converted
 from tests.families.tiny_llava_parts import write_adapters, write_delta
@@ -45,6 +46,19 @@ def test_a_tuned_tower_inside_wins_and_a_frozen_copy_does_not(tmp_path: Path) ->
     torch.testing.assert_close(tuned.load().vlm.tower.class_token, inner)
     edit(tuned.path / "config.json", unfreeze_mm_vision_tower=False)
     torch.testing.assert_close(tuned.load().vlm.tower.class_token, inner + 1)
+
+
+def test_a_frozen_copy_serves_where_the_towers_folder_has_no_weights(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in BakLLaVA-1; what the tower is, its own folder says in any case."""
+    note.cache_clear()
+    held = write(tmp_path / "frozen", ANYRES)
+    inner = held.tower.state_dict()["embeddings.class_embedding"]
+    edit(held.path / "config.json", unfreeze_mm_vision_tower=False)
+    (held.vision / "model.safetensors").unlink()
+    torch.testing.assert_close(held.load().vlm.tower.class_token, inner)
+    assert [line for line in caplog.messages if f"{held.vision} holds no weights" in line]
 
 
 def test_a_folder_without_a_tower_is_no_tower(tiny: Tiny, tmp_path: Path) -> None:

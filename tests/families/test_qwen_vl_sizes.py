@@ -16,7 +16,10 @@ PARAMETERS, TENSORS = 9_656_935_168, 853
 """From pytorch_model.bin.index.json of Qwen/Qwen-VL-Chat."""
 
 
-@pytest.mark.parametrize("name", ["qwen-vl", "qwen-vl-chat"])
+NAMES = ("qwen-vl", "qwen-vl-chat")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_full_size_has_the_published_parameters_and_names(name: str) -> None:
     family, size = next(found for found in families.sizes() if found[1].name == name)
     folder = Folder.listed(size)

@@ -11,7 +11,7 @@ import flamingo_lab as fl
 from flamingo_lab.errors import BadCheckpoint, BadPrompt, BadSetting, LabError
 from flamingo_lab.search import focus
 from flamingo_lab.search.locate import SearchModel
-from tests.search.tiny_seal import PARTS, VQA, VSM, needs_goldens, vqa
+from tests.search.tiny_seal import PARTS, VQA, VSM, needs_goldens, vqa, vsm
 
 pytestmark = needs_goldens
 
@@ -54,6 +54,16 @@ def test_marks_name_each_picture() -> None:
 def test_two_pictures_or_objects_alone_are_refused(parts: tuple[fl.Image | str, ...]) -> None:
     with pytest.raises(BadPrompt, match="one picture"):
         vqa().renderer.render(fl.Prompt.ask(*parts))
+
+
+def test_the_search_model_refuses_two_pictures() -> None:
+    """The authors' places of [LOC] count the tokens of one; so do worked examples."""
+    shots = [fl.Shot(whole(), "where?", answer="there")]
+    for prompt in (fl.Prompt.ask(whole(), whole(), "x"), fl.Prompt.ask(whole(), "x", shots=shots)):
+        with pytest.raises(BadPrompt, match="looks at one picture, and the prompt holds 2"):
+            vsm().renderer.render(prompt)
+    assert vsm().limits.images == 1
+    assert vsm().renderer.render(fl.Prompt.ask(whole(), "x")).slots
 
 
 @pytest.mark.parametrize("mark", ["<image>", "<object>"])
@@ -114,14 +124,20 @@ def test_what_cannot_be_loaded_is_told_in_one_line() -> None:
         "vsm": PARTS["vsm"],
         "vsm_vision": PARTS["vsm_vision"],
     }
-    refused(BadCheckpoint, "--vqa DIR is for seal_vqa_7b", "seal", **swapped, owlvit=PARTS["owlvit"])
+    refused(
+        BadSetting,
+        "seal_vsm family, .*give seal_vqa_7b its own files with --vqa DIR",
+        "seal",
+        **swapped,
+        owlvit=PARTS["owlvit"],
+    )
     twice = {
         "vqa": PARTS["vqa"],
         "vqa_vision": PARTS["vqa_vision"],
         "vsm": PARTS["vqa"],
         "vsm_vision": PARTS["vqa_vision"],
     }
-    refused(BadCheckpoint, "--vsm DIR is for seal_vsm_7b", "seal", **twice)
+    refused(BadSetting, "seal_vqa family, .*give seal_vsm_7b its own files with --vsm DIR", "seal", **twice)
 
 
 def test_a_missing_half_is_told_with_its_own_option() -> None:

@@ -16,7 +16,8 @@ from flamingo_lab.markup.chunks import Chunks
 from flamingo_lab.render import Renderer
 from flamingo_lab.tokens import SentencePieceFile
 from tests.families.goldens import Golden, found
-from tests.families.tiny_llava import ANYRES, edit, picture, sentencepiece, write
+from tests.families.test_llava_bad_input import CONVERTED
+from tests.families.tiny_llava import ANYRES, TOWER, edit, picture, sentencepiece, write, write_converted
 from tests.folders import GOLDENS
 
 USER = (
@@ -106,6 +107,9 @@ STOPS: dict[str, tuple[tuple[str, ...], set[str]]] = {
 }
 """Texts and tokens at which an answer ends."""
 
+for table in (TWO_TURNS, ONE_TURN, WITH_SYSTEM, STOPS):
+    table["mistral_direct"] = table["chatml_direct"]  # another name of it
+
 CHATML = {"<|im_start|>": 360, "<|im_end|>": 361}
 
 
@@ -148,6 +152,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     return Folder(tiny.path, {"vision": Folder(tiny.vision)})
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llava_hf")
+    write_converted(folder, CONVERTED, TOWER, seed=0)
+    return folder
+
+
 @pytest.mark.parametrize("name", templates.LLAVA)
 def test_any_wording_can_be_asked_for_and_ends_an_answer_by_its_rules(name: str, folder: Folder) -> None:
     model = fl.load(folder.path, vision=folder.part("vision").path, wording=name)
@@ -166,6 +177,14 @@ def test_any_wording_can_be_asked_for_and_ends_an_answer_by_its_rules(name: str,
         ids = [*model.tokenizer.encode(" a red car "), model.tokenizer.id_of(token) or 0]
         assert ends.stopped_by(ids) == "stop token"
         assert ends.text(ids) == "a red car"
+
+
+@pytest.mark.parametrize("name", templates.LLAVA)
+def test_converted_files_can_be_asked_in_any_wording(name: str, converted: Path) -> None:
+    model = fl.load(converted, wording=name)
+    shown = fl.Shot(picture(0), "Q1", answer="A1")
+    assert model.renderer.render(fl.Prompt.ask("Q2", shots=[shown])).text == TWO_TURNS[name]
+    assert ends_of(model, fl.Request("0", fl.Prompt.ask("Q1"))).stop_texts == STOPS[name][0]
 
 
 def test_an_unknown_wording_names_those_there_are(folder: Folder) -> None:

@@ -13,7 +13,7 @@ from PIL import Image as pil
 import flamingo_lab as fl
 from flamingo_lab.engine.plan import ends_of
 from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt
-from flamingo_lab.families.yi_vl import SYSTEM
+from flamingo_lab.families.yi_vl import FAMILY, SYSTEM
 from flamingo_lab.markup.chunks import PLACEHOLDER
 from tests.families.tiny_yi_vl import VIT, write_checkpoint
 
@@ -155,3 +155,12 @@ def test_a_projector_without_its_norms_is_refused(other: Path) -> None:
 def test_a_prompt_that_cannot_be_said_is_refused(model: fl.LoadedModel, prompt: fl.Prompt) -> None:
     with pytest.raises(BadPrompt, match="picture"):
         model.renderer.render(prompt)
+
+
+def test_the_tower_is_where_the_repository_has_it() -> None:
+    """Names of files are told apart by case."""
+    at = {size.name: size.config["mm_vision_tower"].removeprefix("./vit/") for size in FAMILY.sizes}
+    assert at == {
+        "yi-vl-6b": "clip-vit-H-14-laion2B-s32B-b79K-yi-vl-6B-448",
+        "yi-vl-34b": "clip-vit-H-14-laion2B-s32B-b79K-yi-vl-34B-448",
+    }

@@ -36,3 +36,9 @@ def seal() -> VStar:
 @cache
 def vqa() -> fl.LoadedModel:
     return fl.load(VQA / "checkpoint", vision=VQA / "vision", dtype="float32", device="cpu")
+
+
+@cache
+def vsm() -> fl.LoadedModel:
+    parts = {"vision": VSM / "vision", "owlvit": VSM / "owlvit"}
+    return fl.load(VSM / "checkpoint", **parts, dtype="float32", device="cpu")

@@ -34,6 +34,12 @@ def all_stages() -> dict[str, Stage]:
     return stages
 
 
+def acting() -> set[str]:
+    """The options that act on a loaded model."""
+    modules = [importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
+    return {name for module in modules for name in getattr(module, "OPTIONS", {})}
+
+
 def adapted(model: fl.LoadedModel, case: Case) -> fl.LoadedModel:
     """The model under the case's options that act on a loaded one."""
     for module in pkgutil.iter_modules(__path__):
