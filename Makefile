@@ -27,8 +27,8 @@ demo: $(PACKAGE) ## ask the bundled model two benchmarks, four examples before e
 dashboard: $(PAGES) ## open the dashboard on the results that come with the repository
 	$(VENV)/bin/flab dashboard --demo
 
-test: $(TOOLS) ## the whole test suite
-	$(RUN) -m pytest
+test: $(TOOLS) ## the whole test suite, in two processes of one thread each
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: format-check lint types docs-check wheel test ## everything that CI runs
 
