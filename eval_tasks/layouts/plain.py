@@ -13,6 +13,7 @@ from typing import Any
 from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
 from eval_tasks.metrics import Item, Prediction
+from eval_tasks.metrics.vizwiz import CONFIDENCE
 from eval_tasks.predictions import (
     Given,
     Read,
@@ -38,7 +39,6 @@ RIGHT = ("targets", "answers", "answer", "label")
 """Names of fields, the first that a row has counts. Where a row has `prediction` and `answer`, `answer` is the right one."""
 
 KINDS = ("answer_type", "question_type")
-CONFIDENCE = "answer_confidence"
 PICTURE = "image_id"
 
 WITHIN = ("annotations", "data", "questions")
