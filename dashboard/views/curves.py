@@ -131,7 +131,7 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
     picked = st.vega_lite_chart(
         figure, theme=None, key="curves", on_select="rerun", selection_mode=plots.POINTS, alt=label
     )
-    chosen = {str(point["run_id"]) for point in picked["selection"][plots.POINTS]}  # pyright: ignore
+    chosen = {str(point["run_id"]) for point in picked["selection"][plots.POINTS]}
     put(_caption(having, against, has_front=len(front) > 1), "caption")
     put(_table(results, having, against, chosen), "runs")
 
