@@ -105,13 +105,13 @@ def textcaps(root: Path) -> Tiny:
     write(root / "TextCaps_0.1_val.json", {"dataset_type": "val", "data": [*rows, TEXTCAPS | other]})
     for number, name in enumerate(("00a1", "00a2")):
         picture(root / "train_images" / f"{name}.jpg", number)
-    return Tiny("val", ["00a1", "00a2"], "00a1", {"picture size": "below 0.3 MP", "Sign": "yes"})
+    return Tiny("val", ["00a1", "00a2"], "00a1", {"picture size": "below 0.3 MP"})
 
 
 @builds("textcaps", HUB)
 def textcaps_hub(root: Path) -> Tiny:
     parquet(root / "data" / "val-00000-of-00001.parquet", [TEXTCAPS | {"caption_str": TWO, "image": stored(0)}])
-    return Tiny("val", ["00a1"], "00a1", {"picture size": "below 0.3 MP", "Sign": "yes"})
+    return Tiny("val", ["00a1"], "00a1", {"picture size": "below 0.3 MP"})
 
 
 def refer(root: Path, folder: str, refs: str) -> Tiny:

@@ -185,14 +185,14 @@ def textvqa(root: Path) -> Tiny:
     tokens = {"image_id": "00a1", "ocr_tokens": ["NOKIA", "3310"]}
     write(root / "TextVQA_Rosetta_OCR_v0.2_val.json", {"data": [tokens]})
     picture(root / "train_images" / "00a1.jpg", 1)
-    return Tiny("val", ["34602", "34603"], "00a1", {"picture size": "0.3 to 1 MP", "Phone": "yes"})
+    return Tiny("val", ["34602", "34603"], "00a1", {"picture size": "0.3 to 1 MP"})
 
 
 @builds("textvqa", HUB)
 def textvqa_hub(root: Path) -> Tiny:
     row = TEXTVQA | {"ocr_tokens": ["NOKIA", "3310"], "image": stored(1)}
     parquet(root / "data" / "validation-00000-of-00001.parquet", [row])
-    return Tiny("val", ["34602"], "00a1", {"picture size": "0.3 to 1 MP", "Phone": "yes"})
+    return Tiny("val", ["34602"], "00a1", {"picture size": "0.3 to 1 MP"})
 
 
 DOCVQA = {
