@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 from eval_tasks.errors import PromptMismatch
 from eval_tasks.metrics import Item, Outcome, Prediction, Targets
-from eval_tasks.plan import Asked, Plan, Settings, plan
+from eval_tasks.plan import Asked, Plan, Settings, plan, splits_for_shots
 from eval_tasks.reading import encodable
 from eval_tasks.run_record import closed, from_line, opened, to_line
 from eval_tasks.scoring import mark, ungraded
@@ -256,7 +256,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         mean_of=tuple(making.mean_of),
     )
     takes_shots = any(one.shots for one in making.asked)
-    splits = [making.split, *(making.task.splits_for_shots if takes_shots else ())]
+    splits = [making.split, *(splits_for_shots(making.task, making.split) if takes_shots else ())]
     if version := making.task.version(settings.data, splits):
         made = replace(made, versions={**made.versions, "data": version})
     if graded is None:

@@ -80,7 +80,7 @@ class LoadedModel(Asking):
     def limits(self) -> Limits:
         """Positions of the decoder, and pictures where a prompt takes only so many."""
         built = self.vlm.architecture
-        return Limits(built.decoder.positions, built.join.pictures if isinstance(built.join, Inline) else None)
+        return Limits(built.decoder.positions, built.most_pictures)
 
     def sent(self, request: Request) -> Sent:
         """The request as it would reach the decoder."""

@@ -16,7 +16,7 @@ from flamingo_lab.wording import Piecewise, Wording
 class Renderer:
     """Prompts to ids, by one family's markup and wording and one checkpoint's tokenizer.
 
-    `tokens_of` says how many tokens a picture becomes; `answers_apart`: see `Family`.
+    `tokens_of` says how many tokens a picture becomes; `answers_apart`: see `Family`; `most_pictures`: that a prompt may show.
     """
 
     markup: Markup
@@ -24,11 +24,13 @@ class Renderer:
     tokenizer: Tokenizer
     tokens_of: Callable[[Image], int]
     answers_apart: bool = False
+    most_pictures: int | None = None
 
     def render(self, prompt: Prompt, continuation: str = "") -> Rendered:
         """The prompt's ids; `continuation` is the beginning of the answer."""
         if prompt.window is not None:
             prompt = self._within(prompt, prompt.window)
+        self._check(len(prompt.images))
         if prompt.is_raw:
             parts, ends_utterances = prompt.turns[0].parts, prompt.ends_utterances
         else:
@@ -43,6 +45,12 @@ class Renderer:
             ids = (*rendered.ids, *self.tokenizer.encode(continuation))
             rendered = replace(rendered, ids=ids, text=rendered.text + continuation)
         return replace(rendered, shots=prompt.shots)
+
+    def _check(self, shown: int) -> None:
+        most = self.most_pictures
+        if most is not None and shown > most:
+            takes = "one" if most == 1 else most
+            raise BadPrompt(f"the prompt shows {shown} pictures, worked examples included; the model takes {takes}")
 
     def _within(self, prompt: Prompt, window: int) -> Prompt:
         """The prompt without the turns that its window does not hold."""

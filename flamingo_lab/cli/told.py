@@ -133,7 +133,7 @@ def _said(value: Any) -> Any:
 
 def example(family: Family, size: Size, built: Architecture) -> str:
     """A question in the model's own template, behind a worked example where it takes two pictures; newlines as \\n."""
-    takes_one = isinstance(built.join, Inline) and built.join.pictures == 1
+    takes_one = built.most_pictures == 1
     shots = () if takes_one else (Shot(Image("cat.png"), ASKED, answer="cat"),)
     prompt = Prompt.ask(Image("dog.png"), ASKED, shots=shots)
     markup = family.markup(Folder.listed(size))

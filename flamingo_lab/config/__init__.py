@@ -77,6 +77,11 @@ class Architecture:
         return self.tower.tokens
 
     @property
+    def most_pictures(self) -> int | None:
+        """Pictures that a prompt may show, worked examples included; None for any number."""
+        return self.join.pictures if isinstance(self.join, Inline) else None
+
+    @property
     def picture_width(self) -> int:
         """Width of the tokens that the decoder gets."""
         return self.connector.out_width if self.connector else self.tower.width

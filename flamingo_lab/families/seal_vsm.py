@@ -15,7 +15,6 @@ from flamingo_lab.errors import BadConfig
 from flamingo_lab.family import MAIN, Family, Folder, Size
 from flamingo_lab.layouts import clip, llama, llava_text, owlvit
 from flamingo_lab.layouts import llava as layout
-from flamingo_lab.markup.chunks import OnePicture
 from flamingo_lab.pixels import RGB, OneView, PadSquare
 from flamingo_lab.templates import LLAVA_V1
 from flamingo_lab.tokens import SentencePieceFile
@@ -85,6 +84,7 @@ def architecture(folder: Folder) -> Architecture:
     )
     plain = layout.architecture(folder, len(tokenizer(folder)) if folder.has("config.json") else None)
     assert isinstance(plain.join, Inline)
+    # One picture: the authors' places of `[LOC]` count the tokens of one (VSM.inference).
     return replace(plain, locator=locator, join=replace(plain.join, pictures=1))
 
 
@@ -127,12 +127,6 @@ def tokenizer(folder: Folder) -> SentencePieceFile:
     )
 
 
-def markup(folder: Folder) -> OnePicture:
-    """One picture: the authors' places of `[LOC]` count the tokens of one (VSM.inference)."""
-    plain = llava_text.markup(folder, folder.config)
-    return OnePicture(plain.mark, plain.start, plain.picture)
-
-
 _7B: dict[str, Any] = {
     "model_type": "llava",
     "architectures": ["VSMForCausalLM"],
@@ -159,7 +153,7 @@ FAMILY = Family(
     parts=lambda folder: {"vision": folder.config["mm_vision_tower"], "owlvit": None},
     pipeline=pipeline,
     tokenizer=tokenizer,
-    markup=markup,
+    markup=lambda folder: llava_text.markup(folder, folder.config),
     wordings={"llava_v1": LLAVA_V1},
     wording=lambda folder: "llava_v1",
     sizes=(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flamingo_lab.errors import BadPrompt
 from flamingo_lab.markup import Rendered, Slot, merged, pictures, refuse_mark
 from flamingo_lab.prompt import Image, Part
 from flamingo_lab.tokens import Tokenizer
@@ -50,21 +49,3 @@ class Chunks:
             else:
                 ids += tokenizer.encode(part)
         return Rendered(tuple(ids), text, images, slots=tuple(slots))
-
-
-@dataclass(frozen=True)
-class OnePicture(Chunks):
-    """The same of a model that looks at one picture."""
-
-    def encode(
-        self,
-        parts: Sequence[Part],
-        tokenizer: Tokenizer,
-        tokens_of: Callable[[Image], int],
-        *,
-        ends_utterances: bool | None,
-    ) -> Rendered:
-        """See `Markup`."""
-        if (count := len(pictures(parts))) > 1:
-            raise BadPrompt(f"this model looks at one picture, and the prompt holds {count}; show it one picture")
-        return super().encode(parts, tokenizer, tokens_of, ends_utterances=ends_utterances)

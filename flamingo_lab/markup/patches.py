@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flamingo_lab.errors import BadImage, BadPrompt
+from flamingo_lab.errors import BadImage
 from flamingo_lab.locations import ANSWER, Locations
 from flamingo_lab.markup import Rendered, Slot, known, pictures, refuse_mark
 from flamingo_lab.prompt import Image, Part
@@ -43,8 +43,6 @@ class PatchRows:
     ) -> Rendered:
         """See `Markup`; `tokens_of` and `ends_utterances` mean nothing here."""
         images = pictures(parts)
-        if len(images) > 1:
-            raise BadPrompt(f"the prompt shows {len(images)} pictures, worked examples included; the model takes one")
         said = "".join(part for part in parts if isinstance(part, str))
         text = self.mark * len(images) + said
         refuse_mark(text, self.mark, len(images))

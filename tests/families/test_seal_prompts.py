@@ -60,7 +60,9 @@ def test_the_search_model_refuses_two_pictures() -> None:
     """The authors' places of [LOC] count the tokens of one; so do worked examples."""
     shots = [fl.Shot(whole(), "where?", answer="there")]
     for prompt in (fl.Prompt.ask(whole(), whole(), "x"), fl.Prompt.ask(whole(), "x", shots=shots)):
-        with pytest.raises(BadPrompt, match="looks at one picture, and the prompt holds 2"):
+        with pytest.raises(
+            BadPrompt, match="the prompt shows 2 pictures, worked examples included; the model takes one"
+        ):
             vsm().renderer.render(prompt)
     assert vsm().limits.images == 1
     assert vsm().renderer.render(fl.Prompt.ask(whole(), "x")).slots
