@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -128,6 +128,13 @@ class Run:
 def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:
     """A run's score under METRIC/VARIANT on a slice."""
     return next((one for one in run.scores if f"{one.metric}/{one.variant}" == metric and one.slice == slice), None)
+
+
+def headline(run: Run, slice: str = ALL, also: Collection[str] = ()) -> list[Score]:
+    """What a table shows of a run: the slice's score by its first metric, then those by the METRIC/VARIANT of `also` it has."""
+    first = [f"{one.metric}/{one.variant}" for one in run.scores[:1]]
+    found = (score_of(run, metric, slice) for metric in dict.fromkeys((*first, *also)))
+    return [score for score in found if score is not None]
 
 
 def parts_of(run: Run, metric: str) -> Sequence[str]:

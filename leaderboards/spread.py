@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from leaderboards.answered import Answered, answered_by
 from leaderboards.entrants import entrant
-from leaderboards.records import SHARE, Run, Score, score_of
+from leaderboards.records import SHARE, Run, Score, headline, score_of
 from leaderboards.statistics import around
 from leaderboards.store import Store
 
@@ -80,10 +80,13 @@ class Spread:
     shot_selection: str
 
 
-def spreads(store: Store, runs: Sequence[Run], *, every_slice: bool = False) -> list[Spread]:
+def spreads(
+    store: Store, runs: Sequence[Run], *, every_slice: bool = False, also: Collection[str] = ()
+) -> list[Spread]:
     """Of complete runs every two or more that differ in their seed alone, then those that differ in their wording alone.
 
-    Of each run its first score, or all of them; only the same metric and variant are put together.
+    Of each run its first score and those by the METRIC/VARIANT of `also`, or all of them; only the same metric and variant
+    are put together.
     """
     known = {run.run_id: run for run in runs if run.status == "complete"}
     found: list[Spread] = []
@@ -91,7 +94,7 @@ def spreads(store: Store, runs: Sequence[Run], *, every_slice: bool = False) -> 
         groups: dict[object, dict[str, list[Run]]] = {}
         heads: dict[object, Score] = {}
         for run in known.values():
-            for score in run.scores if every_slice else run.scores[:1]:
+            for score in run.scores if every_slice else headline(run, also=also):
                 if score.value is not None:
                     key = *_asked(run, over), score.metric, score.variant, score.slice, score.unit
                     groups.setdefault(key, {}).setdefault(str(getattr(run, over)), []).append(run)

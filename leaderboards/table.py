@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from leaderboards import forms
 from leaderboards.forms import BAD, Cell, Sheet
-from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.records import ALL, SHARE, Run, Score, headline
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,22 +54,12 @@ class Row:
 Told = TypeVar("Told", Row, "Spread")
 
 
-def rows(runs: Sequence[Run], *, every_slice: bool = False, slice: str = ALL) -> list[Row]:
-    """A row for each run, with the official metric on the whole task or on a slice; with `every_slice` a row for each score."""
-    return [_row(run, score) for run in runs for score in (run.scores if every_slice else _official(run, slice))]
+def rows(runs: Sequence[Run], *, every_slice: bool = False, slice: str = ALL, also: Collection[str] = ()) -> list[Row]:
+    """A row for each run, with the official metric on the whole task or on a slice; one more for each metric of `also`.
 
-
-def _official(run: Run, slice: str) -> list[Score]:
-    """The first score where the whole is asked for, else that of the same metric on the slice."""
-    head = run.scores[:1]
-    if slice == ALL:
-        return list(head)
-    return [
-        one
-        for first in head
-        for one in run.scores
-        if (one.metric, one.variant, one.slice) == (first.metric, first.variant, slice)
-    ]
+    With `every_slice` a row for each score.
+    """
+    return [_row(run, score) for run in runs for score in (run.scores if every_slice else headline(run, slice, also))]
 
 
 def _row(run: Run, score: Score) -> Row:

@@ -134,21 +134,21 @@ def evaluate(
     loaded = many.load(chosen, device, dtype, ray, replicas, devices_per_replica)
     ask = _in_every_wording if wording == EVERY else _runs
     runs = [run for task, ways in asking for run in ask(loaded, task, ways, store)]
-    _show(runs, store, json)
+    _show(runs, store, json, [str(name) for name in also])
     return ended(runs, results, max_error_rate)
 
 
-def _show(runs: Sequence[Run], store: Store, as_json: bool) -> None:
-    """The table of the runs, with their spread over seeds and wordings."""
+def _show(runs: Sequence[Run], store: Store, as_json: bool, also: Sequence[str]) -> None:
+    """The table of the runs by their own metrics and these, with their spread over seeds and wordings."""
     from leaderboards import table
     from leaderboards.spread import spreads
 
-    spread = spreads(store, runs, every_slice=as_json)
+    spread = spreads(store, runs, every_slice=as_json, also=also)
     if as_json:
         sys.stdout.write(table.text(table.rows(runs, every_slice=True), "json"))
         sys.stdout.writelines(jsons.dumps(asdict(one), ensure_ascii=False) + "\n" for one in spread)
     else:
-        options.console().print(table.rich_table(table.rows(runs), spread))
+        options.console().print(table.rich_table(table.rows(runs, also=also), spread))
 
 
 def _for(one: Wanted, settings: Settings, wanted: Sequence[Wanted], spice: bool) -> Settings:

@@ -145,7 +145,11 @@ def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
             break
     assert time.monotonic() - began < 30
     assert texts(iter([*found, *answers])) == expected(asked)
-    assert model.state == "2 replicas"
+    while (
+        model.state != "2 replicas"
+    ):  # the cluster counts its nodes by their heartbeats, later than a connection breaks
+        assert time.monotonic() - began < 60
+        assert texts(model.answers(again := requests(40))) == expected(again)
     assert capfd.readouterr().out == ""  # Ray has much to say about it
 
 

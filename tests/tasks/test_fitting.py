@@ -160,6 +160,11 @@ def test_further_metrics_on_the_command_line(evaluated: Evaluate, capsys: pytest
     assert {(row["metric"], row["variant"]) for row in rows} >= {("relaxed_accuracy", "idefics-m4"), ("anls", "rrc")}
     code, out, _ = evaluated("--metric", "anls/rrc", "--limit", "3", "--json", "--phrasing", "all")
     assert code == 0 and "anls" in {json.loads(line).get("metric") for line in out.splitlines()}
+    code, out, _ = evaluated("--metric", "anls/rrc", "--limit", "3", "--seeds", "0,1", "--num-fewshot", "1")
+    assert code == 0
+    for metric in ("relaxed_accuracy", "anls"):
+        told = [line for line in out.splitlines() if f" {metric} " in line]
+        assert len(told) == 3, out  # two seeds and their spread
     run_id = rows[0]["run_id"]
     assert cli.run(["results", "rescore", run_id, "--metric", "containment/substring"]) == 0
     assert "containment/substring 0.0 [" in capsys.readouterr().out
