@@ -87,9 +87,10 @@ class LocalPlace:
         except OSError as error:
             raise BadStore(f"{self.path}: cannot be read ({error.strerror}); choose another --results folder") from None
         found: dict[str, Stamp] = {}
+        runs = str(self.path / "runs")
         for name in sorted(names):
             try:
-                held = (self.path / "runs" / name / RECORD).stat()
+                held = os.stat(f"{runs}/{name}/{RECORD}")  # no `Path`: a store of hundreds of runs is looked at often
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:
