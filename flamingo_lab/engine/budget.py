@@ -18,9 +18,13 @@ from flamingo_lab.errors import BadSetting
 if TYPE_CHECKING:
     from flamingo_lab.engine.plan import Job
     from flamingo_lab.loaded import LoadedModel
+    from flamingo_lab.prompt import Image
 
 BATCH_TOKENS = 8192
 """Tokens of a pass, padding included. Small enough for its activations to stay in a CPU's cache, see `benchmarks/`."""
+
+ENOUGH_TOKENS = 1024
+"""Tokens of a pass from which on it gains so little from more that shorter prompts, which only pad it, pass apart."""
 
 ROWS = 256
 """Sequences that go on side by side at most."""
@@ -56,11 +60,13 @@ GIB = 2**30
 class Budget:
     """What may be held and computed at once.
 
-    pass_tokens: tokens of one pass as they are best; most_tokens: as many as fit; kv_tokens: tokens whose keys and values
-    are held; rows: sequences side by side; picture_bytes: of pictures' tokens; views: see `VIEWS`; refill: see `REFILL`.
+    pass_tokens: tokens of one pass as they are best; enough_tokens: see `ENOUGH_TOKENS`; most_tokens: as many as fit;
+    kv_tokens: tokens whose keys and values are held; rows: sequences side by side; picture_bytes: of pictures' tokens;
+    views: see `VIEWS`; refill: see `REFILL`.
     """
 
     pass_tokens: int = BATCH_TOKENS
+    enough_tokens: int = ENOUGH_TOKENS
     most_tokens: int = 1 << 40
     kv_tokens: int = 1 << 20
     rows: int = ROWS
@@ -76,6 +82,7 @@ class Budget:
             kv_tokens=max(1, self.kv_tokens // 2),
             rows=max(1, self.rows // 2),
             picture_bytes=self.picture_bytes // 2,
+            views=max(1, self.views // 2),
         )
 
     def check(self, job: Job, room: Room, memory_bytes: int) -> None:
@@ -136,11 +143,12 @@ class Room:
             )
         decoding.keep_at_most(int(DECODED * room))
         most = max(1, tokens_of_pass(room, built, dtype))
-        best, rows, refill = BATCH_TOKENS, ROWS, REFILL
+        best, enough, rows, refill = BATCH_TOKENS, ENOUGH_TOKENS, ROWS, REFILL
         if model.streamed is not None:  # each pass reads the weights, so it takes all that there is room for
-            best, rows, refill = most, most, FEW_REFILLS
+            best, enough, rows, refill = most, most, most, FEW_REFILLS
         return Budget(
             pass_tokens=min(self.batch_tokens or best, most),
+            enough_tokens=enough,
             most_tokens=most,
             rows=max(1, min(rows, int(PASS * room / (LIKELIHOOD_BYTES * built.decoder.vocab)))),
             kv_tokens=max(1, tokens_held(room, built, dtype)),
@@ -186,6 +194,14 @@ def pass_bytes(built: Architecture, dtype: torch.dtype) -> int:
     if isinstance(join, Cross):
         widest = max(widest, 8 * decoder.width + 3 * join.mlp_width)
     return widest * dtype.itemsize + kv_bytes(decoder, dtype)
+
+
+def picture_bytes(built: Architecture, dtype: torch.dtype, image: Image) -> int:
+    """What a picture's tokens take, with their keys and values in all gated blocks where tokens look at them."""
+    numbers = built.picture_width
+    if isinstance(built.join, Cross):
+        numbers += 2 * len(built.join.layers) * built.join.heads * built.join.head_width
+    return built.tokens_of(image.size) * numbers * dtype.itemsize
 
 
 def view_bytes(built: Architecture, dtype: torch.dtype) -> int:

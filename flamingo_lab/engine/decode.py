@@ -14,7 +14,9 @@ from flamingo_lab.engine.kv import IntoSlots, Slots
 from flamingo_lab.engine.passes import Layout, Passes, Row
 from flamingo_lab.engine.search import Chain, Next, Search
 from flamingo_lab.engine.tree import Leaf, Node
+from flamingo_lab.markup import NONE
 from flamingo_lab.model import Answer
+from flamingo_lab.prompt import Image
 
 Answered = tuple[Leaf, Answer]
 
@@ -52,6 +54,15 @@ class Running:
     def free(self) -> int:
         """Slots that nobody has."""
         return self.slots.rows - len(self.slots.lengths)
+
+    @property
+    def looked_at(self) -> Iterator[Image]:
+        """The pictures that the sequences look at across, which have to stay; one may come several times."""
+        if self._passes.model.vlm.join:
+            for one in self.jobs:
+                sees = one.leaf.job.sees[-1]
+                if sees != NONE:
+                    yield one.leaf.job.rendered.images[sees]
 
     def enter(self, leaf: Leaf, above: tuple[Node, ...], began: float, own_tokens: int = 0) -> Open:
         """Give a job its slots, which hold `own_tokens` already, behind the beginnings `above`."""

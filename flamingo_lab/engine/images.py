@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flamingo_lab.engine.budget import VIEWS
+from flamingo_lab.engine.budget import VIEWS, picture_bytes
 from flamingo_lab.engine.features import FeatureCache
 from flamingo_lab.engine.work import Work
 from flamingo_lab.errors import BadImage
@@ -24,8 +25,8 @@ from flamingo_lab.prompt import Image
 THREADS = 2
 """Threads that decode and resize; Pillow lets go of the interpreter while it does."""
 
-AHEAD = 64
-"""Pictures that are read before they are needed."""
+AHEAD = 2
+"""Pictures that are read before they are needed, for each view that passes the tower at once."""
 
 NEVER = 1 << 60
 """When a picture is needed next that nobody waits for."""
@@ -66,49 +67,60 @@ class PictureStore:
         self._work = work
         self._budget = budget_bytes
         self._views = views
+        self._ahead = AHEAD * views
         self._cache = cache
         self._held: dict[str, Held] = {}
         self._uses: defaultdict[str, deque[int]] = defaultdict(deque)
         self._pool = ThreadPoolExecutor(THREADS)
-        self._reading: dict[str, Future[NDArray[np.float32] | BadImage]] = {}
+        self._reading: dict[str, Future[NDArray[np.float32] | Tensor | BadImage]] = {}
 
     def close(self) -> None:
         """Read nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def shrink(self, budget_bytes: int) -> None:
-        """Hold no more than that from now on, and only what is wanted next."""
-        self._budget = budget_bytes
-        self._make_room({}, 0)
+    def shrink(self, budget_bytes: int, views: int) -> None:
+        """Hold and encode no more than that from now on, and only what is wanted next."""
+        self._budget, self._views, self._ahead = budget_bytes, views, AHEAD * views
+        self._make_room((), 0)
 
-    def expect(self, order: Iterable[Sequence[Image]]) -> None:
-        """What each of the coming jobs shows, in the order in which they will be asked."""
+    def expect(self, order: Iterable[Iterable[Image]]) -> None:
+        """What each of the coming jobs needs, in the order in which they will be asked."""
         self._uses.clear()
         for number, images in enumerate(order):
             for image in images:
                 self._uses[image.digest].append(number)
+        self._reading = {digest: read for digest, read in self._reading.items() if digest in self._uses}
 
     def read_ahead(self, images: Iterable[Image]) -> None:
         """Begin to read pictures that will be needed soon."""
         for image in images:
-            if len(self._reading) >= AHEAD:
+            if len(self._reading) >= self._ahead:
                 return
-            if image.digest not in self._held and image.digest not in self._reading:
-                self._reading[image.digest] = self._pool.submit(self._read, image)
+            self._begin(image)
 
-    def bring(self, images: Iterable[Image], now: int = 0) -> Mapping[str, BadImage]:
-        """Have the tokens of all these pictures, for jobs from number `now` on; those that cannot be read, by digest."""
+    def bring(self, images: Iterable[Image], now: int = 0, kept: Collection[str] = ()) -> Mapping[str, BadImage]:
+        """Have the tokens of all these pictures, for jobs from number `now` on; those that cannot be read, by digest.
+
+        kept: digests of pictures that stay, since somebody looks at them.
+        """
         wanted = {image.digest: image for image in images}
-        missing = [image for digest, image in wanted.items() if not self._is_held(digest)]
+        missing = [image for digest, image in wanted.items() if digest not in self._held]
+        self._make_room({*wanted, *kept}, now, sum(map(self._bytes_of, missing)))
         bad: dict[str, BadImage] = {}
         batch: list[Views] = []
-        for image in missing:
-            self._reading.setdefault(image.digest, self._pool.submit(self._read, image))
-        for image in missing:
+        for image in missing[: self._ahead]:
+            self._begin(image)
+        for image, later in itertools.zip_longest(missing, missing[self._ahead :]):
+            if later is not None:
+                self._begin(later)
             with self._work.stage("read pictures"):
                 read = self._reading.pop(image.digest).result()
             if isinstance(read, BadImage):
                 bad[image.digest] = read
+                continue
+            if isinstance(read, Tensor):
+                self._work.images_from_cache += 1
+                self._held[image.digest] = Held(read)
                 continue
             batch.append(Views(image.digest, read, image.size))
             if sum(len(views.pixels) for views in batch) >= self._views:
@@ -116,7 +128,6 @@ class PictureStore:
                 batch = []
         if batch:
             self._encode(batch)
-        self._make_room(wanted, now)
         return bad
 
     def tokens(self, image: Image) -> Tensor:
@@ -134,17 +145,20 @@ class PictureStore:
         held = [self._held[digest].heads for digest in digests]
         return [Heads(*(torch.cat(parts) for parts in zip(*block, strict=True))) for block in zip(*held, strict=True)]
 
-    def _is_held(self, digest: str) -> bool:
-        if digest in self._held:
-            return True
-        cached = self._cache.get(digest) if self._cache else None
-        if cached is None:
-            return False
-        self._work.images_from_cache += 1
-        self._held[digest] = Held(cached)
-        return True
+    def _begin(self, image: Image) -> None:
+        """Have a picture read, unless it is held or being read."""
+        if image.digest not in self._held and image.digest not in self._reading:
+            self._reading[image.digest] = self._pool.submit(self._read, image)
 
-    def _read(self, image: Image) -> NDArray[np.float32] | BadImage:
+    def _bytes_of(self, image: Image) -> int:
+        vlm = self._model.vlm
+        return picture_bytes(vlm.architecture, vlm.dtype, image)
+
+    def _read(self, image: Image) -> NDArray[np.float32] | Tensor | BadImage:
+        """A picture's tokens where they are kept, else its views."""
+        cached = self._cache.get(image.digest) if self._cache else None
+        if cached is not None:
+            return cached
         try:
             return self._model.pipeline(image.load())
         except BadImage as error:
@@ -162,12 +176,12 @@ class PictureStore:
             if self._cache:
                 self._cache.put(views.digest, tokens)
 
-    def _make_room(self, wanted: Mapping[str, Image], now: int) -> None:
+    def _make_room(self, wanted: Collection[str], now: int, coming_bytes: int = 0) -> None:
         """Let go of what is needed last, but of nothing that is wanted now."""
-        taken = sum(held.nbytes for held in self._held.values())
+        taken = sum(held.nbytes for held in self._held.values()) + coming_bytes
         if taken <= self._budget:
             return
-        for digest in sorted(self._held.keys() - wanted.keys(), key=lambda digest: -self._next_use(digest, now)):
+        for digest in sorted(self._held.keys() - set(wanted), key=lambda digest: -self._next_use(digest, now)):
             taken -= self._held.pop(digest).nbytes
             if taken <= self._budget:
                 return

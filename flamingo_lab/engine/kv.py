@@ -35,6 +35,11 @@ class Level:
     device: torch.device
     heads: list[Heads] = field(default_factory=list[Heads])
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens' keys and values it holds, padding included."""
+        return len(self.spans) * max(span.tokens for span in self.spans)
+
     @cached_property
     def keys(self) -> Tensor:
         """(N, S) int: positions of the keys."""

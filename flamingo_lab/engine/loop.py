@@ -9,28 +9,32 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from flamingo_lab.engine import heap, tree
-from flamingo_lab.engine.budget import Budget, Room
+from flamingo_lab.engine.budget import Budget, Room, picture_bytes
 from flamingo_lab.engine.decode import Answered, Running
 from flamingo_lab.engine.features import FeatureCache
 from flamingo_lab.engine.kv import Slots
 from flamingo_lab.engine.passes import Passes
 from flamingo_lab.engine.plan import Job, failed, plan
 from flamingo_lab.engine.prefill import Prefill
-from flamingo_lab.engine.tree import Leaf
+from flamingo_lab.engine.tree import Leaf, Node
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.model import Answer, Request
 from flamingo_lab.notes import note
+from flamingo_lab.prompt import Image
 
 WINDOW = 4096
 """Requests that are rendered and sorted together."""
 
 SLOTS_SHARE = 0.6
 """Of the tokens whose keys and values may be held, what the sequences' own take; shared beginnings take the rest."""
+
+PADDING = 0.1
+"""Of a pass that has tokens enough, the share that may be padding."""
 
 WIDE = 64
 """Sequences side by side from which on more of them gain little, so that room is made for the longest ones instead."""
@@ -61,6 +65,7 @@ class Engine:
             heap.keep_freed()
         if pass_tokens is not None:
             self._budget = replace(self._budget, pass_tokens=min(pass_tokens, self._budget.most_tokens))
+        self._whole = self._budget
         cache = FeatureCache(room.features, model) if room.features else None
         self._store = model.pictures(self._budget.picture_bytes, cache, self._budget.views)
         self._passes = Passes(model, self._store, self._work)
@@ -68,6 +73,7 @@ class Engine:
         self._running = Running(self._passes, Slots(0, 0))
         self._admitting: Sequence[Leaf] = ()
         self._numbers: dict[Leaf, int] = {}
+        self._nodes: list[Node] = []
 
     def close(self) -> None:
         """End the threads that read pictures, and let go of the memory of passes."""
@@ -83,20 +89,25 @@ class Engine:
                 if isinstance(planned, Answer):
                     yield planned
                 else:
-                    self._budget.check(planned, self._room, self._memory_bytes)
+                    self._whole.check(planned, self._room, self._memory_bytes)
                     jobs.append(planned)
             leaves = tree.leaves(jobs, shares=self._shares)
             self._numbers = {leaf: number for number, leaf in enumerate(leaves)}
-            self._store.expect(leaf.job.rendered.images for leaf in leaves)
+            self._nodes = list(dict.fromkeys(node for leaf in leaves for node in leaf.above))
+            self._store.expect(_new_images(leaves))
             self._work.prompt_tokens_asked += sum(len(job.ids) for job in jobs)
             self._work.images_referenced += sum(len(job.rendered.images) for job in jobs)
             yield from self._answer_all(leaves)
 
     def _answer_all(self, leaves: Sequence[Leaf]) -> Iterator[Answer]:
-        """An answer a job, whatever happens: jobs that fail together, for want of memory say, are asked again by halves."""
-        waiting = [list(leaves)]
+        """An answer a job, whatever happens: jobs that fail together, for want of memory say, are asked again by halves.
+
+        The budget is halved where a batch is too large for it; halves of that batch are smaller anyhow.
+        """
+        waiting = [(list(leaves), False)]
         while waiting:
-            left = dict.fromkeys(waiting.pop())
+            asked, is_half = waiting.pop()
+            left = dict.fromkeys(asked)
             flight: list[Leaf] = []
             try:
                 for leaf, answer in self._run(list(left)):
@@ -106,9 +117,9 @@ class Engine:
                     yield answer
             except Exception as error:  # whatever one question does, the others are still asked
                 flight = [leaf for leaf in self._in_flight() if leaf in left] or list(left)
-                if is_want_of_memory(error):
+                if is_want_of_memory(error) and len(flight) > 1 and not is_half:
                     self._budget = self._budget.halved()
-                    self._store.shrink(self._budget.picture_bytes)
+                    self._store.shrink(self._budget.picture_bytes, self._budget.views)
                     self._work.halved_budgets += 1
                     note("too little memory for a batch: the budget is halved")
                 failure = failed(flight[0].job.request.id, error) if len(flight) == 1 else None
@@ -119,13 +130,13 @@ class Engine:
             for leaf in flight:
                 del left[leaf]
             if left:
-                waiting.append(list(left))
+                waiting.append((list(left), is_half))
             if failure is not None:
                 flight[0].done()
                 yield failure
             elif flight:
                 half = (len(flight) + 1) // 2
-                waiting += [flight[half:], flight[:half]]
+                waiting += [(flight[half:], True), (flight[:half], True)]
 
     def _in_flight(self) -> list[Leaf]:
         return list(dict.fromkeys([*self._admitting, *(one.leaf for one in self._running.jobs)]))
@@ -148,21 +159,33 @@ class Engine:
         if not self._running.jobs:
             self._running = Running(self._passes, self._slots(waiting))
         slots, free = self._running.slots, self._running.free
-        wanted = min(sum(leaf.slots for leaf in waiting), int(self._budget.refill * slots.rows))
+        some = itertools.islice(waiting, slots.rows)
+        wanted = min(sum(leaf.slots for leaf in some), int(self._budget.refill * slots.rows))
         if self._running.jobs and free < wanted:
             return []
         unit: list[Leaf] = []
-        rows = longest = 0
+        taking = self._taking()
         while waiting:
             leaf = waiting[0]
-            longest = max(longest, leaf.own_tokens)
-            is_full = (len(unit) + 1) * longest > self._budget.pass_tokens
-            has_slots = rows + leaf.slots <= free and leaf.columns <= slots.columns
-            if (unit and is_full) or not has_slots:
+            has_slots = taking.rows + leaf.slots <= free and leaf.columns <= slots.columns
+            is_first = not unit and not self._running.jobs  # goes on whatever it takes, `Budget.check` has looked at it
+            if not has_slots or not (taking.has_room(leaf, self._budget) or is_first):
                 break
+            taking.take(leaf)
             unit.append(waiting.popleft())
-            rows += leaf.slots
         return unit
+
+    def _taking(self) -> Taking:
+        """What is held now, before more jobs enter."""
+        self._nodes = [node for node in self._nodes if node.left]
+        ends = [one.above[-1] for one in self._running.jobs if one.leaf.branches]
+        levels = {id(node.level): node.level for node in (*self._nodes, *ends) if node.level is not None}
+        slots = self._running.slots
+        return Taking(
+            self._model,
+            held=slots.rows * slots.columns + sum(level.tokens for level in levels.values()),
+            pictures={image.digest: image for image in self._running.looked_at},
+        )
 
     def _slots(self, waiting: deque[Leaf]) -> Slots:
         """Slots for all that waits if enough of them fit, otherwise for those that come first."""
@@ -179,10 +202,12 @@ class Engine:
         began = time.perf_counter()
         ready: list[Leaf] = []
         bad = self._store.bring(
-            itertools.chain.from_iterable(leaf.new_images() for leaf in unit), self._numbers[unit[0]]
+            itertools.chain.from_iterable(leaf.new_images() for leaf in unit),
+            self._numbers[unit[0]],
+            {image.digest for image in self._running.looked_at},
         )
         self._store.read_ahead(
-            image for leaf in itertools.islice(waiting, 4 * len(unit)) for image in leaf.job.rendered.images
+            image for leaf in itertools.islice(waiting, 4 * len(unit)) for image in leaf.new_images()
         )
         for leaf in unit:
             unreadable = next((bad[i.digest] for i in leaf.job.rendered.images if i.digest in bad), None)
@@ -210,6 +235,59 @@ class Engine:
         if beams:
             opened = [self._running.enter(leaf, (*leaf.above, ends[leaf][0]), began) for leaf in beams]
             yield from self._running.take(opened, torch.stack([ends[leaf][1] for leaf in beams]))
+
+
+@dataclass
+class Taking:
+    """What jobs that enter together take. held: tokens whose keys and values are held; pictures: by digest."""
+
+    model: LoadedModel
+    held: int
+    pictures: dict[str, Image]
+    jobs: int = 0
+    rows: int = 0
+    tokens: int = 0
+    longest: int = 0
+    nodes: set[Node] = field(default_factory=set[Node])
+
+    def has_room(self, leaf: Leaf, budget: Budget) -> bool:
+        """Whether the job passes with the others well, and what it needs can be held beside what there is."""
+        padded = (self.jobs + 1) * max(self.longest, leaf.own_tokens)
+        is_enough = self.tokens >= budget.enough_tokens and padded - self.tokens - leaf.own_tokens > PADDING * padded
+        if self.jobs and (padded > budget.pass_tokens or is_enough):
+            return False
+        coming = {image.digest: image for image in leaf.new_images()}
+        return (
+            self.held + self._beside(leaf) <= budget.kv_tokens
+            and self._bytes({**self.pictures, **coming}.values()) <= budget.picture_bytes
+        )
+
+    def take(self, leaf: Leaf) -> None:
+        """Let the job be one of them."""
+        self.held += self._beside(leaf)
+        self.pictures |= {image.digest: image for image in leaf.new_images()}
+        self.nodes |= {*leaf.above}
+        self.jobs += 1
+        self.rows += leaf.slots
+        self.tokens += leaf.own_tokens
+        self.longest = max(self.longest, leaf.own_tokens)
+
+    def _beside(self, leaf: Leaf) -> int:
+        """Tokens that are to be held beside slots: of beginnings, and of prompts behind which several ways go on."""
+        missing = (node.end - node.first for node in leaf.above if node.level is None and node not in self.nodes)
+        return sum(missing) + (leaf.own_tokens if leaf.branches else 0)
+
+    def _bytes(self, images: Iterable[Image]) -> int:
+        vlm = self.model.vlm
+        return sum(picture_bytes(vlm.architecture, vlm.dtype, image) for image in images)
+
+
+def _new_images(leaves: Iterable[Leaf]) -> Iterator[Iterator[Image]]:
+    """The pictures that each job needs, where what it shares with those before it is computed then."""
+    there: set[Node] = set()
+    for leaf in leaves:
+        yield leaf.new_images(there)
+        there.update(leaf.above)
 
 
 def is_want_of_memory(error: Exception) -> bool:

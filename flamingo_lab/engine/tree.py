@@ -7,7 +7,7 @@ behind equal text therefore never meet.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,10 +78,14 @@ class Leaf:
             return 0
         return self.job.new_tokens + (0 if self.branches else self.own_tokens)
 
-    def new_images(self) -> Iterator[Image]:
-        """Pictures that are needed to compute what of the prompt is not there yet, or that its end looks at."""
+    def new_images(self, there: Container[Node] | None = None) -> Iterator[Image]:
+        """Pictures that are needed to compute what of the prompt is not there yet, or that its end looks at.
+
+        there: the nodes that are computed; None for those that are so now.
+        """
         sequence, images = self.job.sequence, self.job.rendered.images
-        first = next((node.first for node in self.above if node.level is None), self.first)
+        missing = (node for node in self.above if (node.level is None if there is None else node not in there))
+        first = next((node.first for node in missing), self.first)
         wanted = {fill.image for fill in sequence.fills if fill.position + fill.tokens > first}
         wanted |= {sees for sees in sequence.sees[first:] if sees != NONE}
         wanted |= {sees for option in self.job.options for sees in option.sees if sees != NONE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,24 +75,24 @@ class SplitStore(PictureStore):
         self._are_looked_at = bool(model.vlm.join)
         self._told: set[str] = set()
 
-    def shrink(self, budget_bytes: int) -> None:
+    def shrink(self, budget_bytes: int, views: int) -> None:
         """See `PictureStore`; the others learn of it with the next pictures."""
         if self._ranks.leads:
-            super().shrink(budget_bytes)
+            super().shrink(budget_bytes, views)
 
     def read_ahead(self, images: Iterable[Image]) -> None:
         """See `PictureStore`."""
         if self._ranks.leads:
             super().read_ahead(images)
 
-    def bring(self, images: Iterable[Image], now: int = 0) -> Mapping[str, BadImage]:
+    def bring(self, images: Iterable[Image], now: int = 0, kept: Collection[str] = ()) -> Mapping[str, BadImage]:
         """See `PictureStore`."""
         failure: Exception | None = None
         bad: Mapping[str, BadImage] = {}
         with self._ranks.step(Step.PICTURES):
             if self._ranks.leads:
                 try:
-                    bad = super().bring(images, now)
+                    bad = super().bring(images, now, kept)
                 except Exception as error:  # the others have to know before the engine goes on with it
                     failure = error
             told = self._ranks.said(self._brought(bad, failure) if self._ranks.leads else None)

@@ -80,7 +80,7 @@ def test_half_the_budget_holds_for_pictures_that_are_there_already(folder: Path)
     for _ in range(2):
         store.bring(images)
     assert work.images_encoded == 6
-    store.shrink(3 * store.tokens(images[0]).nbytes)
+    store.shrink(3 * store.tokens(images[0]).nbytes, 8)
     store.bring(images)
     assert work.images_encoded == 9
 
