@@ -90,7 +90,7 @@ class LocalPlace:
         runs = str(self.path / "runs")
         for name in sorted(names):
             try:
-                held = os.stat(f"{runs}/{name}/{RECORD}")  # no `Path`: a store of hundreds of runs is looked at often
+                held = os.stat(f"{runs}/{name}/{RECORD}")  # noqa: PTH116 - `Path` takes thrice as long, for each of hundreds of runs
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:

@@ -156,15 +156,18 @@ class Engine:
         """The next jobs that fit into a pass, and into the slots; none where more slots have to become free first."""
         if not waiting:
             return []
-        if not self._running.jobs:
-            self._running = Running(self._passes, self._slots(waiting))
-        slots, free = self._running.slots, self._running.free
-        some = itertools.islice(waiting, slots.rows)
-        wanted = min(sum(leaf.slots for leaf in some), int(self._budget.refill * slots.rows))
-        if self._running.jobs and free < wanted:
-            return []
-        unit: list[Leaf] = []
+        refill = int(self._budget.refill * self._running.slots.rows)
+        if self._running.jobs and self._running.free < refill:
+            some = itertools.islice(waiting, self._running.slots.rows)
+            if self._running.free < sum(leaf.slots for leaf in some):
+                return []
         taking = self._taking()
+        if not self._running.jobs:
+            room = self._budget.kv_tokens - taking.held - taking.beside(waiting[0])
+            self._running = Running(self._passes, self._slots(waiting, room))
+        slots, free = self._running.slots, self._running.free
+        taking.held += slots.rows * slots.columns
+        unit: list[Leaf] = []
         while waiting:
             leaf = waiting[0]
             has_slots = taking.rows + leaf.slots <= free and leaf.columns <= slots.columns
@@ -176,20 +179,16 @@ class Engine:
         return unit
 
     def _taking(self) -> Taking:
-        """What is held now, before more jobs enter."""
+        """What is held beside slots, before more jobs enter."""
         self._nodes = [node for node in self._nodes if node.left]
         ends = [one.above[-1] for one in self._running.jobs if one.leaf.branches]
         levels = {id(node.level): node.level for node in (*self._nodes, *ends) if node.level is not None}
-        slots = self._running.slots
-        return Taking(
-            self._model,
-            held=slots.rows * slots.columns + sum(level.tokens for level in levels.values()),
-            pictures={image.digest: image for image in self._running.looked_at},
-        )
+        held = sum(level.tokens for level in levels.values())
+        return Taking(self._model, held, {image.digest: image for image in self._running.looked_at})
 
-    def _slots(self, waiting: deque[Leaf]) -> Slots:
-        """Slots for all that waits if enough of them fit, otherwise for those that come first."""
-        tokens = max(1, int(SLOTS_SHARE * self._budget.kv_tokens))
+    def _slots(self, waiting: deque[Leaf], room: int) -> Slots:
+        """Slots for all that waits if enough of them fit, otherwise for those that come first; `room` is left for them."""
+        tokens = max(1, min(room, int(SLOTS_SHARE * self._budget.kv_tokens)))
         needed = sum(leaf.slots for leaf in waiting)
         columns = max(leaf.columns for leaf in waiting)
         if tokens // max(1, columns) < min(WIDE, needed, self._budget.rows):
@@ -258,13 +257,13 @@ class Taking:
             return False
         coming = {image.digest: image for image in leaf.new_images()}
         return (
-            self.held + self._beside(leaf) <= budget.kv_tokens
+            self.held + self.beside(leaf) <= budget.kv_tokens
             and self._bytes({**self.pictures, **coming}.values()) <= budget.picture_bytes
         )
 
     def take(self, leaf: Leaf) -> None:
         """Let the job be one of them."""
-        self.held += self._beside(leaf)
+        self.held += self.beside(leaf)
         self.pictures |= {image.digest: image for image in leaf.new_images()}
         self.nodes |= {*leaf.above}
         self.jobs += 1
@@ -272,7 +271,7 @@ class Taking:
         self.tokens += leaf.own_tokens
         self.longest = max(self.longest, leaf.own_tokens)
 
-    def _beside(self, leaf: Leaf) -> int:
+    def beside(self, leaf: Leaf) -> int:
         """Tokens that are to be held beside slots: of beginnings, and of prompts behind which several ways go on."""
         missing = (node.end - node.first for node in leaf.above if node.level is None and node not in self.nodes)
         return sum(missing) + (leaf.own_tokens if leaf.branches else 0)
