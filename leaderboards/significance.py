@@ -85,7 +85,7 @@ def paired(
     differences are only the questions' first-order shares.
     """
     differences = differences.round(9)
-    found = _interval(differences, groups, resampled)
+    found = interval_of(differences, groups, resampled)
     totals = np.bincount(groups, weights=differences).astype(np.float64)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     tested = mcnemar(wins, losses) if is_binary and _stand_alone(differences, groups) else sign_flips(totals)
@@ -109,8 +109,8 @@ def _stand_alone(differences: NDArray[np.float64], groups: NDArray[np.int64]) ->
     return int(np.bincount(groups[differences != 0], minlength=1).max()) <= 1
 
 
-def _interval(
-    differences: NDArray[np.float64], groups: NDArray[np.int64], resampled: Callable[[], Interval] | None
+def interval_of(
+    differences: NDArray[np.float64], groups: NDArray[np.int64], resampled: Callable[[], Interval] | None = None
 ) -> Interval:
     """A bootstrap over clusters; where few of them differ, Agresti and Min's (2005) interval, which is never empty.
 
