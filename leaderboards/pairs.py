@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from leaderboards.answered import Answered, answered_by
 from leaderboards.records import ALL, Run, Score, score_of
 from leaderboards.significance import FEW, LARGE, interval_of, mcnemar, sign_flips, sign_flips_of_many
+from leaderboards.statistics import NOTHING
 from leaderboards.store import Store
 
 UNPAIRED = "unpaired, from the standard errors"
@@ -70,9 +71,9 @@ def _in_common(answered: Answered, first: int, second: int) -> NDArray[np.bool_]
 def _all_pairs(answered: Answered) -> dict[tuple[int, int], Pair]:
     """All pairs of runs that answered the same questions, a row of pairs at a time.
 
-    The standard error is that of a mean of clusters of unequal size (Cochran 1977, section 6.3), where few of them differ
-    that of a comparison, which is never 0. The tests are those of `significance.paired`, for many clusters the normal
-    approximation of them.
+    The standard error is that of a mean of clusters of unequal size (Cochran 1977, section 6.3); where few of them differ,
+    or all alike, that of a comparison, which is never 0. The tests are those of `significance.paired`, for many clusters
+    the normal approximation of them.
     """
     scores, groups = answered.scores, answered.groups
     runs, n = scores.shape
@@ -91,7 +92,7 @@ def _all_pairs(answered: Answered) -> dict[tuple[int, int], Pair]:
         stderrs = np.sqrt(np.maximum(spreads, 0.0) * correction) / n
         for number, line in enumerate(moved):
             second = first + 1 + number
-            if np.count_nonzero(line) < FEW:
+            if np.count_nonzero(line) < FEW or stderrs[number] < NOTHING:
                 stderrs[number] = interval_of((scores[second] - scores[first]).round(9), groups).stderr
             if are_binary[first] and are_binary[second]:
                 wins = int((line > 0).sum())

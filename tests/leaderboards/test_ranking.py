@@ -304,6 +304,14 @@ def test_three_questions_on_which_two_models_agree_do_not_tell_that_they_are_equ
     assert [row.average.ranks for row in found.rows if row.average] == [(1, 2), (1, 2)]
 
 
+def test_a_pair_that_differs_alike_on_every_question_has_the_error_of_a_comparison(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    runs = [finish(store, f"{number}000", {METRIC: [value] * 30}) for number, value in enumerate((0.3, 0.6))]
+    found = compare.compare(store, runs[0].run_id, runs[1].run_id).of(METRIC)
+    assert pairs.of_column(store, runs, METRIC)[0, 1].stderr == pytest.approx(found.stderr)
+    assert found.stderr is not None and found.stderr > 0.01
+
+
 def test_two_errors_of_0_show_nothing() -> None:
     assert pairs.normal(0.3, 0.0).p_value is None
     assert pairs.normal(0.3, 0.1).p_value == pytest.approx(0.0027, abs=1e-4)
