@@ -330,12 +330,13 @@ def test_published_scores_stand_beside_measured_ones(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("page", NAMES)
 def test_results_at_a_url_are_shown_and_listed_once_a_page(page: str, results: Path, monkeypatch: Patch) -> None:
-    from leaderboards.remote import RemotePlace
+    from leaderboards.remote import RemotePlace, publish
 
+    publish([Store(results)], RemotePlace(f"memory://{page}"))
     asked: list[str] = []
     listing = RemotePlace.records
     monkeypatch.setattr(RemotePlace, "records", lambda place: asked.append(place.name) or listing(place))
     monkeypatch.setattr("dashboard.results.LISTED_FOR_SECONDS", 60.0)
-    shown = said(opened(monkeypatch, page, f"file://{results}"))
+    shown = said(opened(monkeypatch, page, f"memory://{page}"))
     assert "2 runs" in shown
     assert len(asked) == 1
