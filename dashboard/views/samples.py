@@ -63,7 +63,11 @@ def _filters(run: Run, results: Results, verdict: str) -> Filter:
     with st.popover("More filters"):
         kinds = [row["kind"] for row in questions.faults(results.store, (run.run_id,)) if row["kind"]]
         kind = address.one_of(
-            "Error, or reason for no reading", "kind", ["", *dict.fromkeys(kinds)], says=lambda one: one or "all"
+            "Error, or reason for no reading",
+            "kind",
+            ["", *dict.fromkeys(kinds)],
+            says=lambda one: one or "all",
+            forgets=("skip",),
         )
         low = address.text("Score from", "low", placeholder="0", forgets=("skip",))
         high = address.text("Score to", "high", placeholder="1", forgets=("skip",))
@@ -95,6 +99,9 @@ def _whole(text: str) -> int | None:
 
 def _list(results: Results, rows: list[Row], shown_id: str, skip: int) -> Element:
     """The questions, `LISTED` at a time."""
+    if not rows and skip:
+        first = link(address.here("samples", skip=None), "back to the first", kind="link")
+        return element("p", "No more questions pass these filters · ", first, kind="grey")
     if not rows:
         return element("p", "No question passes these filters.", kind="grey")
     found = rows[0]["found"]

@@ -182,6 +182,42 @@ def test_sample_filters_stand_in_the_address_and_act(results: Path, monkeypatch:
     assert "slice" not in at.query_params
 
 
+FILTERS: dict[str, tuple[str, int]] = {
+    "kind": ("BadImage", 5),
+    "low": ("0.5", 295),
+    "high": ("0.5", 150),
+    "short": ("4", 150),
+    "long": ("3", 295),
+    "text": ("thing 44", 11),
+}
+"""A value of each of Samples' filters that is typed or chosen, and how many of the questions pass it."""
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_that_is_set_on_a_later_page_shows_the_first_of_what_passes(
+    name: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    lost = {"answer": None, "scores": {}, "error_kind": "BadImage", "error": "no such picture"}
+    samples = [made.sample("1" * 16, number, **(lost if number % 90 == 1 else {})) for number in range(450)]
+    made.write(tmp_path, made.run("1" * 16, samples), samples)
+    at = opened(monkeypatch, "samples", tmp_path, skip="200")
+    assert "201–400 of 450" in said(at)
+    value, found = FILTERS[name]
+    if name == "kind":
+        at.selectbox(key="address.kind").select(value)
+    else:
+        at.text_input(key=f"address.{name}").input(value)
+    run(at)
+    assert f"1–200 of {found}" in said(at) if found > 200 else f"{found} questions" in said(at)
+    assert shown_at(at, name) == value and "skip" not in at.query_params
+
+
+def test_a_page_behind_the_last_leads_back(results: Path, monkeypatch: Patch) -> None:
+    at = opened(monkeypatch, "samples", results, run="a" * 16, skip="200", score="wrong")
+    assert "No question passes" not in said(at)
+    assert links(at)["back to the first"] == f"samples?run={'a' * 16}&score=wrong"
+
+
 def test_samples_show_other_runs_answers(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "samples", results, run="a" * 16, sample="q00005")
     assert "Other runs on this question" in said(at)
