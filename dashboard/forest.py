@@ -8,13 +8,11 @@ from typing import NamedTuple
 from dashboard import address
 from dashboard.models import Model
 from dashboard.numbers import scored
+from dashboard.tasks import Task
 from dashboard.tree import Element, Node, element, link
 from leaderboards.compare import Comparison, Difference
 from leaderboards.entrants import Entrant
 from leaderboards.records import ALL, SHARE
-
-Task = tuple[str, str]
-"""A task and its split."""
 
 
 class Line(NamedTuple):
@@ -29,6 +27,7 @@ def forest(
     lines: Sequence[Line],
     compared: Mapping[Task, Mapping[Entrant, Comparison]],
     names: Mapping[Entrant, str],
+    tasks: Mapping[Task, str],
     colour: Mapping[Model, str],
 ) -> Element:
     """A line a task, then its slices: the difference with its interval, on one axis, and what could be seen at all."""
@@ -40,8 +39,8 @@ def forest(
     for line in lines:
         one = line.found
         is_whole = one.slice == ALL
-        title = f"{line.task[0]}" if is_whole else one.slice.replace("=", ": ", 1)
-        at = address.here("compare", task=line.task[0], slice=None if is_whole else one.slice, skip=None)
+        title = tasks[line.task] if is_whole else one.slice.replace("=", ": ", 1)
+        at = address.here("compare", task=tasks[line.task], slice=None if is_whole else one.slice, skip=None)
         cells: list[Element | None] = [
             element(
                 "td",
@@ -67,7 +66,9 @@ def forest(
             element("td", _sure(one), kind="thin full", data_label="sure?"),
         ]
         rows.append(element("tr", *cells, kind="slice" if not is_whole else None))
-    notes = dict.fromkeys(note for held in compared.values() for one in held.values() for note in _notes(one))
+    notes = dict.fromkeys(
+        note for task, held in compared.items() for one in held.values() for note in _notes(one, tasks[task])
+    )
     legend = (
         "Dot and line: difference with its 95 % interval (paired, questions on one picture taken together). Grey band: "
         "differences that so many questions would mostly not show (80 % power). Sure: after Holm's correction."
@@ -91,14 +92,14 @@ def _heads(several: bool, reach: float) -> Element:
     return element("tr", [one for one in heads if one is not None])
 
 
-def _notes(one: Comparison) -> list[str]:
+def _notes(one: Comparison, task: str) -> list[str]:
     said = [*one.notes]
     if one.n_only_a or one.n_only_b:
-        said.append(f"{one.a.task}: {one.n_only_a + one.n_only_b:,} questions stand in one run only and are left out")
+        said.append(f"{task}: {one.n_only_a + one.n_only_b:,} questions stand in one run only and are left out")
     if one.n_unanswered:
-        said.append(f"{one.a.task}: {one.n_unanswered:,} questions lack an answer and are left out")
+        said.append(f"{task}: {one.n_unanswered:,} questions lack an answer and are left out")
     if one.n_changed:
-        said.append(f"{one.a.task}: {one.n_changed:,} questions have other targets")
+        said.append(f"{task}: {one.n_changed:,} questions have other targets")
     return said
 
 

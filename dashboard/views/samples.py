@@ -12,6 +12,7 @@ from dashboard.numbers import duration, metric_of, official, one_score
 from dashboard.questions import LISTED, VERDICTS, Filter, Row
 from dashboard.results import Results
 from dashboard.shown import show as put
+from dashboard.tasks import called
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
 from leaderboards.records import ALL, Run
@@ -28,19 +29,19 @@ OF_RUN = ("skip", "slice", "kind", *OF_ONE)
 def show(results: Results) -> None:
     """A list of a run's questions, and the chosen one in full."""
     runs = [run for run in results.runs if run.scores] or results.runs
-    names = labels(results.runs)
+    names, tasks = labels(results.runs), called(results.runs)
     by_id = {run.run_id: run for run in runs}
     # The title says what is filtered, and is above the filters that say so.
     head = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = address.one_of(
-            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names), forgets=OF_RUN, width=480
+            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names, tasks), forgets=OF_RUN, width=480
         )
         verdict = address.switch("Answers", "score", [*VERDICTS], says=VERDICTS.__getitem__, forgets=("skip",))
         wanted = _filters(by_id[chosen], results, verdict)
     run = by_id[chosen]
     with head:
-        titled(TITLE, " · ".join(filter(None, (run_label(run, names), *_said(wanted)))), results)
+        titled(TITLE, " · ".join(filter(None, (run_label(run, names, tasks), *_said(wanted)))), results)
     skip = address.number("skip")
     rows = questions.listed(results.store, chosen, wanted, skip)
     left, right = st.columns([2, 3], gap="medium")
@@ -276,7 +277,7 @@ def _others(results: Results, run: Run, row: Row) -> Element | None:
             "tr",
             element("td", seen.mark(seen.verdict(one["score"], one["error_kind"], None)), kind="narrow"),
             element("td", cut(said, 120)),
-            element("td", link(at, run_label(other, names, with_task=False), kind="link small")),
+            element("td", link(at, run_label(other, names), kind="link small")),
         )
 
     rows = [line(one) for one in sorted(found, key=lambda one: order[one["run_id"]])]

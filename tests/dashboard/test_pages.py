@@ -182,6 +182,36 @@ def test_sample_filters_stand_in_the_address_and_act(results: Path, monkeypatch:
     assert "slice" not in at.query_params
 
 
+def asked(href: str) -> dict[str, str]:
+    """The parameters of a link."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(href).query).items()}
+
+
+def test_two_splits_of_a_task_have_lines_and_links_of_their_own(tmp_path: Path, monkeypatch: Patch) -> None:
+    made.two_splits(tmp_path)
+    at = opened(monkeypatch, "compare", tmp_path)
+    ways = links(at)
+    assert asked(ways["things:testA"])["task"] == "things:testA" and "things" not in ways
+    assert at.selectbox(key="address.task").options == ["things:testA", "things:val"]
+    at.selectbox(key="address.task").select("things:val")
+    run(at)
+    shown = {asked(href)["sample"] for href in links(at).values() if href.startswith("samples?")}
+    assert shown and all(one.startswith("val") for one in shown)
+    board = opened(monkeypatch, "leaderboard", tmp_path)
+    assert {asked(node[1]["href"])["task"] for node in every(board, "axis-link")} == {"things:testA", "things:val"}
+    assert {"things:testA", "things:val"} <= {node[1].get("data-label") for node in every(board, "cell")}
+
+
+def test_slices_and_samples_tell_the_splits_of_a_task_apart(tmp_path: Path, monkeypatch: Patch) -> None:
+    made.two_splits(tmp_path)
+    at = opened(monkeypatch, "slices", tmp_path, task="things:val")
+    runs = {asked(node[2][0][1]["href"])["run"] for node in every(at, "heat") if node[0] == "td"}
+    assert runs == {"a1" * 8, "b1" * 8}
+    assert "things:testA" in at.selectbox(key="address.task").options
+    names = opened(monkeypatch, "samples", tmp_path).selectbox(key="address.run").options
+    assert sum("things:val" in one for one in names) == 2
+
+
 FILTERS: dict[str, tuple[str, int]] = {
     "kind": ("BadImage", 5),
     "low": ("0.5", 295),
