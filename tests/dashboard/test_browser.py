@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from tests.dashboard import made
 from tests.dashboard.pages import NAMES
 from tests.dashboard.served import served
+from tests.folders import ROOT
 
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
@@ -24,8 +24,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright he
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
 PATIENCE_MS = 90_000
-SHOTS = os.environ.get("FLAB_SCREENSHOTS")
-"""A folder for pictures of every page, where they are wanted."""
+SHOTS = ROOT / "build" / "screenshots"
+"""Where each run of these tests leaves pictures of every page, to be looked at."""
 
 IDLE = "document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
 WIDTHS = ((1440, 900), (1280, 800), (390, 844))
@@ -98,8 +98,7 @@ def test_every_page_loads_in_both_themes_and_fits_every_width(
         tab.set_viewport_size({"width": wide, "height": high})
         settled(tab)
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{wide} px: it scrolls sideways"
-        if SHOTS:
-            tab.screenshot(path=Path(SHOTS) / f"{name}-{wide}-{scheme}.png")
+        tab.screenshot(path=SHOTS / f"{name}-{wide}-{scheme}.png")
     assert tab.evaluate("window.hacked") is None
     tab.close()
 
@@ -158,6 +157,10 @@ def test_the_list_and_links_are_reached_by_keyboard(page: Page, address: str) ->
     [
         ("?task=things&shots=0&since=2024-01-02&complete=0", "Leaderboard · things · 0 shots · since 2024-01-02"),
         (f"samples?run={'a' * 16}&score=wrong&slice=kind%3Dodd&sample=q00003", "Samples · model-a · things · 0 shots"),
+        (
+            f"samples?run={'a' * 16}&low=0.5&short=2&long=3",
+            "Samples · model-a · things · 0 shots · aaaaaaaa · score from 0.5 · characters from 2 to 3",
+        ),
         ("curves?task=things/test/exact_match/strip-lower&against=seconds&shots=0", "Curves · things against seconds"),
         ("slices?task=things&shots=4", "Slices & errors · things · 4 shots · kind"),
         (f"runs?run={'a' * 16}&beside={'b' * 16}", "Runs · model-a · things · 0 shots"),
