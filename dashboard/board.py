@@ -14,7 +14,7 @@ from dashboard.tasks import Task
 from dashboard.tree import Element, element, link
 from leaderboards.entrants import Column
 from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
-from leaderboards.records import SHARE, Score
+from leaderboards.records import SHARE, Run, Score
 
 MOST_ROWS = 200
 """Rows that are drawn; the filters and the download hold the others."""
@@ -108,7 +108,7 @@ def _row(
         "tr",
         element("td", _places(row), kind="number rank", data_label="rank"),
         element("td", swatch, named, element("div", what(one), kind="thin"), kind="first model"),
-        element("td", amount(row.run.parameters), kind="number", data_label="params"),
+        _parameters(row.run),
         _average(row, tasks),
         [
             _cell(row, column, held, axes[column], colour, tasks[column.task, column.split], is_beside=is_beside)
@@ -117,6 +117,11 @@ def _row(
         element("td", quantity(by_second), kind="number", data_label="q/s"),
         element("td", quantity(1000 / 60 / by_second if by_second else None), kind="number", data_label="min/1k q"),
     )
+
+
+def _parameters(run: Run) -> Element:
+    reason = None if run.parameters is not None else "its runs do not record how many parameters the model has"
+    return element("td", amount(run.parameters), kind="number", data_label="params", title=reason)
 
 
 def _places(row: Row) -> str:
@@ -166,7 +171,7 @@ def _cell(
 def _about(cell: Cell) -> str:
     score, run = cell.score, cell.run
     said = [
-        f"95 % {bracket(score.low, score.high, score.unit)}" if score.low is not None else "no interval",
+        f"95 % {bracket(score.low, score.high, score.unit)}, {_kind(run)}" if score.low is not None else "no interval",
         f"n {score.n:,}",
         f"{score.n_errors:,} without an answer",
         f"{percent(score.n_unparsed / score.n if score.n else None)} % unreadable",
@@ -175,6 +180,14 @@ def _about(cell: Cell) -> str:
         f"{cell.others} older runs" if cell.others else "",
     ]
     return " · ".join(filter(None, said))
+
+
+def _kind(run: Run) -> str:
+    """How a score's interval was made (leaderboards/statistics.py)."""
+    kind = (
+        "Wilson's where every question scores 0 or 1, otherwise a bootstrap, with what questions share taken together"
+    )
+    return f"mean of its slices' ({kind})" if run.mean_of else kind
 
 
 def _mark(score: Score, axis: Axis, colour: str) -> Element:

@@ -31,16 +31,21 @@ def forest(
     colour: Mapping[Model, str],
 ) -> Element:
     """A line a task, then its slices: the difference with its interval, on one axis, and what could be seen at all."""
-    shares = [line.found for line in lines if line.found.unit == SHARE]
-    ends = [abs(end) for one in shares for end in (one.low, one.high, one.detectable) if end is not None]
-    reach = 1.08 * max(ends, default=1.0) or 1.0
+    reach = _reach([line.found for line in lines if line.found.unit == SHARE])
+    # Points of one task are not those of another: each task of such has an axis of its own.
+    reaches = {
+        (task, unit): reach if unit == SHARE else _reach([line.found for line in lines if line.task == task])
+        for task, unit in {(line.task, line.found.unit) for line in lines}
+    }
     several = len({line.other for line in lines}) > 1
     rows: list[Element] = []
     for line in lines:
         one = line.found
         is_whole = one.slice == ALL
         title = tasks[line.task] if is_whole else one.slice.replace("=", ": ", 1)
-        at = address.here("compare", task=tasks[line.task], slice=None if is_whole else one.slice, skip=None)
+        at = address.here(
+            "compare", task=tasks[line.task], slice=None if is_whole else one.slice, skip=None, prompt=None
+        )
         cells: list[Element | None] = [
             element(
                 "td",
@@ -52,7 +57,7 @@ def forest(
             element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
             element(
                 "td",
-                _plot(one, reach, colour[Model(line.other.model, line.other.digest)]),
+                _plot(one, reaches[line.task, one.unit], colour[Model(line.other.model, line.other.digest)]),
                 kind="plot",
                 data_label="−, 0, +",
             ),
@@ -82,6 +87,12 @@ def forest(
     )
 
 
+def _reach(found: Sequence[Difference]) -> float:
+    """How far an axis goes to both sides of 0."""
+    held = [end for one in found for end in (one.difference, one.low, one.high, one.detectable) if end is not None]
+    return 1.08 * max(map(abs, held), default=1.0) or 1.0
+
+
 def _heads(several: bool, reach: float) -> Element:
     """Column heads; that of the plot is its axis."""
     ticks = [element("span", f"{100 * end:+.0f}".replace("-", "−").replace("+0", "0")) for end in (-reach, 0.0, reach)]
@@ -104,24 +115,27 @@ def _notes(one: Comparison, task: str) -> list[str]:
 
 
 def _plot(one: Difference, reach: float, colour: str) -> Element:
-    """The difference on an axis from minus to plus `reach`."""
-    if one.difference is None or one.low is None or one.high is None or one.unit != SHARE:
+    """The difference on an axis from minus to plus `reach`; that of points, which no head names, says so."""
+    if one.difference is None:
         return element("span", one.reason or "", kind="thin")
+    low, high = (one.difference if end is None else end for end in (one.low, one.high))
 
     def at(value: float) -> str:
         return f"{min(1.0, max(0.0, 0.5 + value / (2 * reach))):.4f}"
 
     seen_from = one.detectable or 0.0
-    return element(
+    axis = element(
         "span",
         element("span", kind="band", __low=at(-seen_from), __high=at(seen_from)),
         element("span", kind="zero", __at="0.5"),
-        element("span", kind="interval", __low=at(one.low), __high=at(one.high)),
+        element("span", kind="interval", __low=at(low), __high=at(high)),
         element("span", kind="dot" if one.is_sure else "dot open", __at=at(one.difference)),
         kind="axis long",
         __colour=colour,
         aria_hidden="true",
     )
+    own = element("div", f"its own axis, ±{reach:,.1f} points", kind="thin") if one.unit != SHARE else None
+    return element("div", axis, own)
 
 
 def _points(one: Difference) -> list[Node]:

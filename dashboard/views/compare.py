@@ -30,6 +30,9 @@ PLACE = 2
 
 MOST_OTHERS = 3
 
+OF_CARDS = ("skip", "prompt")
+"""Parameters that belong to the questions that are shown."""
+
 Asked = tuple[str, ...]
 
 
@@ -183,17 +186,17 @@ def _questions(
     st.subheader("Where they differ", anchor=False)
     by_task = {tasks[task]: held for task, held in compared.items()}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        held = by_task[address.one_of("Task", "task", [*by_task], forgets=("slice", "skip", "with"), width=260)]
+        held = by_task[address.one_of("Task", "task", [*by_task], forgets=("slice", "with", *OF_CARDS), width=260)]
         by_name = {names[one]: one for one in held}
         name = next(iter(by_name))
         if len(by_name) > 1:
-            name = address.one_of("Model", "with", [*by_name], forgets=("skip",), width=300)
+            name = address.one_of("Model", "with", [*by_name], forgets=OF_CARDS, width=300)
         comparison = held[by_name[name]]
         metric = comparison.differences[0].metric
         slices = [one.slice for one in comparison.differences if one.metric == metric]
         slice_ = ALL
         if len(slices) > 1:
-            slice_ = address.one_of("Slice", "slice", slices, forgets=("skip",), width=210)
+            slice_ = address.one_of("Slice", "slice", slices, forgets=OF_CARDS, width=210)
     skip = address.number("skip")
     ids = comparison.a.run_id, comparison.b.run_id
     difference = comparison.of(metric, slice_)

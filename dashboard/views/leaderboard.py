@@ -78,7 +78,7 @@ def _filtered(results: Results, finished: Sequence[Run]) -> tuple[list[Run], lis
         shot = address.one_of("Shots", "shots", shots, says=lambda one: one or "all", width=110)
         family = address.one_of("Family", "family", families, says=lambda one: one or "all", width=170)
         size = address.one_of("Size", "size", [*SIZES], says=SIZES.__getitem__, width=130)
-        with st.popover("More filters"):
+        with st.popover(address.counted("More filters", "dtype", "since")):
             dtypes = ["", *sorted({run.dtype for run in finished if run.dtype})]
             dtype = address.one_of("Number type", "dtype", dtypes, says=lambda one: one or "all")
             days = ["", *sorted({run.created[:10] for run in finished}, reverse=True)]

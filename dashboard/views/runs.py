@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import address, questions, seen
 from dashboard.models import Model, labels, model, run_label
-from dashboard.numbers import amount, bracket, date, duration, official, quantity, scored, size
+from dashboard.numbers import amount, bracket, date, duration, official, percent, quantity, scored, size
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tasks import Task, called
@@ -195,6 +195,11 @@ def _said(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _counted(name: str, value: float) -> str:
+    """A counter; shares are named so."""
+    return f"{percent(value)} %" if name.endswith("_share") else f"{value:,.0f}"
+
+
 def _time(run: Run) -> Element:
     """Where the time went, and what was asked of the model."""
     total = sum(run.stages.values()) or 1.0
@@ -213,7 +218,7 @@ def _time(run: Run) -> Element:
         "prompt tokens": f"{run.prompt_tokens:,}",
         "generated tokens": f"{run.generated_tokens:,}",
         "peak memory": size(run.peak_memory),
-        **{name.replace("_", " "): f"{value:,.0f}" for name, value in run.counters.items()},
+        **{name.replace("_", " "): _counted(name, value) for name, value in run.counters.items()},
     }
     return element(
         "div",
