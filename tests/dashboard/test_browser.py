@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from dashboard.ranks import key
+from leaderboards.entrants import entrant
 from tests.dashboard import made
 from tests.dashboard.pages import NAMES
 from tests.dashboard.served import served
@@ -247,6 +249,33 @@ def test_shots_unfold_and_pictures_are_drawn(page: Page, address: str) -> None:
     expect(page.locator(".prompt details .said")).to_be_hidden()
     page.locator(".prompt summary").click()
     expect(page.locator(".prompt details .said")).to_contain_text("Question: shown? Answer: yes")
+
+
+def test_a_prompt_unfolds_on_its_card_and_the_page_stays_where_it_is(page: Page, address: str) -> None:
+    models = made.run("a", ()), made.run("b", (), model="model-b", model_digest="b" * 64, num_fewshot=4)
+    one, other = (key(entrant(run)) for run in models)
+    goto(page, address, f"compare?a={one}&b={other}")
+    fold = page.locator(".card a[aria-expanded]").last
+    fold.scroll_into_view_if_needed()
+    before = fold.bounding_box()
+    fold.click()
+    expect(page.locator(".card.open .prompt").first).to_contain_text("Question: what colour is thing")
+    assert "prompt" in query(page)
+    settled(page)
+    assert fold.bounding_box() == before
+    fold.click()
+    expect(page.locator(".card .prompt")).to_have_count(0)
+    assert "prompt" not in query(page)
+
+
+def test_folded_filters_stay_open_while_they_are_set(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'a' * 16}")
+    page.get_by_role("button", name="More filters").click()
+    page.get_by_label("Score from").fill("0.5")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("40 questions")).to_be_visible()
+    expect(page.get_by_label("Score to")).to_be_visible()
+    expect(page.get_by_role("button", name="More filters · 1 set")).to_be_visible()
 
 
 def test_a_search_moves_by_its_slider(page: Page, address: str) -> None:
