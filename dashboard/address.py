@@ -36,6 +36,12 @@ def number(name: str, least: int = 0) -> int:
     return max(least, int(text)) if text.isascii() and text.isdecimal() and len(text) < 10 else least
 
 
+def counted(label: str, *names: str) -> str:
+    """The label of filters that are folded away: it says how many of these parameters are set."""
+    held = sum(get(name) != "" for name in names)
+    return f"{label} · {held} set" if held else label
+
+
 def one_of(
     label: str,
     name: str,

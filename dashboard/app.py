@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ if __name__ == "__main__":
 import streamlit as st
 
 from dashboard import views
-from dashboard.results import opened
+from dashboard.results import USUAL, opened
 from dashboard.shown import ASSETS
 from leaderboards.errors import ResultsError
 
@@ -42,8 +43,8 @@ def guarded(name: str) -> views.Show:
                 views.titled(page.TITLE, "", results)
             else:
                 st.title(page.TITLE)
-                st.text(f"There are no runs in {results.name} yet. This command makes two, in a minute:")
-                st.code("flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --limit 200", language=None)
+                st.text(f"There are no runs in {results.name} yet. This makes two, in a minute:")
+                st.code(_filling(results.store.place.name), language=None, wrap_lines=True)
         except ResultsError as error:
             st.title(page.TITLE)
             with st.container(border=True):
@@ -51,6 +52,14 @@ def guarded(name: str) -> views.Show:
 
     show.__name__ = name
     return show
+
+
+def _filling(place: str) -> str:
+    """What fills the results. At a URL runs are not made, but published."""
+    made = "flab eval --model flamingo-tiny --tasks easy-vqa,shapes-binding --limit 200"
+    if "://" in place:
+        return f"{made}\nflab results merge {USUAL} --results {shlex.quote(place)}"
+    return made if place == USUAL else f"{made} --results {shlex.quote(place)}"
 
 
 if __name__ == "__main__":

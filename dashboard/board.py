@@ -10,10 +10,11 @@ from dashboard import address, reports
 from dashboard.models import Model
 from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
 from dashboard.ranks import key, what
+from dashboard.tasks import Task
 from dashboard.tree import Element, element, link
 from leaderboards.entrants import Column
 from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
-from leaderboards.records import SHARE, Score
+from leaderboards.records import SHARE, Run, Score
 
 MOST_ROWS = 200
 """Rows that are drawn; the filters and the download hold the others."""
@@ -30,14 +31,14 @@ class Axis(NamedTuple):
         return f"{min(1.0, max(0.0, (value - self.low) / (self.high - self.low))):.4f}"
 
 
-def board(held: Matrix, colour: Mapping[Model, str], *, is_beside: bool) -> Element:
-    """Rows of models with their cells; with `is_beside` also what their authors reported."""
+def board(held: Matrix, colour: Mapping[Model, str], tasks: Mapping[Task, str], *, is_beside: bool) -> Element:
+    """Rows of models with their cells; with `is_beside` also what their authors reported. `tasks`: what they are called."""
     axes = {
         column: _axis([row.cells[column].score for row in held.rows if column in row.cells]) for column in held.columns
     }
     rows = _sorted(held)
-    body = [_row(row, held, axes, colour, is_beside=is_beside) for row in rows[:MOST_ROWS]]
-    table_ = element("table", element("thead", _heads(held)), element("tbody", body), kind="cards board")
+    body = [_row(row, held, axes, colour, tasks, is_beside=is_beside) for row in rows[:MOST_ROWS]]
+    table_ = element("table", element("thead", _heads(held, tasks)), element("tbody", body), kind="cards board")
     more = len(rows) - MOST_ROWS
     note = element("p", f"{more} more rows; filter or download to see them", kind="grey") if more > 0 else None
     return element("div", element("div", table_, kind="scroll", id="board"), note)
@@ -60,9 +61,8 @@ def _name(column: Column) -> str:
     return "/".join((column.task, column.split, column.metric, column.variant))
 
 
-def _heads(held: Matrix) -> Element:
+def _heads(held: Matrix, tasks: Mapping[Task, str]) -> Element:
     """Column heads; each sorts by its column, and names the metric's variant."""
-    several = {column.task for column in held.columns if sum(one.task == column.task for one in held.columns) > 1}
     heads: list[Element] = [
         element("th", "rank", kind="number", scope="col", title="on average; a range where a test cannot tell"),
         element("th", _sorter("model", "model"), scope="col", kind="model"),
@@ -70,9 +70,8 @@ def _heads(held: Matrix) -> Element:
         element("th", _sorter("average", "", is_usual=held.tests > 0), kind="number", scope="col", title=AVERAGE),
     ]
     for column in held.columns:
-        split = f" {column.split}" if column.task in several else ""
         inner = (
-            _sorter(column.task + split, _name(column)),
+            _sorter(tasks[column.task, column.split], _name(column)),
             element("div", f"{column.metric} {column.variant}", kind="thin"),
         )
         heads.append(
@@ -91,7 +90,13 @@ def _sorter(said: str, by: str, *, is_usual: bool = True) -> Element:
 
 
 def _row(
-    row: Row, held: Matrix, axes: Mapping[Column, Axis], colour: Mapping[Model, str], *, is_beside: bool
+    row: Row,
+    held: Matrix,
+    axes: Mapping[Column, Axis],
+    colour: Mapping[Model, str],
+    tasks: Mapping[Task, str],
+    *,
+    is_beside: bool,
 ) -> Element:
     one = row.entrant
     swatch = element("span", kind="swatch", __colour=colour[Model(one.model, one.digest)], aria_hidden="true")
@@ -103,12 +108,20 @@ def _row(
         "tr",
         element("td", _places(row), kind="number rank", data_label="rank"),
         element("td", swatch, named, element("div", what(one), kind="thin"), kind="first model"),
-        element("td", amount(row.run.parameters), kind="number", data_label="params"),
-        _average(row),
-        [_cell(row, column, held, axes[column], colour, is_beside=is_beside) for column in held.columns],
+        _parameters(row.run),
+        _average(row, tasks),
+        [
+            _cell(row, column, held, axes[column], colour, tasks[column.task, column.split], is_beside=is_beside)
+            for column in held.columns
+        ],
         element("td", quantity(by_second), kind="number", data_label="q/s"),
         element("td", quantity(1000 / 60 / by_second if by_second else None), kind="number", data_label="min/1k q"),
     )
+
+
+def _parameters(run: Run) -> Element:
+    reason = None if run.parameters is not None else "its runs do not record how many parameters the model has"
+    return element("td", amount(run.parameters), kind="number", data_label="params", title=reason)
 
 
 def _places(row: Row) -> str:
@@ -118,9 +131,9 @@ def _places(row: Row) -> str:
     return str(first) if first == last else f"{first}–{last}"
 
 
-def _average(row: Row) -> Element:
+def _average(row: Row, tasks: Mapping[Task, str]) -> Element:
     if row.average is None:
-        lacks = ", ".join(column.task for column in row.missing) or "a scale for its points"
+        lacks = ", ".join(tasks[column.task, column.split] for column in row.missing) or "a scale for its points"
         return element("td", MISSING, kind="number", data_label="average", title=f"no average: lacks {lacks}")
     low, high = row.average.low, row.average.high
     interval = element("div", bracket(low, high, SHARE), kind="thin")
@@ -128,13 +141,12 @@ def _average(row: Row) -> Element:
 
 
 def _cell(
-    row: Row, column: Column, held: Matrix, axis: Axis, colour: Mapping[Model, str], *, is_beside: bool
+    row: Row, column: Column, held: Matrix, axis: Axis, colour: Mapping[Model, str], task: str, *, is_beside: bool
 ) -> Element:
     """A score with its interval as mark on the column's axis. The number leads to the run, the mark to the comparison."""
-    label = column.task
     cell = row.cells.get(column)
     if cell is None:
-        return element("td", MISSING, kind="cell", data_label=label, title="this row has no such run")
+        return element("td", MISSING, kind="cell", data_label=task, title="this row has no such run")
     score = cell.score
     number = link(
         address.to("runs", run=cell.run.run_id),
@@ -144,7 +156,7 @@ def _cell(
     )
     mark = _mark(score, axis, colour[Model(row.entrant.model, row.entrant.digest)])
     if cell.rival is not None:
-        at = address.to("compare", a=key(cell.rival), b=key(row.entrant), task=column.task)
+        at = address.to("compare", a=key(cell.rival), b=key(row.entrant), task=task)
         mark = link(at, mark, kind="axis-link", aria_label=f"compare with {cell.rival.model}")
     is_level = cell.is_level and sum(one.cells[column].is_level for one in held.rows if column in one.cells) > 1
     return element(
@@ -152,14 +164,14 @@ def _cell(
         element("div", number, mark, kind="scored"),
         reports.under(cell, column) if is_beside else None,
         kind="cell level" if is_level else "cell",
-        data_label=label,
+        data_label=task,
     )
 
 
 def _about(cell: Cell) -> str:
     score, run = cell.score, cell.run
     said = [
-        f"95 % {bracket(score.low, score.high, score.unit)}" if score.low is not None else "no interval",
+        f"95 % {bracket(score.low, score.high, score.unit)}, {_kind(run)}" if score.low is not None else "no interval",
         f"n {score.n:,}",
         f"{score.n_errors:,} without an answer",
         f"{percent(score.n_unparsed / score.n if score.n else None)} % unreadable",
@@ -168,6 +180,14 @@ def _about(cell: Cell) -> str:
         f"{cell.others} older runs" if cell.others else "",
     ]
     return " · ".join(filter(None, said))
+
+
+def _kind(run: Run) -> str:
+    """How a score's interval was made (leaderboards/statistics.py)."""
+    kind = (
+        "Wilson's where every question scores 0 or 1, otherwise a bootstrap, with what questions share taken together"
+    )
+    return f"mean of its slices' ({kind})" if run.mean_of else kind
 
 
 def _mark(score: Score, axis: Axis, colour: str) -> Element:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dashboard import address, pictures, questions, seen
 from dashboard.numbers import one_score
+from dashboard.prompts import apart
 from dashboard.results import Results
-from dashboard.tree import Element, Node, cut, element, link
+from dashboard.tree import Element, cut, element, link
 from leaderboards.compare import Comparison, Difference, Differing
 
 CARDS = 20
 """Questions that are shown at a time."""
-
-WORDS = re.compile(r"\s+|[^\s]+")
 
 
 def cards(
@@ -29,16 +26,21 @@ def cards(
     """`CARDS` questions from the one numbered `skip` on; `names` are those of the two models."""
     if not found:
         return element("p", "On these questions both score the same.", kind="grey")
-    ids = comparison.a.run_id, comparison.b.run_id
-    other = [one.sample_id for one in found if not one.has_same_prompt]
-    prompts = questions.prompts(results.store, ids, other)
+    pictured = questions.pictured(results.store, comparison.a.run_id, [one.sample_id for one in found])
     total = difference.wins + difference.losses
     ways = [
-        link(address.here("compare", skip=max(0, skip - CARDS) or None), "back", kind="link") if skip else None,
-        link(address.here("compare", skip=skip + CARDS), "next", kind="link") if skip + CARDS < total else None,
+        link(address.here("compare", skip=max(0, skip - CARDS) or None, prompt=None), "back", kind="link")
+        if skip
+        else None,
+        link(address.here("compare", skip=skip + CARDS, prompt=None), "next", kind="link")
+        if skip + CARDS < total
+        else None,
     ]
     said = f"{skip + 1:,}–{skip + len(found):,} of {total:,}, the largest difference and the surest answers first"
-    cards = [_card(results, comparison, one, names, difference.unit, prompts) for one in found]
+    cards = [
+        _card(results, comparison, one, names, difference.unit, seen.own_pictures(pictured[one.sample_id]))
+        for one in found
+    ]
     parts = [part for way in ways if way for part in (" · ", way)]
     return element("div", element("p", said, parts, kind="grey small"), element("div", cards, kind="deck"))
 
@@ -49,10 +51,9 @@ def _card(
     one: Differing,
     names: tuple[str, str],
     unit: str,
-    prompts: Mapping[tuple[str, str], str],
+    own: Sequence[tuple[str, str]],
 ) -> Element:
-    """One question: its picture, what both said, and whether they were asked alike."""
-    own = one.image_digests[-1] if one.image_digests else "", one.image_paths[-1] if one.image_paths else ""
+    """One question: its pictures, what both said, and what they were sent."""
     sides = (
         (comparison.a, names[0], one.answer_a, one.score_a),
         (comparison.b, names[1], one.answer_b, one.score_b),
@@ -71,32 +72,49 @@ def _card(
         )
         for run, name, answer, score in sides
     ]
-    pair = [prompts.get((run.run_id, one.sample_id), "") for run in (comparison.a, comparison.b)]
+    is_open = address.get("prompt") == one.sample_id
+    portraits = [seen.thumbnail(results.sources, *each, "portrait", 2 * pictures.THUMBNAIL_PX) for each in own]
     return element(
         "section",
-        seen.thumbnail(results.sources, *own, "portrait", 2 * pictures.THUMBNAIL_PX),
+        element("div", portraits, kind="portraits") if portraits else None,
         element(
             "div",
             element("p", element("b", cut(one.question, 300))),
             element("p", "target: ", cut(" or ".join(dict.fromkeys(one.targets)), 200) or "–", kind="small grey"),
             element("table", element("tbody", answers)),
-            element("p", "same prompt", kind="thin") if one.has_same_prompt else _apart(*pair),
+            _fold(one, is_open=is_open),
             kind="texts",
         ),
-        kind="card",
+        _prompts(results, comparison, one, names) if is_open else None,
+        kind="card open" if is_open else "card",
     )
 
 
-def _apart(a: str, b: str) -> Element:
-    """Two prompts with what only one of them holds marked."""
-    left, right = WORDS.findall(a), WORDS.findall(b)
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
-    sides: tuple[list[Node], list[Node]] = ([], [])
-    for kind, i1, i2, j1, j2 in matcher.get_opcodes():
-        for side, words in zip(sides, ("".join(left[i1:i2]), "".join(right[j1:j2])), strict=True):
-            if words:
-                side.append(words if kind == "equal" else element("span", words, kind="differs"))
-    shown = [element("div", side, kind="verbatim prompt") for side in sides]
-    return element(
-        "details", element("summary", "other prompts", kind="thin"), element("div", shown, kind="side-by-side")
-    )
+def _fold(one: Differing, *, is_open: bool) -> Element:
+    """Whether both were asked alike, as a link that opens or closes what they were sent."""
+    said = "same prompt" if one.has_same_prompt else "different prompts"
+    at = address.here("compare", prompt=None if is_open else one.sample_id)
+    sign = "▾" if is_open else "▸"
+    return element("p", link(at, f"{sign} {said}, as sent", kind="thin", aria_expanded=str(is_open).lower()))
+
+
+def _prompts(results: Results, comparison: Comparison, one: Differing, names: tuple[str, str]) -> Element:
+    """The prompt that both were sent; where theirs are not the same both, with what differs marked."""
+    runs = (comparison.a,) if one.has_same_prompt else (comparison.a, comparison.b)
+    rows = [row for run in runs if (row := questions.one(results.store, run.run_id, one.sample_id))]
+    sent = [seen.sent(row) for row in rows]
+    if len(sent) > 1:
+        sent = [*apart(*sent)]
+    sides = [
+        element(
+            "div",
+            element("h3", name) if len(rows) > 1 else None,
+            seen.prompt(results.sources, row, held, _whole_at(row), is_whole=False),
+        )
+        for name, row, held in zip(names, rows, sent, strict=False)
+    ]
+    return element("div", sides, kind="side-by-side")
+
+
+def _whole_at(row: questions.Row) -> str:
+    return address.to("samples", run=row["run_id"], sample=row["sample_id"], whole=1)

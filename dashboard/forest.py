@@ -8,13 +8,11 @@ from typing import NamedTuple
 from dashboard import address
 from dashboard.models import Model
 from dashboard.numbers import scored
+from dashboard.tasks import Task
 from dashboard.tree import Element, Node, element, link
 from leaderboards.compare import Comparison, Difference
 from leaderboards.entrants import Entrant
 from leaderboards.records import ALL, SHARE
-
-Task = tuple[str, str]
-"""A task and its split."""
 
 
 class Line(NamedTuple):
@@ -29,19 +27,25 @@ def forest(
     lines: Sequence[Line],
     compared: Mapping[Task, Mapping[Entrant, Comparison]],
     names: Mapping[Entrant, str],
+    tasks: Mapping[Task, str],
     colour: Mapping[Model, str],
 ) -> Element:
     """A line a task, then its slices: the difference with its interval, on one axis, and what could be seen at all."""
-    shares = [line.found for line in lines if line.found.unit == SHARE]
-    ends = [abs(end) for one in shares for end in (one.low, one.high, one.detectable) if end is not None]
-    reach = 1.08 * max(ends, default=1.0) or 1.0
+    reach = _reach([line.found for line in lines if line.found.unit == SHARE])
+    # Points of one task are not those of another: each task of such has an axis of its own.
+    reaches = {
+        (task, unit): reach if unit == SHARE else _reach([line.found for line in lines if line.task == task])
+        for task, unit in {(line.task, line.found.unit) for line in lines}
+    }
     several = len({line.other for line in lines}) > 1
     rows: list[Element] = []
     for line in lines:
         one = line.found
         is_whole = one.slice == ALL
-        title = f"{line.task[0]}" if is_whole else one.slice.replace("=", ": ", 1)
-        at = address.here("compare", task=line.task[0], slice=None if is_whole else one.slice, skip=None)
+        title = tasks[line.task] if is_whole else one.slice.replace("=", ": ", 1)
+        at = address.here(
+            "compare", task=tasks[line.task], slice=None if is_whole else one.slice, skip=None, prompt=None
+        )
         cells: list[Element | None] = [
             element(
                 "td",
@@ -53,7 +57,7 @@ def forest(
             element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
             element(
                 "td",
-                _plot(one, reach, colour[Model(line.other.model, line.other.digest)]),
+                _plot(one, reaches[line.task, one.unit], colour[Model(line.other.model, line.other.digest)]),
                 kind="plot",
                 data_label="−, 0, +",
             ),
@@ -67,7 +71,9 @@ def forest(
             element("td", _sure(one), kind="thin full", data_label="sure?"),
         ]
         rows.append(element("tr", *cells, kind="slice" if not is_whole else None))
-    notes = dict.fromkeys(note for held in compared.values() for one in held.values() for note in _notes(one))
+    notes = dict.fromkeys(
+        note for task, held in compared.items() for one in held.values() for note in _notes(one, tasks[task])
+    )
     legend = (
         "Dot and line: difference with its 95 % interval (paired, questions on one picture taken together). Grey band: "
         "differences that so many questions would mostly not show (80 % power). Sure: after Holm's correction."
@@ -81,6 +87,12 @@ def forest(
     )
 
 
+def _reach(found: Sequence[Difference]) -> float:
+    """How far an axis goes to both sides of 0."""
+    held = [end for one in found for end in (one.difference, one.low, one.high, one.detectable) if end is not None]
+    return 1.08 * max(map(abs, held), default=1.0) or 1.0
+
+
 def _heads(several: bool, reach: float) -> Element:
     """Column heads; that of the plot is its axis."""
     ticks = [element("span", f"{100 * end:+.0f}".replace("-", "−").replace("+0", "0")) for end in (-reach, 0.0, reach)]
@@ -91,36 +103,39 @@ def _heads(several: bool, reach: float) -> Element:
     return element("tr", [one for one in heads if one is not None])
 
 
-def _notes(one: Comparison) -> list[str]:
+def _notes(one: Comparison, task: str) -> list[str]:
     said = [*one.notes]
     if one.n_only_a or one.n_only_b:
-        said.append(f"{one.a.task}: {one.n_only_a + one.n_only_b:,} questions stand in one run only and are left out")
+        said.append(f"{task}: {one.n_only_a + one.n_only_b:,} questions stand in one run only and are left out")
     if one.n_unanswered:
-        said.append(f"{one.a.task}: {one.n_unanswered:,} questions lack an answer and are left out")
+        said.append(f"{task}: {one.n_unanswered:,} questions lack an answer and are left out")
     if one.n_changed:
-        said.append(f"{one.a.task}: {one.n_changed:,} questions have other targets")
+        said.append(f"{task}: {one.n_changed:,} questions have other targets")
     return said
 
 
 def _plot(one: Difference, reach: float, colour: str) -> Element:
-    """The difference on an axis from minus to plus `reach`."""
-    if one.difference is None or one.low is None or one.high is None or one.unit != SHARE:
+    """The difference on an axis from minus to plus `reach`; that of points, which no head names, says so."""
+    if one.difference is None:
         return element("span", one.reason or "", kind="thin")
+    low, high = (one.difference if end is None else end for end in (one.low, one.high))
 
     def at(value: float) -> str:
         return f"{min(1.0, max(0.0, 0.5 + value / (2 * reach))):.4f}"
 
     seen_from = one.detectable or 0.0
-    return element(
+    axis = element(
         "span",
         element("span", kind="band", __low=at(-seen_from), __high=at(seen_from)),
         element("span", kind="zero", __at="0.5"),
-        element("span", kind="interval", __low=at(one.low), __high=at(one.high)),
+        element("span", kind="interval", __low=at(low), __high=at(high)),
         element("span", kind="dot" if one.is_sure else "dot open", __at=at(one.difference)),
         kind="axis long",
         __colour=colour,
         aria_hidden="true",
     )
+    own = element("div", f"its own axis, ±{reach:,.1f} points", kind="thin") if one.unit != SHARE else None
+    return element("div", axis, own)
 
 
 def _points(one: Difference) -> list[Node]:

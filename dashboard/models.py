@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from dashboard.tasks import Task
 from leaderboards.records import Run
 
 
@@ -36,10 +37,9 @@ def labels(runs: Sequence[Run]) -> dict[Model, str]:
     return {one: one.name if shared[one.name] == 1 else f"{one.name} · {one.digest[:6]}" for one in found}
 
 
-def run_label(run: Run, names: Mapping[Model, str], *, with_task: bool = True) -> str:
-    """A run in one line."""
+def run_label(run: Run, names: Mapping[Model, str], tasks: Mapping[Task, str] | None = None) -> str:
+    """A run in one line, with its task where `tasks` says what that is called."""
     shots = "1 shot" if run.num_fewshot == 1 else f"{run.num_fewshot} shots"
     seed = f"seed {run.seed}" if run.seed else ""
-    return " · ".join(
-        filter(None, (names.get(model(run), run.model), run.task if with_task else "", shots, seed, run.run_id[:8]))
-    )
+    task = tasks[run.task, run.split] if tasks else ""
+    return " · ".join(filter(None, (names.get(model(run), run.model), task, shots, seed, run.run_id[:8])))

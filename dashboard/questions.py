@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import streamlit as st
 
-from leaderboards.errors import BadStore, ResultsError
+from leaderboards.errors import BadStore, ResultsError, UnknownRun
 from leaderboards.store import Store
 
 QUERIES = Path(__file__).parent / "queries"
@@ -65,7 +65,7 @@ def listed(store: Store, run_id: str, wanted: Filter, skip: int = 0) -> list[Row
 def one(store: Store, run_id: str, sample_id: str, *, whole: bool = False) -> Row | None:
     """A question with all that was recorded of it; texts are cut unless the `whole` is asked for."""
     most = MOST_CHARACTERS if whole else SHOWN_CHARACTERS + 1
-    rows = _ask(store, "question", [run_id], sample=sample_id, most=most)
+    rows = _ask(store, "question", [run_id], sample=sample_id, most=most, longest=MOST_CHARACTERS)
     return rows[0] if rows else None
 
 
@@ -74,10 +74,9 @@ def others(store: Store, run_ids: Sequence[str], sample_id: str, metric: str) ->
     return _ask(store, "other_answers", _sound(store, run_ids), sample=sample_id, metric=metric)
 
 
-def prompts(store: Store, run_ids: Sequence[str], sample_ids: Sequence[str]) -> dict[tuple[str, str], str]:
-    """The beginning of each prompt by run and question."""
-    rows = _ask(store, "prompts", run_ids, samples=tuple(sample_ids)) if sample_ids else []
-    return {(row["run_id"], row["sample_id"]): row["prompt"] for row in rows}
+def pictured(store: Store, run_id: str, sample_ids: Sequence[str]) -> dict[str, Row]:
+    """The pictures of some of a run's questions, by question."""
+    return {row["sample_id"]: row for row in _ask(store, "pictured", [run_id], samples=tuple(sample_ids))}
 
 
 def faults(store: Store, run_ids: Sequence[str]) -> list[Row]:
@@ -111,8 +110,8 @@ def _files(store: Store, run_ids: Mapping[str, object]) -> list[str]:
     found: list[str] = []
     for run_id in run_ids:
         try:
-            found.append(store.place.samples(run_id))
-        except FileNotFoundError:
+            found.append(store.file_of(run_id))
+        except UnknownRun:
             continue
     return found
 

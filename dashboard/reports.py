@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from dashboard.tasks import Task
 from dashboard.tree import Element, element
 from leaderboards.entrants import Column
 from leaderboards.ranking import Cell, Matrix
@@ -24,13 +27,13 @@ def under(cell: Cell, column: Column) -> Element | None:
     return element("div", said, kind="thin", title="; ".join(one.differences) or one.published.protocol)
 
 
-def listed(held: Matrix) -> Element:
+def listed(held: Matrix, tasks: Mapping[Task, str]) -> Element:
     """Where the published scores come from, and all in which they are known to differ."""
     rows = [
         element(
             "tr",
             element("td", f"{row.entrant.model}, {row.entrant.num_fewshot} shots", kind="first"),
-            element("td", column.task, data_label="task"),
+            element("td", tasks[column.task, column.split], data_label="task"),
             element("td", f"{one.measured:.1f}", kind="number", data_label="measured"),
             element("td", f"{one.reported:g}", kind="number", data_label="published"),
             element("td", "; ".join(one.differences) or "nothing known", kind="small full", data_label="what differs"),

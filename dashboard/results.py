@@ -20,6 +20,9 @@ from leaderboards.places import Place, Stamp
 from leaderboards.records import Run
 from leaderboards.store import Store
 
+USUAL = "results"
+"""The folder that every command uses where none is named."""
+
 LISTED_FOR_SECONDS = 3.0
 """How long the listing of a URL is taken as it is."""
 
@@ -89,7 +92,7 @@ def opened() -> Results:
 @st.cache_resource
 def _opened(arguments: Sequence[str]) -> tuple[Results, Remembering]:
     parser = argparse.ArgumentParser(prog="dashboard")
-    parser.add_argument("--results", default="results")
+    parser.add_argument("--results", default=USUAL)
     parser.add_argument("--name", default="", help="what the pages call them, instead of where they lie")
     parser.add_argument("--images", type=Path, action="append", default=[])
     parser.add_argument("--group", action="append", default=[], help="NAME=TASK,TASK")

@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboard import boxes, pictures
 from dashboard.pictures import Sources
-from dashboard.prompts import Part, Piece, parts, pieces
+from dashboard.prompts import Part, Piece, elided, parts, pieces
 from dashboard.questions import SHOWN_CHARACTERS
 from dashboard.tree import Element, cut, element, link
 
@@ -88,24 +88,43 @@ def own_pictures(row: Row) -> list[tuple[str, str]]:
     return [*zip(digests, names, strict=False)][first:]
 
 
-def prompt(sources: Sources, row: Row) -> Element:
-    """The prompt as the model saw it: pictures in their places, special tokens as pills, shots folded."""
+def sent(row: Row) -> list[Piece]:
+    """The pieces of a question's prompt; a very long one has a gap between its beginning and its end."""
+    digests = row["image_digests"] or []
+    found = pieces(row["prompt"], digests)
+    if not row["prompt_end"]:
+        return found
+    missing = row["prompt_length"] - len(row["prompt"]) - len(row["prompt_end"])
+    placed = 1 + max(piece.number for piece in found)
+    return [*found, Piece("gap", "", missing), *pieces(row["prompt_end"], digests, placed)]
+
+
+def prompt(sources: Sources, row: Row, found: Sequence[Piece], whole_at: str, *, is_whole: bool) -> Element:
+    """The prompt as the model saw it: pictures in their places, special tokens as pills, shots folded.
+
+    Of long texts the middle is left out unless the whole is asked for, with a link that asks for it.
+    """
     names, digests = row["image_paths"] or [], row["image_digests"] or []
     shot_ids = row["shot_ids"] or []
-    found = pieces(row["prompt"], digests)
-    placed = {piece.number for piece in found}
+    placed = {piece.number for piece in found if piece.kind == "picture"}
     unplaced = [number for number in range(len(digests)) if number not in placed]
 
-    def drawn(number: int) -> Element:
-        return thumbnail(sources, digests[number], names[number], "inline", pictures.THUMBNAIL_PX)
+    def drawn(number: int, kind: str = "inline") -> Element:
+        return thumbnail(sources, digests[number], names[number], kind, pictures.THUMBNAIL_PX)
 
     def told(piece: Piece) -> Element | str:
+        mark = " differs" if piece.is_apart else ""
         if piece.kind == "picture":
-            return drawn(piece.number)
-        return element("span", piece.text, kind="pill") if piece.kind == "token" else piece.text
+            return drawn(piece.number, f"inline{mark}")
+        if piece.kind == "gap":
+            return _gap(piece.number, whole_at, is_whole=is_whole)
+        if piece.kind == "token":
+            return element("span", piece.text, kind=f"pill{mark}")
+        return element("span", piece.text, kind="differs") if mark else piece.text
 
     def shown(part: Part) -> Element:
-        inner = element("span", [told(piece) for piece in part.pieces], kind="said")
+        held = part.pieces if is_whole else elided(part.pieces, SHOWN_CHARACTERS)
+        inner = element("span", [told(piece) for piece in held], kind="said")
         if part.shot is None:
             return inner
         line = " ".join("".join(piece.text for piece in part.pieces if piece.kind == "text").split())
@@ -116,6 +135,14 @@ def prompt(sources: Sources, row: Row) -> Element:
 
     before = [drawn(number) for number in unplaced]
     return element("div", before, [shown(part) for part in parts(found, len(shot_ids))], kind="prompt")
+
+
+def _gap(missing: int, whole_at: str, *, is_whole: bool) -> Element:
+    """What is said where characters of a prompt are left out."""
+    said = f"… {missing:,} characters left out"
+    if is_whole:
+        return element("span", f"{said}; they are in samples.parquet …", kind="gap")
+    return element("span", f"{said} · ", link(whole_at, "show all", kind="link"), " …", kind="gap")
 
 
 def long_text(text: str | None, length: int | None, whole_at: str, *, is_whole: bool) -> Element:

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flamingo_lab.model import Answer, Failure, Model
@@ -49,7 +50,7 @@ def opened(model: Model, **facts: Any) -> Run:
         dtype=about.get("dtype", ""),
         quantisation=about.get("quantisation"),
         replicas=about.get("replicas", 1),
-        hardware={"machine": platform.machine(), "cores": os.cpu_count(), "device": about.get("device", "")},
+        hardware=_machine() | {"device": about.get("device", "")},
         versions=_versions(),
         **facts,
     )
@@ -75,6 +76,26 @@ def closed(record: Run, samples: Sequence[SampleRecord], scores: Sequence[Score]
         # Linux counts in KiB.
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+
+
+def _machine() -> dict[str, Any]:
+    """The processor with its cores, and the operating system."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name; Python knows it only where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor()
 
 
 def _versions() -> dict[str, str]:

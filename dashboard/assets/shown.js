@@ -6,7 +6,7 @@ const TAGS = new Set([
   "section", "span", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul",
 ]);
 const ATTRIBUTES = new Set([
-  "alt", "aria-current", "aria-hidden", "aria-label", "class", "colspan", "data-label", "height", "href", "id", "loading", "open",
+  "alt", "aria-current", "aria-expanded", "aria-hidden", "aria-label", "class", "colspan", "data-label", "height", "href", "id", "loading", "open",
   "role", "scope", "src", "tabindex", "title", "width",
 ]);
 

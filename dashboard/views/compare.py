@@ -11,10 +11,11 @@ import streamlit as st
 
 from dashboard import address, colours
 from dashboard.cards import CARDS, cards
-from dashboard.forest import Line, Task, forest
+from dashboard.forest import Line, forest
 from dashboard.ranks import entrants, in_short, newest
 from dashboard.results import Results
 from dashboard.shown import show as put
+from dashboard.tasks import Task, called
 from dashboard.tree import Element, element
 from dashboard.views import titled
 from dashboard.workshop import PATIENCE_SECONDS, WAIT_SECONDS, workshop
@@ -28,6 +29,9 @@ TITLE = "Compare"
 PLACE = 2
 
 MOST_OTHERS = 3
+
+OF_CARDS = ("skip", "prompt")
+"""Parameters that belong to the questions that are shown."""
 
 Asked = tuple[str, ...]
 
@@ -48,7 +52,8 @@ def show(results: Results) -> None:
     base, others = there[base_key], [there[one] for one in other_keys]
     with head:
         titled(TITLE, f"{' and '.join(names[one] for one in others)} against {names[base]}", results)
-    compared, waiting = _compared(results, base, others, held)
+    tasks = called(results.runs)
+    compared, waiting = _compared(results, base, others, held, tasks)
     if not compared:
         st.text("These have no question in common. Choose others, or ask both models the same task.")
         return
@@ -61,8 +66,8 @@ def show(results: Results) -> None:
     put(_verdict(lines, base, others, names), "verdict")
     if waiting:
         _wait(waiting, len(compared) + len(waiting))
-    put(forest(lines, compared, names, colours.of_models(results.runs)), "forest")
-    _questions(results, compared, base, names)
+    put(forest(lines, compared, names, tasks, colours.of_models(results.runs)), "forest")
+    _questions(results, compared, base, names, tasks)
 
 
 def _choice(
@@ -99,6 +104,7 @@ def _compared(
     base: Entrant,
     others: Sequence[Entrant],
     runs: Mapping[Entrant, Mapping[Task, Run]],
+    tasks: Mapping[Task, str],
 ) -> tuple[Compared, Mapping[Task, Work]]:
     """Each task's comparisons, with one correction over the others, and the tasks that are being worked out still.
 
@@ -106,7 +112,7 @@ def _compared(
     """
     wanted: dict[Asked, Callable[[], Comparison | None]] = {}
     places: dict[Task, list[tuple[Entrant, Asked]]] = {}
-    for task in _in_order(runs[base]):
+    for task in _in_order(runs[base], tasks):
         run = runs[base][task]
         metric = f"{run.scores[0].metric}/{run.scores[0].variant}"
         for one in others:
@@ -131,9 +137,9 @@ def _compared(
     return {task: found[task] for task in sorted(found)}, waiting
 
 
-def _in_order(tasks: Iterable[Task]) -> list[Task]:
+def _in_order(found: Iterable[Task], tasks: Mapping[Task, str]) -> list[Task]:
     """The task of the address first."""
-    return sorted(tasks, key=lambda task: (task[0] != address.get("task"), task))
+    return sorted(found, key=lambda task: (tasks[task] != address.get("task"), task))
 
 
 def _comparison(store: Store, base: str, other: str, metric: str) -> Comparison | None:
@@ -174,23 +180,23 @@ def _questions(
     compared: Mapping[Task, Mapping[Entrant, Comparison]],
     base: Entrant,
     names: Mapping[Entrant, str],
+    tasks: Mapping[Task, str],
 ) -> None:
     """The questions on which two of the models differ, the surest first."""
     st.subheader("Where they differ", anchor=False)
-    tasks = {task[0]: task for task in compared}
+    by_task = {tasks[task]: held for task, held in compared.items()}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        task = tasks[address.one_of("Task", "task", [*tasks], forgets=("slice", "skip", "with"), width=260)]
-        held = compared[task]
+        held = by_task[address.one_of("Task", "task", [*by_task], forgets=("slice", "with", *OF_CARDS), width=260)]
         by_name = {names[one]: one for one in held}
         name = next(iter(by_name))
         if len(by_name) > 1:
-            name = address.one_of("Model", "with", [*by_name], forgets=("skip",), width=300)
+            name = address.one_of("Model", "with", [*by_name], forgets=OF_CARDS, width=300)
         comparison = held[by_name[name]]
         metric = comparison.differences[0].metric
         slices = [one.slice for one in comparison.differences if one.metric == metric]
         slice_ = ALL
         if len(slices) > 1:
-            slice_ = address.one_of("Slice", "slice", slices, forgets=("skip",), width=210)
+            slice_ = address.one_of("Slice", "slice", slices, forgets=OF_CARDS, width=210)
     skip = address.number("skip")
     ids = comparison.a.run_id, comparison.b.run_id
     difference = comparison.of(metric, slice_)

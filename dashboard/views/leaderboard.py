@@ -12,6 +12,7 @@ from dashboard.board import board, legend
 from dashboard.ranks import complete, in_short, ranked, untested, what
 from dashboard.results import Results
 from dashboard.shown import show as put
+from dashboard.tasks import called
 from dashboard.tree import Element, Node, element
 from dashboard.views import titled
 from dashboard.workshop import WAIT_SECONDS
@@ -57,10 +58,11 @@ def show(results: Results) -> None:
     if hidden:
         said_of = "1 row lacks a column and is hidden" if hidden == 1 else f"{hidden} rows lack a column and are hidden"
         put(element("p", said_of, kind="grey small"), "hidden")
-    put(board(held, colours.of_models(results.runs), is_beside=is_beside), "leaderboard")
+    tasks = called(results.runs)
+    put(board(held, colours.of_models(results.runs), tasks, is_beside=is_beside), "leaderboard")
     put(legend(held), "legend")
     if is_beside:
-        put(reports.listed(held), "published")
+        put(reports.listed(held, tasks), "published")
     _downloads(results, runs)
 
 
@@ -76,7 +78,7 @@ def _filtered(results: Results, finished: Sequence[Run]) -> tuple[list[Run], lis
         shot = address.one_of("Shots", "shots", shots, says=lambda one: one or "all", width=110)
         family = address.one_of("Family", "family", families, says=lambda one: one or "all", width=170)
         size = address.one_of("Size", "size", [*SIZES], says=SIZES.__getitem__, width=130)
-        with st.popover("More filters"):
+        with st.popover(address.counted("More filters", "dtype", "since")):
             dtypes = ["", *sorted({run.dtype for run in finished if run.dtype})]
             dtype = address.one_of("Number type", "dtype", dtypes, says=lambda one: one or "all")
             days = ["", *sorted({run.created[:10] for run in finished}, reverse=True)]

@@ -9,9 +9,10 @@ import streamlit as st
 
 from dashboard import address, questions, seen
 from dashboard.models import Model, labels, model, run_label
-from dashboard.numbers import amount, bracket, date, duration, official, quantity, scored, size
+from dashboard.numbers import amount, bracket, date, duration, official, percent, quantity, scored, size
 from dashboard.results import Results
 from dashboard.shown import show as put
+from dashboard.tasks import Task, called
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
 from leaderboards.records import Run
@@ -31,7 +32,7 @@ MOST = 300
 def show(results: Results) -> None:
     """Every run, failed ones first; the chosen one with its settings, beside another one's."""
     runs = sorted(results.runs, key=lambda run: run.status == "complete")
-    names = labels(runs)
+    names, named = labels(runs), called(runs)
     head = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         tasks = address.several("Tasks", "task", sorted({run.task for run in runs}))
@@ -39,15 +40,15 @@ def show(results: Results) -> None:
     listed = [run for run in runs if (not tasks or run.task in tasks) and (not models or run.model in models)]
     chosen = results.run(address.get("run"))
     with head:
-        titled(TITLE, run_label(chosen, names) if chosen else " · ".join((*tasks, *models)), results)
+        titled(TITLE, run_label(chosen, names, named) if chosen else " · ".join((*tasks, *models)), results)
     if chosen is not None:
-        _detail(results, chosen, names)
-    put(_table(listed, names, chosen), "runs")
+        _detail(results, chosen, names, named)
+    put(_table(listed, names, named, chosen), "runs")
 
 
-def _table(runs: list[Run], names: Mapping[Model, str], chosen: Run | None) -> Element:
+def _table(runs: list[Run], names: Mapping[Model, str], tasks: Mapping[Task, str], chosen: Run | None) -> Element:
     head = [element("th", name, kind="number" if name in NUMBERS else None, scope="col") for name in COLUMNS]
-    rows = [_row(run, names, is_chosen=run is chosen) for run in runs[:MOST]]
+    rows = [_row(run, names, tasks, is_chosen=run is chosen) for run in runs[:MOST]]
     more = element("p", f"{len(runs) - MOST} more runs; filter to see them", kind="grey") if len(runs) > MOST else None
     return element(
         "div",
@@ -61,13 +62,13 @@ def _table(runs: list[Run], names: Mapping[Model, str], chosen: Run | None) -> E
     )
 
 
-def _row(run: Run, names: Mapping[Model, str], *, is_chosen: bool) -> Element:
+def _row(run: Run, names: Mapping[Model, str], tasks: Mapping[Task, str], *, is_chosen: bool) -> Element:
     score = official(run)
     shown = [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"] if score else []
     shown += [element("div", run.status, kind="thin failed")] if run.status != "complete" else []
     values = (
         link(address.here("runs", run=run.run_id, beside=None), names.get(model(run), run.model), kind="link"),
-        run.task,
+        tasks[run.task, run.split],
         str(run.num_fewshot),
         str(run.seed),
         shown,
@@ -104,7 +105,7 @@ def _is_failed(run: Run, column: str) -> bool:
     return (column == "errors" and run.n_errors > 0) or (column == "score [95 %]" and run.status != "complete")
 
 
-def _detail(results: Results, run: Run, names: Mapping[Model, str]) -> None:
+def _detail(results: Results, run: Run, names: Mapping[Model, str], tasks: Mapping[Task, str]) -> None:
     """A run in full: what went wrong first, then its command, its settings, where its time went."""
     if run.status != "complete" or run.n_errors:
         put(_failure(results, run), "failure")
@@ -114,7 +115,10 @@ def _detail(results: Results, run: Run, names: Mapping[Model, str]) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         beside = address.one_of(
-            "Beside", "beside", ["", *others], says=lambda one: run_label(others[one], names) if one else "no other run"
+            "Beside",
+            "beside",
+            ["", *others],
+            says=lambda one: run_label(others[one], names, tasks) if one else "no other run",
         )
         put(_settings(run, others.get(beside)), "settings")
     with right:
@@ -191,6 +195,11 @@ def _said(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _counted(name: str, value: float) -> str:
+    """A counter; shares are named so."""
+    return f"{percent(value)} %" if name.endswith("_share") else f"{value:,.0f}"
+
+
 def _time(run: Run) -> Element:
     """Where the time went, and what was asked of the model."""
     total = sum(run.stages.values()) or 1.0
@@ -209,7 +218,7 @@ def _time(run: Run) -> Element:
         "prompt tokens": f"{run.prompt_tokens:,}",
         "generated tokens": f"{run.generated_tokens:,}",
         "peak memory": size(run.peak_memory),
-        **{name.replace("_", " "): f"{value:,.0f}" for name, value in run.counters.items()},
+        **{name.replace("_", " "): _counted(name, value) for name, value in run.counters.items()},
     }
     return element(
         "div",

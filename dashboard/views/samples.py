@@ -12,12 +12,16 @@ from dashboard.numbers import duration, metric_of, official, one_score
 from dashboard.questions import LISTED, VERDICTS, Filter, Row
 from dashboard.results import Results
 from dashboard.shown import show as put
+from dashboard.tasks import called
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
 from leaderboards.records import ALL, Run
 
 TITLE = "Samples"
 PLACE = 3
+
+LONGEST_HEAD = 400
+"""Characters of a question that stand above its picture."""
 
 OF_ONE = ("sample", "whole", "step", "search")
 """Parameters that belong to the question that is shown."""
@@ -28,19 +32,19 @@ OF_RUN = ("skip", "slice", "kind", *OF_ONE)
 def show(results: Results) -> None:
     """A list of a run's questions, and the chosen one in full."""
     runs = [run for run in results.runs if run.scores] or results.runs
-    names = labels(results.runs)
+    names, tasks = labels(results.runs), called(results.runs)
     by_id = {run.run_id: run for run in runs}
     # The title says what is filtered, and is above the filters that say so.
     head = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = address.one_of(
-            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names), forgets=OF_RUN, width=480
+            "Run", "run", [*by_id], says=lambda one: run_label(by_id[one], names, tasks), forgets=OF_RUN, width=480
         )
         verdict = address.switch("Answers", "score", [*VERDICTS], says=VERDICTS.__getitem__, forgets=("skip",))
         wanted = _filters(by_id[chosen], results, verdict)
     run = by_id[chosen]
     with head:
-        titled(TITLE, " · ".join(filter(None, (run_label(run, names), *_said(wanted)))), results)
+        titled(TITLE, " · ".join(filter(None, (run_label(run, names, tasks), *_said(wanted)))), results)
     skip = address.number("skip")
     rows = questions.listed(results.store, chosen, wanted, skip)
     left, right = st.columns([2, 3], gap="medium")
@@ -60,10 +64,14 @@ def _filters(run: Run, results: Results, verdict: str) -> Filter:
             "Slice", "slice", ["", *slices], says=lambda one: one or "all", forgets=("skip",), width=150
         )
     text = address.text("Search", "text", placeholder="in questions, answers, targets", forgets=("skip",))
-    with st.popover("More filters"):
+    with st.popover(address.counted("More filters", "kind", "low", "high", "short", "long")):
         kinds = [row["kind"] for row in questions.faults(results.store, (run.run_id,)) if row["kind"]]
         kind = address.one_of(
-            "Error, or reason for no reading", "kind", ["", *dict.fromkeys(kinds)], says=lambda one: one or "all"
+            "Error, or reason for no reading",
+            "kind",
+            ["", *dict.fromkeys(kinds)],
+            says=lambda one: one or "all",
+            forgets=("skip",),
         )
         low = address.text("Score from", "low", placeholder="0", forgets=("skip",))
         high = address.text("Score to", "high", placeholder="1", forgets=("skip",))
@@ -78,7 +86,17 @@ def _filters(run: Run, results: Results, verdict: str) -> Filter:
 def _said(wanted: Filter) -> list[str]:
     """The filters in words."""
     said = [VERDICTS[wanted.verdict] if wanted.verdict else "", wanted.value, wanted.kind]
-    return [*said, f"“{cut(wanted.text, 30)}”" if wanted.text else ""]
+    said += [f"“{cut(wanted.text, 30)}”"] if wanted.text else []
+    said += _between("score", wanted.low, wanted.high)
+    return said + _between("characters", wanted.short, wanted.long)
+
+
+def _between(what: str, low: float | None, high: float | None) -> list[str]:
+    """A range in words, where an end of it is given."""
+    if low is None and high is None:
+        return []
+    ends = [f"from {low:,}" if low is not None else "", f"to {high:,}" if high is not None else ""]
+    return [" ".join(filter(None, (what, *ends)))]
 
 
 def _float(text: str) -> float | None:
@@ -95,6 +113,9 @@ def _whole(text: str) -> int | None:
 
 def _list(results: Results, rows: list[Row], shown_id: str, skip: int) -> Element:
     """The questions, `LISTED` at a time."""
+    if not rows and skip:
+        first = link(address.here("samples", skip=None), "back to the first", kind="link")
+        return element("p", "No more questions pass these filters · ", first, kind="grey")
     if not rows:
         return element("p", "No question passes these filters.", kind="grey")
     found = rows[0]["found"]
@@ -140,7 +161,7 @@ def _question(results: Results, run: Run, sample_id: str, listed: list[str]) -> 
     variants = [name.partition("/")[2] for name in row["scores"] if name.startswith("iou/")]
     drawn = boxes.answered(row["answer"] or "", row["targets"] or [], variants, size)
     searches = boxes.searches(row["trace"], size)
-    put(_head(run, row, listed), "head")
+    put(_head(run, row, listed, is_whole=is_whole), "head")
     if searches and own:
         steps.show(results, own[-1], searches)
     elif own:
@@ -155,7 +176,7 @@ def _size(results: Results, own: list[tuple[str, str]]) -> tuple[int, int]:
     return found.width, found.height
 
 
-def _head(run: Run, row: Row, listed: list[str]) -> Element:
+def _head(run: Run, row: Row, listed: list[str], *, is_whole: bool) -> Element:
     """The question with its answer and target, and the ways to the questions beside it."""
     metric = metric_of(run)
     verdict = seen.verdict(row["scores"].get(metric), row["error_kind"], row["problems"].get(metric))
@@ -164,7 +185,7 @@ def _head(run: Run, row: Row, listed: list[str]) -> Element:
         "div",
         element(
             "div",
-            element("span", cut(row["question"], 400), kind="big"),
+            _asked(row, is_whole=is_whole),
             _beside(listed, row["sample_id"]),
             kind="steps",
         ),
@@ -177,6 +198,19 @@ def _head(run: Run, row: Row, listed: list[str]) -> Element:
             cut(" or ".join(dict.fromkeys(row["targets"] or [])), 200) or "–",
         ),
     )
+
+
+def _asked(row: Row, *, is_whole: bool) -> Element:
+    """The question; a long one's beginning with a link to the rest."""
+    text, length = row["question"], row["question_length"]
+    if is_whole or length <= LONGEST_HEAD:
+        return element("span", text, kind="big")
+    show = link(_whole_at(row), f"show all {length:,} characters", kind="link small")
+    return element("span", cut(text, LONGEST_HEAD), " ", show, kind="big")
+
+
+def _whole_at(row: Row) -> str:
+    return address.here("samples", sample=row["sample_id"], whole=1)
 
 
 def _beside(listed: list[str], sample_id: str) -> list[Element | str]:
@@ -198,24 +232,26 @@ def _beside(listed: list[str], sample_id: str) -> list[Element | str]:
 
 def _told(results: Results, run: Run, row: Row, *, is_whole: bool) -> Element:
     """The prompt, the answer as it came, how it was scored, what it took, and what other runs answered."""
-    whole_at = address.here("samples", sample=row["sample_id"], whole=1)
+
+    def long(text: str | None, length: int | None = None) -> Element:
+        return seen.long_text(text, length, whole_at, is_whole=is_whole)
+
+    whole_at = _whole_at(row)
     pictured = "1 picture" if row["n_images"] == 1 else f"{row['n_images']} pictures"
     asked = f"{pictured} · {row['prompt_tokens']:,} tokens"
     return element(
         "div",
         element("h3", f"The prompt as the model saw it · {asked}"),
-        seen.prompt(results.sources, row),
+        seen.prompt(results.sources, row, seen.sent(row), whole_at, is_whole=is_whole),
         element("h3", "Answer"),
         seen.facts(
             (
-                ("error", _error(row)),
-                (
-                    "as it came",
-                    seen.long_text(row["answer_raw"], row["answer_raw_length"], whole_at, is_whole=is_whole),
-                ),
-                ("as scored", seen.long_text(row["answer"], row["answer_length"], whole_at, is_whole=is_whole)),
-                ("targets", cut(" · ".join(row["targets"] or []), 600) or "–"),
-                ("choices", cut(" · ".join(row["choices"] or []), 600) or None),
+                ("error", element("span", row["error_kind"], kind="failed") if row["error_kind"] else None),
+                ("it says", long(row["error"], row["error_length"]) if row["error"] else None),
+                ("as it came", long(row["answer_raw"], row["answer_raw_length"])),
+                ("as scored", long(row["answer"], row["answer_length"])),
+                ("targets", long(" · ".join(row["targets"] or []) or None)),
+                ("choices", long(" · ".join(row["choices"])) if row["choices"] else None),
                 *_scores(run, row),
                 ("slices", " · ".join(f"{name}: {value}" for name, value in row["slices"].items()) or None),
                 ("took", _took(row)),
@@ -224,12 +260,6 @@ def _told(results: Results, run: Run, row: Row, *, is_whole: bool) -> Element:
         ),
         _others(results, run, row),
     )
-
-
-def _error(row: Row) -> Element | None:
-    if not row["error_kind"]:
-        return None
-    return element("span", f"{row['error_kind']}: {cut(row['error'] or '', 600)}", kind="failed")
 
 
 def _scores(run: Run, row: Row) -> list[tuple[str, str]]:
@@ -269,7 +299,7 @@ def _others(results: Results, run: Run, row: Row) -> Element | None:
             "tr",
             element("td", seen.mark(seen.verdict(one["score"], one["error_kind"], None)), kind="narrow"),
             element("td", cut(said, 120)),
-            element("td", link(at, run_label(other, names, with_task=False), kind="link small")),
+            element("td", link(at, run_label(other, names), kind="link small")),
         )
 
     rows = [line(one) for one in sorted(found, key=lambda one: order[one["run_id"]])]

@@ -12,6 +12,7 @@ from dashboard.models import Model, labels, model, run_label
 from dashboard.numbers import bracket, percent, scored
 from dashboard.results import Results
 from dashboard.shown import show as put
+from dashboard.tasks import Task, called
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
 from leaderboards.records import ALL, SHARE, Run, Score
@@ -28,14 +29,18 @@ def show(results: Results) -> None:
     scored_runs = [run for run in results.runs if run.scores]
     names = labels(results.runs)
     head = st.container()
-    tasks = sorted({run.task for run in scored_runs}, key=lambda name: (not _has_slices(scored_runs, name), name))
-    if not tasks:
+    if not scored_runs:
         titled(TITLE, "", results)
         st.text("No run is finished yet.")
         return
+    tasks = called(results.runs)
+    by_task: dict[str, list[Run]] = defaultdict(list)
+    for run in scored_runs:
+        by_task[tasks[run.task, run.split]].append(run)
+    in_order = sorted(by_task, key=lambda name: (not _have_slices(by_task[name]), name))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        task = address.one_of("Task", "task", tasks, width=260)
-        of_task = [run for run in scored_runs if run.task == task]
+        task = address.one_of("Task", "task", in_order, width=260)
+        of_task = by_task[task]
         shots = address.one_of(
             "Shots",
             "shots",
@@ -50,11 +55,11 @@ def show(results: Results) -> None:
         titled(TITLE, " · ".join(filter(None, (task, f"{shots} shots" if shots else "", kind))), results)
     shown.sort(key=lambda run: (names[model(run)], run.num_fewshot, run.seed))
     put(_heat_map(shown[:MOST_ROWS], kind, names), "slices")
-    put(_faults(results, shown, names), "faults")
+    put(_faults(results, shown, names, tasks), "faults")
 
 
-def _has_slices(runs: Sequence[Run], task: str) -> bool:
-    return any(run.task == task and any(score.slice != ALL for score in run.scores) for run in runs)
+def _have_slices(runs: Sequence[Run]) -> bool:
+    return any(score.slice != ALL for run in runs for score in run.scores)
 
 
 def _heat_map(runs: Sequence[Run], kind: str, names: Mapping[Model, str]) -> Element:
@@ -126,7 +131,7 @@ def _cell(run: Run, score: Score | None, name: str, most: float) -> Element:
     )
 
 
-def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str]) -> Element:
+def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str], tasks: Mapping[Task, str]) -> Element:
     """Answers that are missing or could not be read, by kind and run."""
     found = questions.faults(results.store, [run.run_id for run in runs])
     by_kind: dict[tuple[str, str], list[questions.Row]] = defaultdict(list)
@@ -149,7 +154,7 @@ def _faults(results: Results, runs: Sequence[Run], names: Mapping[Model, str]) -
                     element("td", kind, kind="full", data_label="kind"),
                     element("td", link(at, f"{row['times']:,}", kind="link"), kind="number", data_label="questions"),
                     element("td", percent(row["times"] / max(1, run.n)), kind="number", data_label="% of run"),
-                    element("td", run_label(run, names), kind="full", data_label="run"),
+                    element("td", run_label(run, names, tasks), kind="full", data_label="run"),
                     element(
                         "td", cut(row["example"] or "(empty)", 120), kind="small grey full", data_label="for example"
                     ),

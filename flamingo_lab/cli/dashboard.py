@@ -55,7 +55,7 @@ def dashboard(
     _check(roots, host, port)
     process = subprocess.Popen(_command(results, name, roots, host, port), stdout=subprocess.DEVNULL)
     try:
-        if not _is_up(process, host, port):
+        if not is_up(process, host, port):
             if process.poll() is None:
                 print(f"error: the server did not answer within {PATIENCE_SECONDS} s", file=sys.stderr)
             process.terminate()
@@ -104,12 +104,13 @@ def _check(roots: list[Path], host: str, port: int) -> None:
             raise BadSetting(f"port {port} at {host} cannot be used ({reason}); choose another with --port") from None
 
 
-def _is_up(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
+def is_up(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
     """Whether the server answers; False where it has ended instead."""
     until = time.monotonic() + PATIENCE_SECONDS
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine
     while process.poll() is None and time.monotonic() < until:
         try:
-            with urllib.request.urlopen(f"{_address(host, port)}/_stcore/health", timeout=1):
+            with direct.open(f"{_address(host, port)}/_stcore/health", timeout=1):
                 return True
         except OSError:
             time.sleep(0.1)

@@ -136,6 +136,19 @@ def two_models(results: Path, count: int = 60) -> tuple[str, str]:
     return ids
 
 
+def two_splits(results: Path) -> None:
+    """Two models on two splits of one task: runs a0, a1 of the first, b0, b1 of the second, other questions in each split."""
+    for number, split in enumerate(("testA", "val")):
+        for model, step in (("a", 3), ("b", 4)):
+            run_id = f"{model}{number}" * 8
+            samples = [
+                sample(run_id, one, sample_id=f"{split}{one}", scores={METRIC: float(one % step > 0)})
+                for one in range(24)
+            ]
+            changes = {"model": f"model-{model}", "model_digest": model * 64, "split": split}
+            write(results, run(run_id, samples, **changes), samples)
+
+
 def with_pictures(results: Path, images: Path) -> str:
     """A run of one shot whose pictures lie in `images`."""
     found = pictures(images)

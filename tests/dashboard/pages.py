@@ -16,11 +16,14 @@ from dashboard.views import compare
 
 NAMES = ("leaderboard", "compare", "samples", "curves", "slices", "runs")
 
+GROUP = "some=task-1,task-2:test"
+"""A group of tasks that the pages know, with its name."""
+
 
 def opened(monkeypatch: pytest.MonkeyPatch, page: str, results: Path | str, *images: Path, **address: str) -> AppTest:
     """The page at an address, run once; it must not have raised."""
     arguments = [part for root in images for part in ("--images", str(root))]
-    monkeypatch.setattr(sys, "argv", ["app.py", "--results", str(results), *arguments])
+    monkeypatch.setattr(sys, "argv", ["app.py", "--results", str(results), "--group", GROUP, *arguments])
     for module in (ranks, compare):  # here nobody waits but for what is to be shown
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 60.0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,9 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from dashboard.ranks import key
+from leaderboards.entrants import entrant
 from tests.dashboard import made
 from tests.dashboard.pages import NAMES
 from tests.dashboard.served import served
+from tests.folders import ROOT
 
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
@@ -24,8 +26,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright he
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
 PATIENCE_MS = 90_000
-SHOTS = os.environ.get("FLAB_SCREENSHOTS")
-"""A folder for pictures of every page, where they are wanted."""
+SHOTS = ROOT / "build" / "screenshots"
+"""Where each run of these tests leaves pictures of every page, to be looked at."""
 
 IDLE = "document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
 WIDTHS = ((1440, 900), (1280, 800), (390, 844))
@@ -98,8 +100,7 @@ def test_every_page_loads_in_both_themes_and_fits_every_width(
         tab.set_viewport_size({"width": wide, "height": high})
         settled(tab)
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{wide} px: it scrolls sideways"
-        if SHOTS:
-            tab.screenshot(path=Path(SHOTS) / f"{name}-{wide}-{scheme}.png")
+        tab.screenshot(path=SHOTS / f"{name}-{wide}-{scheme}.png")
     assert tab.evaluate("window.hacked") is None
     tab.close()
 
@@ -158,6 +159,10 @@ def test_the_list_and_links_are_reached_by_keyboard(page: Page, address: str) ->
     [
         ("?task=things&shots=0&since=2024-01-02&complete=0", "Leaderboard · things · 0 shots · since 2024-01-02"),
         (f"samples?run={'a' * 16}&score=wrong&slice=kind%3Dodd&sample=q00003", "Samples · model-a · things · 0 shots"),
+        (
+            f"samples?run={'a' * 16}&low=0.5&short=2&long=3",
+            "Samples · model-a · things · 0 shots · aaaaaaaa · score from 0.5 · characters from 2 to 3",
+        ),
         ("curves?task=things/test/exact_match/strip-lower&against=seconds&shots=0", "Curves · things against seconds"),
         ("slices?task=things&shots=4", "Slices & errors · things · 4 shots · kind"),
         (f"runs?run={'a' * 16}&beside={'b' * 16}", "Runs · model-a · things · 0 shots"),
@@ -244,6 +249,33 @@ def test_shots_unfold_and_pictures_are_drawn(page: Page, address: str) -> None:
     expect(page.locator(".prompt details .said")).to_be_hidden()
     page.locator(".prompt summary").click()
     expect(page.locator(".prompt details .said")).to_contain_text("Question: shown? Answer: yes")
+
+
+def test_a_prompt_unfolds_on_its_card_and_the_page_stays_where_it_is(page: Page, address: str) -> None:
+    models = made.run("a", ()), made.run("b", (), model="model-b", model_digest="b" * 64, num_fewshot=4)
+    one, other = (key(entrant(run)) for run in models)
+    goto(page, address, f"compare?a={one}&b={other}")
+    fold = page.locator(".card a[aria-expanded]").last
+    fold.scroll_into_view_if_needed()
+    before = fold.bounding_box()
+    fold.click()
+    expect(page.locator(".card.open .prompt").first).to_contain_text("Question: what colour is thing")
+    assert "prompt" in query(page)
+    settled(page)
+    assert fold.bounding_box() == before
+    fold.click()
+    expect(page.locator(".card .prompt")).to_have_count(0)
+    assert "prompt" not in query(page)
+
+
+def test_folded_filters_stay_open_while_they_are_set(page: Page, address: str) -> None:
+    goto(page, address, f"samples?run={'a' * 16}")
+    page.get_by_role("button", name="More filters").click()
+    page.get_by_label("Score from").fill("0.5")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("40 questions")).to_be_visible()
+    expect(page.get_by_label("Score to")).to_be_visible()
+    expect(page.get_by_role("button", name="More filters · 1 set")).to_be_visible()
 
 
 def test_a_search_moves_by_its_slider(page: Page, address: str) -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import http.client
 import socket
+import subprocess
+import threading
+import tomllib
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from flamingo_lab.cli import dashboard as command
 from flamingo_lab.cli import run
 from tests.dashboard import made
 from tests.dashboard.served import free_port, served
+from tests.folders import ROOT
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -52,6 +60,40 @@ def test_without_streamlit_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "pip install 'flamingo-lab[dashboard]'" in refused(capsys, "--results", tmp_path)
+
+
+def test_a_proxy_is_not_asked_whether_the_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(command, "PATIENCE_SECONDS", 5)
+    asked: list[str] = []
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            asked.append(self.path)
+
+    with HTTPServer(("127.0.0.1", 0), Health) as server, running() as process:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert command.is_up(process, "127.0.0.1", server.server_port)
+    assert asked == ["/_stcore/health"]
+
+
+@contextmanager
+def running() -> Generator[subprocess.Popen[bytes]]:
+    """A process that has not ended."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def test_started_by_itself_it_listens_on_this_machines_own_address() -> None:
+    held = tomllib.loads((ROOT / "dashboard" / ".streamlit" / "config.toml").read_text())
+    assert held["server"]["address"] == "127.0.0.1"
 
 
 def test_it_listens_on_this_machines_own_address_and_to_its_own_names(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from leaderboards.compare import compare
+from leaderboards.places import LocalPlace
 from leaderboards.records import SCHEMA_VERSION, Score
 from leaderboards.store import Store
 from tests.dashboard import made
@@ -18,6 +19,11 @@ from tests.dashboard.pages import NAMES, every, links, nodes, opened, run, said,
 from tests.leaderboards.test_terms import drawn, pope
 
 Patch = pytest.MonkeyPatch
+
+
+def asked(href: str) -> dict[str, str]:
+    """The parameters of a link."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(href).query).items()}
 
 
 @pytest.fixture
@@ -30,9 +36,18 @@ def results(tmp_path: Path) -> Path:
 def test_an_empty_folder_is_explained_with_the_command_that_fills_it(
     page: str, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    at = opened(monkeypatch, page, tmp_path / "nowhere")
+    at = opened(monkeypatch, page, tmp_path / "no where")
     assert "There are no runs in" in said(at)
     assert at.code[0].value.startswith("flab eval --model flamingo-tiny")
+    assert at.code[0].value.endswith(f"--results '{tmp_path}/no where'")
+
+
+def test_the_command_that_fills_results_fits_where_they_lie(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.chdir(tmp_path)
+    at = opened(monkeypatch, "leaderboard", "results")
+    assert at.code[0].value.endswith("--limit 200")
+    at = opened(monkeypatch, "leaderboard", f"file://{tmp_path}/far")
+    assert at.code[0].value.endswith(f"\nflab results merge results --results file://{tmp_path}/far")
 
 
 @pytest.mark.parametrize("page", NAMES)
@@ -114,6 +129,96 @@ def test_rows_that_are_hidden_are_counted(results: Path, monkeypatch: Patch) -> 
     assert "hidden" not in said(opened(monkeypatch, "leaderboard", results, complete="0"))
 
 
+def test_points_have_a_mark_on_an_axis_of_their_own(tmp_path: Path, monkeypatch: Patch) -> None:
+    for number, run_id in enumerate(("1" * 16, "2" * 16)):
+        samples = [made.sample(run_id, one, slices={}) for one in range(6)]
+        points = Score("exact_match", "strip-lower", "all", 1200.0 + 50 * number, None, None, None, n=6, unit="points")
+        record = made.run(run_id, samples, model=f"model-{number}", model_digest=str(number), scores=[points])
+        made.write(tmp_path, record, samples)
+    at = opened(monkeypatch, "compare", tmp_path)
+    (dot,) = every(at, "dot")
+    assert float(dot[1]["--at"]) > 0.9
+    assert "its own axis, ±54.0 points" in said(at)
+
+
+def test_the_leaderboard_says_what_intervals_are_and_why_parameters_lack(tmp_path: Path, monkeypatch: Patch) -> None:
+    samples = [made.sample("1" * 16, number) for number in range(4)]
+    made.write(tmp_path, made.run("1" * 16, samples, parameters=None), samples)
+    titles = [node[1].get("title", "") for node in nodes(opened(monkeypatch, "leaderboard", tmp_path))]
+    assert any("Wilson" in one and "bootstrap" in one for one in titles)
+    assert any("do not record how many parameters" in one for one in titles)
+
+
+def board_of_many(results: Path) -> None:
+    """Models that differ in each thing that the leaderboard can be filtered by, each on a task of its own."""
+    for number, (family, size, dtype, day) in enumerate(
+        [
+            ("one", 5e8, "float32", "2024-01-02"),
+            ("one", 7e9, "bfloat16", "2024-01-03"),
+            ("two", 13e9, "bfloat16", "2024-01-04"),
+            ("two", 80e9, "bfloat16", "2024-01-05"),
+        ]
+    ):
+        samples = [made.sample(f"{number}" * 16, one) for one in range(4)]
+        record = made.run(
+            f"{number}" * 16,
+            samples,
+            model=f"model-{number}",
+            model_digest=str(number),
+            family=family,
+            parameters=int(size),
+            dtype=dtype,
+            created=f"{day}T00:00:00+00:00",
+            task=f"task-{number}",
+            questions_per_second=1.0,
+            seconds=float(10 - number),
+        )
+        made.write(results, record, samples)
+
+
+def shown_models(at: AppTest) -> list[str]:
+    """The leaderboard's models from above."""
+    return [node[2][0] for node in every(at, "name")][::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("family", "two", "23"),
+        ("size", "1", "0"),
+        ("size", "10", "1"),
+        ("size", "40", "2"),
+        ("size", "x", "3"),
+        ("dtype", "float32", "0"),
+        ("since", "2024-01-04", "23"),
+        ("task", "task-1", "1"),
+        ("task", "group: some", "12"),
+    ],
+)
+def test_each_filter_of_the_leaderboard_keeps_what_passes_it(
+    name: str, value: str, found: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    board_of_many(tmp_path)
+    at = opened(monkeypatch, "leaderboard", tmp_path, complete="0")
+    if name == "task":
+        at.multiselect(key="address.task").select(value)
+    else:
+        at.selectbox(key=f"address.{name}").select(value)
+    run(at)
+    assert shown_at(at, name) == value
+    assert sorted(shown_models(at)) == [f"model-{number}" for number in found]
+
+
+def test_heads_of_the_leaderboard_sort_by_their_column(results: Path, monkeypatch: Patch) -> None:
+    other = [made.sample("3" * 16, number) for number in range(60)]
+    made.write(results, made.run("3" * 16, other, model="model-0", model_digest="0", seconds=1.0), other)
+    ways = links(opened(monkeypatch, "leaderboard", results))
+    for head, first in {"model": "model-0", "things": "model-b", "q/s": "model-0"}.items():
+        at = opened(monkeypatch, "leaderboard", results, **asked(ways[head]))
+        assert shown_models(at)[0] == first
+        assert f"{head} ↓" in links(at)
+
+
 def test_leaderboard_filters_stand_in_the_address_and_act(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "leaderboard", results, shots="4")
     assert "model-b" in said(at) and "model-a" not in said(at)
@@ -141,8 +246,34 @@ def test_compare_shows_how_prompts_differ(tmp_path: Path, monkeypatch: Patch) ->
         score = {made.METRIC: float(number)}
         samples = [made.sample(run_id, 1, prompt=f"the same and {'other' if number else 'some'} words", scores=score)]
         made.write(tmp_path, made.run(run_id, samples, model=f"model-{number}", model_digest=str(number)), samples)
-    marked = every(opened(monkeypatch, "compare", tmp_path), "differs")
-    assert sorted(node[2][0] for node in marked) == ["other", "some"]
+    at = opened(monkeypatch, "compare", tmp_path)
+    assert not every(at, "prompt")
+    at = opened(monkeypatch, "compare", tmp_path, **asked(links(at)["▸ different prompts, as sent"]))
+    assert len(every(at, "prompt")) == 2
+    assert sorted(node[2][0] for node in every(at, "differs")) == ["other", "some"]
+    assert "prompt" not in asked(links(at)["▾ different prompts, as sent"])
+
+
+def test_a_card_shows_all_pictures_of_its_question_and_on_demand_the_prompt(tmp_path: Path, monkeypatch: Patch) -> None:
+    results, images = tmp_path / "results", tmp_path / "images"
+    held = made.pictures(images, 4)
+    for number, run_id in enumerate(("1" * 16, "2" * 16)):
+        sample = made.sample(
+            run_id,
+            1,
+            image_digests=[digest for digest, _ in held],
+            image_paths=[name for _, name in held],
+            prompt="".join(f"<image:{digest[:12]}>" for digest, _ in held) + "which is red?",
+            shot_ids=["train-1"],
+            scores={made.METRIC: float(number)},
+        )
+        made.write(results, made.run(run_id, [sample], model=f"model-{number}", model_digest=str(number)), [sample])
+    at = opened(monkeypatch, "compare", results, images)
+    assert sorted(node[1]["alt"] for node in every(at, "portrait")) == ["2.png", "3.png"]
+    at = opened(monkeypatch, "compare", results, images, **asked(links(at)["▸ same prompt, as sent"]))
+    (prompt,) = every(at, "prompt")
+    assert "which is red?" in json.dumps(prompt)
+    assert sorted({node[1]["alt"] for node in every(at, "inline")}) == ["0.png", "1.png", "2.png", "3.png"]
 
 
 def test_figures_that_are_no_means_are_compared_with_interval_and_test(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -169,6 +300,42 @@ def test_samples_show_the_prompt_with_pictures_in_their_places(tmp_path: Path, m
     assert len([node for node in every(at, "whole") if node[2][0][0] == "img"]) == 1
 
 
+def test_a_long_prompt_is_never_cut_at_its_end(tmp_path: Path, monkeypatch: Patch) -> None:
+    picture = "0" * 64
+    shot = f"<image:{picture[:12]}>" + "word " * 150 + "\n"
+    prompts = {
+        "many shots": 32 * shot + f"<image:{picture[:12]}>what is asked?",
+        "one long text": "document " * 4_000 + "what is asked?",
+        "endless": "document " * 40_000 + "what is asked?",
+    }
+    samples = [
+        made.sample(
+            "1" * 16,
+            number,
+            sample_id=name,
+            prompt=prompt,
+            shot_ids=["train-1"] * 32 if name == "many shots" else [],
+            image_digests=[picture] * 33 if name == "many shots" else [],
+            image_paths=["0.png"] * 33 if name == "many shots" else [],
+        )
+        for number, (name, prompt) in enumerate(prompts.items())
+    ]
+    made.write(tmp_path, made.run("1" * 16, samples), samples)
+    for name, prompt in prompts.items():
+        at = opened(monkeypatch, "samples", tmp_path, sample=name)
+        (shown,) = every(at, "prompt")
+        text = json.dumps(shown)
+        assert "what is asked?" in text
+        if name == "many shots":
+            assert len([node for node in nodes(at) if node[1].get("id", "").startswith("shot-")]) == 32
+        else:
+            assert "characters left out" in text and len(text) < 10_000
+            whole = opened(monkeypatch, "samples", tmp_path, **asked(links(at)["show all"]))
+            text = json.dumps(every(whole, "prompt"))
+            assert text.count("document ") >= min(prompt.count("document "), 22_000)
+            assert ("samples.parquet" in text) == (name == "endless")
+
+
 def test_sample_filters_stand_in_the_address_and_act(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "samples", results, run="a" * 16, score="wrong", slice="kind=odd")
     assert "10 questions" in said(at)
@@ -180,6 +347,67 @@ def test_sample_filters_stand_in_the_address_and_act(results: Path, monkeypatch:
     run(at)
     assert shown_at(at, "run") == "b" * 16
     assert "slice" not in at.query_params
+
+
+def test_two_splits_of_a_task_have_lines_and_links_of_their_own(tmp_path: Path, monkeypatch: Patch) -> None:
+    made.two_splits(tmp_path)
+    at = opened(monkeypatch, "compare", tmp_path)
+    ways = links(at)
+    assert asked(ways["things:testA"])["task"] == "things:testA" and "things" not in ways
+    assert at.selectbox(key="address.task").options == ["things:testA", "things:val"]
+    at.selectbox(key="address.task").select("things:val")
+    run(at)
+    shown = {asked(href)["sample"] for href in links(at).values() if href.startswith("samples?")}
+    assert shown and all(one.startswith("val") for one in shown)
+    board = opened(monkeypatch, "leaderboard", tmp_path)
+    assert {asked(node[1]["href"])["task"] for node in every(board, "axis-link")} == {"things:testA", "things:val"}
+    assert {"things:testA", "things:val"} <= {node[1].get("data-label") for node in every(board, "cell")}
+
+
+def test_slices_and_samples_tell_the_splits_of_a_task_apart(tmp_path: Path, monkeypatch: Patch) -> None:
+    made.two_splits(tmp_path)
+    at = opened(monkeypatch, "slices", tmp_path, task="things:val")
+    runs = {asked(node[2][0][1]["href"])["run"] for node in every(at, "heat") if node[0] == "td"}
+    assert runs == {"a1" * 8, "b1" * 8}
+    assert "things:testA" in at.selectbox(key="address.task").options
+    names = opened(monkeypatch, "samples", tmp_path).selectbox(key="address.run").options
+    assert sum("things:val" in one for one in names) == 2
+
+
+FILTERS: dict[str, tuple[str, int]] = {
+    "kind": ("BadImage", 5),
+    "low": ("0.5", 295),
+    "high": ("0.5", 150),
+    "short": ("4", 150),
+    "long": ("3", 295),
+    "text": ("thing 44", 11),
+}
+"""A value of each of Samples' filters that is typed or chosen, and how many of the questions pass it."""
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_that_is_set_on_a_later_page_shows_the_first_of_what_passes(
+    name: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    lost = {"answer": None, "scores": {}, "error_kind": "BadImage", "error": "no such picture"}
+    samples = [made.sample("1" * 16, number, **(lost if number % 90 == 1 else {})) for number in range(450)]
+    made.write(tmp_path, made.run("1" * 16, samples), samples)
+    at = opened(monkeypatch, "samples", tmp_path, skip="200")
+    assert "201–400 of 450" in said(at)
+    value, found = FILTERS[name]
+    if name == "kind":
+        at.selectbox(key="address.kind").select(value)
+    else:
+        at.text_input(key=f"address.{name}").input(value)
+    run(at)
+    assert f"1–200 of {found}" in said(at) if found > 200 else f"{found} questions" in said(at)
+    assert shown_at(at, name) == value and "skip" not in at.query_params
+
+
+def test_a_page_behind_the_last_leads_back(results: Path, monkeypatch: Patch) -> None:
+    at = opened(monkeypatch, "samples", results, run="a" * 16, skip="200", score="wrong")
+    assert "No question passes" not in said(at)
+    assert links(at)["back to the first"] == f"samples?run={'a' * 16}&score=wrong"
 
 
 def test_samples_show_other_runs_answers(results: Path, monkeypatch: Patch) -> None:
@@ -196,6 +424,35 @@ def test_a_long_answer_is_shown_whole_only_when_asked_for(tmp_path: Path, monkey
     way = links(at)["show all 30,000 characters"]
     address = {name: values[0] for name, values in parse_qs(urlsplit(way).query).items()}
     assert len(said(opened(monkeypatch, "samples", tmp_path, **address))) > 60_000
+
+
+def test_a_score_range_and_a_length_act_and_the_closed_filters_say_so(results: Path, monkeypatch: Patch) -> None:
+    at = opened(monkeypatch, "samples", results, run="a" * 16)
+    assert "60 questions" in said(at)
+    assert folded(at) == ["More filters"]
+    for name, value, found in (("low", "0.5", 40), ("long", "3", 40), ("short", "3", 40), ("high", "0.9", 0)):
+        at.text_input(key=f"address.{name}").input(value)
+        run(at)
+        assert f"{found} questions" in said(at) if found else "No question passes" in said(at)
+    assert folded(at) == ["More filters · 4 set"]
+
+
+def folded(at: AppTest) -> list[str]:
+    """The labels of what opens on demand."""
+    return [one.proto.popover.label for one in at.get("popover")]
+
+
+def test_long_questions_targets_and_errors_are_shown_whole_when_asked_for(tmp_path: Path, monkeypatch: Patch) -> None:
+    texts = {"question": "q" * 3_000, "error": "e" * 3_001}
+    samples = [
+        made.sample("1" * 16, 0, error_kind="Bad", scores={}, answer=None, targets=["t" * 1_500, "u" * 1_500], **texts)
+    ]
+    made.write(tmp_path, made.run("1" * 16, samples), samples)
+    at = opened(monkeypatch, "samples", tmp_path)
+    ways = links(at)
+    assert {f"show all {length:,} characters" for length in (3_000, 3_001, 3_003)} <= ways.keys()
+    shown = said(opened(monkeypatch, "samples", tmp_path, **asked(ways["show all 3,000 characters"])))
+    assert texts["question"] in shown and texts["error"] in shown and "u" * 1_500 in shown
 
 
 def test_a_search_is_shown_step_by_step(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -288,6 +545,13 @@ def test_a_failed_run_is_first_and_shows_its_error_first(tmp_path: Path, monkeyp
     assert "12.png: no such picture" in said(at)
 
 
+def test_shares_of_work_are_in_percent(tmp_path: Path, monkeypatch: Patch) -> None:
+    samples = [made.sample("1" * 16, number) for number in range(4)]
+    made.write(tmp_path, made.run("1" * 16, samples, counters={"padding_share": 0.137, "passes": 1234.0}), samples)
+    shown = said(opened(monkeypatch, "runs", tmp_path, run="1" * 16))
+    assert "padding share 13.7 %" in shown and "passes 1,234" in shown
+
+
 def test_two_runs_settings_stand_side_by_side(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "runs", results, run="a" * 16, beside="b" * 16)
     marked = [node[2][0] for node in every(at, "differs")]
@@ -316,6 +580,20 @@ def test_half_copied_samples_are_named_and_the_rest_is_shown(page: str, results:
     at = opened(monkeypatch, page, results)
     assert "cut or damaged" in said(at)
     assert "cut or damaged" in said(opened(monkeypatch, page, results, run="a" * 16))
+
+
+def test_samples_that_may_not_be_read_are_one_clear_box(results: Path, monkeypatch: Patch) -> None:
+    reading = LocalPlace.samples
+
+    def samples(place: LocalPlace, run_id: str) -> str:
+        if run_id == "a" * 16:
+            raise PermissionError(13, "Permission denied")
+        return reading(place, run_id)
+
+    monkeypatch.setattr(LocalPlace, "samples", samples)
+    shown = said(opened(monkeypatch, "samples", results, run="a" * 16))
+    assert f"samples of run {'a' * 16} not readable (Permission denied)" in shown
+    assert "60 questions" in said(opened(monkeypatch, "samples", results, run="b" * 16))
 
 
 def test_published_scores_stand_beside_measured_ones(tmp_path: Path, monkeypatch: Patch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.prompts import Part, parts, pieces
+from dashboard.prompts import MOST_SET_APART, Part, Piece, apart, elided, parts, pieces
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -62,3 +62,32 @@ def test_two_pictures_a_shot_stay_together() -> None:
     numbers = [[piece.number for piece in part.pieces if piece.kind == "picture"] for part in found]
     assert numbers == [[0, 1], [2, 3]]
     assert joined(found) == prompt
+
+
+def texts(found: list[Piece], *, is_apart: bool) -> list[str]:
+    return [piece.text for piece in found if piece.is_apart == is_apart]
+
+
+def test_what_only_one_of_two_prompts_holds_is_marked_and_nothing_is_lost() -> None:
+    few, many = pieces(FLAMINGO, [A, B]), pieces(f"Be brief. {FLAMINGO}".replace("x", "y"), [A, B])
+    first, second = apart(few, many)
+    assert ["".join(piece.text for piece in side) for side in (first, second)] == [
+        "".join(piece.text for piece in side) for side in (few, many)
+    ]
+    assert texts(first, is_apart=True) == ["x"]
+    assert "".join(texts(second, is_apart=True)) == "Be brief. y"
+    other, _ = apart(pieces(FLAMINGO, [A, B]), pieces(FLAMINGO.replace("a" * 12, "c" * 12), [C, B]))
+    assert [piece.number for piece in other if piece.is_apart] == [0]
+
+
+def test_very_long_prompts_are_marked_between_what_is_alike() -> None:
+    long = [" ".join(f"{side}{number}" for number in range(MOST_SET_APART)) for side in "ab"]
+    first, second = apart(*(pieces(f"Now: {text} The end.", []) for text in long))
+    assert texts(first, is_apart=True) == [long[0]] and texts(second, is_apart=False) == ["Now: ", " The end."]
+
+
+def test_a_long_text_loses_its_middle_and_never_its_end() -> None:
+    found = elided(pieces("<s>" + "a" * 500 + "b" * 500 + "and the question?", []), 100)
+    assert [piece.kind for piece in found] == ["token", "text", "gap", "text"]
+    assert (found[1].text, found[2].number) == ("a" * 50, 917)
+    assert found[3].text.endswith("and the question?") and len(found[3].text) == 50

@@ -94,6 +94,18 @@ def test_faults_are_counted_by_kind(results: Store) -> None:
     assert found == {("error", "BadImage"): 10, ("unread", "no letter"): 1}
 
 
+def test_a_question_that_several_metrics_cannot_read_counts_once_and_is_found(tmp_path: Path) -> None:
+    run_id = "1" * 16
+    problems = [{made.METRIC: "no letter", "other/one": "no letter"}, {"other/one": "no number"}, {}]
+    samples = [made.sample(run_id, number, problems=problems[number % 3]) for number in range(30)]
+    made.write(tmp_path, made.run(run_id, samples), samples)
+    store = Store(tmp_path)
+    found = {row["kind"]: row["times"] for row in questions.faults(store, [run_id])}
+    assert found == {"no letter": 10, "no number": 10}
+    for kind, times in found.items():
+        assert count(store, replace(ALL, verdict="unread", kind=kind), run_id) == times
+
+
 def test_a_damaged_file_is_told_in_one_line(results: Store) -> None:
     file = results.path / "runs" / ("a" * 16) / "samples.parquet"
     file.write_bytes(b"PAR1 half")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import random
 import shutil
 import signal
@@ -80,6 +81,7 @@ def test_every_record_is_complete(data: Path, tmp_path: Path) -> None:
         assert record["question"] in record["prompt"]
         assert record["scores"]["relaxed_accuracy/pix2struct"] == 1.0
         assert record["error"] is None
+    assert made.hardware["system"] == platform.platform() and made.hardware["processor"]
 
 
 def test_the_overall_score_is_the_mean_of_the_parts(data: Path, tmp_path: Path) -> None:
