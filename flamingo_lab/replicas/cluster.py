@@ -19,6 +19,9 @@ PORT = 6379
 
 REACHED_SECONDS = 5.0
 
+NODE_LABEL = "ray.io/node-id"
+"""The label by which Ray knows every node."""
+
 HEALTH = {
     "health_check_initial_delay_ms": 5000,
     "health_check_period_ms": 2000,
@@ -37,6 +40,7 @@ class Node(NamedTuple):
     name: str
     cpus: int
     gpus: int
+    id: str = ""
 
 
 class Shape(NamedTuple):
@@ -104,15 +108,25 @@ def nodes() -> list[Node]:
     """The nodes that are alive."""
     found: list[Mapping[str, Any]] = package().nodes()
     return [
-        Node(one["NodeManagerHostname"], int(one["Resources"].get("CPU", 0)), int(one["Resources"].get("GPU", 0)))
+        Node(
+            one["NodeManagerHostname"],
+            int(one["Resources"].get("CPU", 0)),
+            int(one["Resources"].get("GPU", 0)),
+            one["NodeID"],
+        )
         for one in found
         if one["Alive"]
     ]
 
 
+def node_id() -> str:
+    """The id of the node on which a worker runs."""
+    return package().get_runtime_context().get_node_id()
+
+
 def here() -> str:
     """The name of the node on which a worker runs."""
-    return f"{socket.gethostname()} ({package().get_runtime_context().get_node_id()[:8]})"
+    return f"{socket.gethostname()} ({node_id()[:8]})"
 
 
 def shape(there: Sequence[Node], replicas: int | None, devices: int | None, device: str) -> Shape:

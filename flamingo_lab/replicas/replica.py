@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flamingo_lab
-from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError
+from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError, LostRank
 from flamingo_lab.model import Answer, Counts, Embeds, Keeps, Limits, Model, Request, Sent, Session
 from flamingo_lab.prompt import Image
-from flamingo_lab.replicas.cluster import here
+from flamingo_lab.replicas.cluster import here, node_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,16 +69,18 @@ class Replica:
         self._seen: set[tuple[str, str]] = set()
 
     def node(self) -> str:
-        """Where it is, in words."""
-        return self._node
+        """The id of its node."""
+        return node_id()
 
     def load(self) -> Facts:
-        """Load the model. Raises `BadNode` with the node's name where it cannot be loaded."""
+        """Load the model. Raises `BadNode` with the node's name where it cannot be loaded, `LostRank` where one was lost."""
         if Path(self._folder).is_dir():
             os.chdir(self._folder)
         try:
             model = self._model = self._build()
             digest = model.digest
+        except LostRank:
+            raise
         except LabError as error:
             raise BadNode(f"node {self._node}: {error}") from None
         return Facts(model.name, digest, model.limits, dict(model.about), versions(), self._node, os.getpid())
