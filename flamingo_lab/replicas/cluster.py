@@ -129,12 +129,12 @@ def here() -> str:
     return f"{socket.gethostname()} ({node_id()[:8]})"
 
 
-def shape(there: Sequence[Node], replicas: int | None, devices: int | None, device: str) -> Shape:
+def shape(there: Sequence[Node], replicas: int | None, devices: int | None, device: str, ranks: int = 1) -> Shape:
     """How replicas are laid over the nodes. Raises `BadSetting` where there is no room for them.
 
-    devices: GPUs of each replica, 1 by default, all on one node; on nodes without GPUs its cores, by default as many as
-    leave room for the replicas that are asked for. Without `replicas` there are as many as have room, on nodes without
-    GPUs one a node.
+    devices: GPUs of each replica, by default one for each of its `ranks`, all on one node; on nodes without GPUs its cores,
+    by default as many as leave room for the replicas that are asked for. Without `replicas` there are as many as have room,
+    on nodes without GPUs one a node.
     """
     if device.startswith("cuda:"):
         raise BadSetting(f"--device {device} names one GPU; with --ray each replica is given its own: say cuda")
@@ -142,8 +142,14 @@ def shape(there: Sequence[Node], replicas: int | None, devices: int | None, devi
     if device == "cuda" and not has_gpus:
         raise BadSetting("--device cuda: no node of the cluster has a GPU")
     if device != "cpu" and has_gpus:
-        cores = [node.cpus * (devices or 1) // node.gpus for node in there if node.gpus]
-        chosen = Shape(0, max(1, min(cores)), devices or 1, 0)
+        gpus = devices or ranks
+        if gpus < ranks:
+            raise BadSetting(
+                f"--devices-per-replica {gpus}: --tensor-parallel {ranks} takes a GPU for each of its processes; "
+                f"say {ranks} or leave it away"
+            )
+        cores = [node.cpus * gpus // node.gpus for node in there if node.gpus]
+        chosen = Shape(0, max(1, min(cores)), gpus, 0)
     else:
         chosen = Shape(0, devices or _cores(there, replicas), 0, 0)
     room = chosen.fits(there)

@@ -40,21 +40,32 @@ def start(
     replicas: int | None = None,
     devices: int | None = None,
     device: str = "auto",
+    ranks: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Replicas:
     """A model on a cluster, loaded on its nodes. Raises `LabError` kinds.
 
     build: from the number of replicas that a node may hold to what loads one of them there; it is pickled. `say` hears how
-    they are laid out before they are loaded. See `cluster.shape` for the rest.
+    they are laid out before they are loaded, and on what they run then. See `cluster.shape` for the rest.
     """
     dashboard = cluster.connect(address)
     there = cluster.nodes()
-    laid = cluster.shape(there, replicas, devices, device)
+    laid = cluster.shape(there, replicas, devices, device, ranks)
     fleet = Fleet(build(laid.beside), laid, grows=replicas is None)
     counted = cluster.counted
     line = f"{counted(laid.replicas, 'replica')} with {laid.each} each on {counted(len(there), 'node')}"
     say(f"{line} · {dashboard}" if dashboard else line)
-    return Replicas(fleet, fleet.start())
+    facts = fleet.start()
+    ways = Counter(runs_on(one.facts.about) for one in fleet.ready if one.facts and "dtype" in one.facts.about)
+    if ways:
+        say("; ".join(f"{counted(count, 'replica')} on {way}" for way, count in ways.items()))
+    return Replicas(fleet, facts)
+
+
+def runs_on(about: Mapping[str, Any]) -> str:
+    """What a replica computes on, and in what form its weights are."""
+    form = " + ".join(about[name] for name in ("quantisation", "dtype") if name in about)
+    return f"{about['device']} in {form}"
 
 
 class Replicas(Asking):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import flamingo_lab
 from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError, LostRank
 from flamingo_lab.model import Answer, Counts, Embeds, Keeps, Limits, Model, Request, Sent, Session
+from flamingo_lab.parallel.launched import stand_alone
 from flamingo_lab.prompt import Image
 from flamingo_lab.replicas.cluster import here, node_id
 
@@ -76,6 +77,7 @@ class Replica:
         """Load the model. Raises `BadNode` with the node's name where it cannot be loaded, `LostRank` where one was lost."""
         if Path(self._folder).is_dir():
             os.chdir(self._folder)
+        stand_alone()
         try:
             model = self._model = self._build()
             digest = model.digest

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import flamingo_lab as fl
-from flamingo_lab.errors import LostRank
+from flamingo_lab.errors import BadSetting, LostRank
+from flamingo_lab.parallel.launched import launched
 from flamingo_lab.replicas import driver
 from flamingo_lab.replicas.driver import Replicas
 from flamingo_lab.replicas.replica import load_beside
@@ -37,6 +38,8 @@ def scripted(delay_seconds: float = 0.0, log: Path | None = None, losses: Path |
     if losses is not None and (lines := losses.read_text().splitlines()):
         losses.write_text("\n".join(lines[1:]))
         raise LostRank(lines[0])
+    if launched() is not None:
+        raise BadSetting("a replica takes itself for one of the processes that Ray was started by")
     return Scripted(dangerous, digest=os.environ.get(WEIGHTS, "weights"), delay_seconds=delay_seconds, log=log)
 
 

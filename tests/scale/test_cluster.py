@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def test_each_replica_tells_what_it_did(three: ThreeNodes, tmp_path: Path) -> No
     ended = flab(*command, "--results", tmp_path / "many", "--ray", three.address, "--replicas", "2")
     assert ended.returncode == 0, ended.stderr
     assert "2 replicas with 1 core each on 3 nodes" in ended.stderr
+    assert re.search(r"^2 replicas on cpu in (float32|bfloat16)$", ended.stderr, re.MULTILINE)
     assert flab(*command, "--results", tmp_path / "one").returncode == 0
     (many,), (one,) = Store(tmp_path / "many").runs(), Store(tmp_path / "one").runs()
     assert (many.run_id, many.replicas) == (one.run_id, 2)
@@ -179,14 +181,18 @@ def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
     assert capfd.readouterr().out == ""  # Ray has much to say about it
 
 
-def test_a_node_that_joins_is_used(three: ThreeNodes) -> None:
+STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "gpu[1-4]", "SLURM_PROCID": "3", "SLURM_LOCALID": "0"}
+"""What Slurm tells a node of a cluster that is started as a step."""
+
+
+def test_a_node_that_joins_is_used_whatever_started_it(three: ThreeNodes) -> None:
     three.kill()
     three.settle()
     model, asked = start(three.address, delay_seconds=0.02), requests(1500)
     assert model.state == "2 replicas"
     answers = model.answers(asked)
     found = [next(answers) for _ in range(20)]
-    three.add()
+    three.add(**STEP, RANK="3", WORLD_SIZE="4")
     most = 0
     for answer in answers:
         found.append(answer)
