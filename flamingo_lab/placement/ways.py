@@ -15,6 +15,7 @@ from flamingo_lab.placement.choice import Choice, Share
 from flamingo_lab.placement.devices import AUTO, CUDA, Device, Machine, dtype_named, dtype_on_cpu, named
 from flamingo_lab.placement.needs import WHOLE, Form, Slice
 from flamingo_lab.quant import FORMS, TORCHAO, check_form, check_kernels, lacks_torchao
+from flamingo_lab.quant.linear import has_kernel
 from flamingo_lab.vlm import VLM
 
 
@@ -114,6 +115,8 @@ class Ways:
         if self._dtype is not None:
             return [Form(self._dtype, quant)]
         if device.type == CUDA:
+            return [Form(torch.bfloat16, quant)]
+        if quant == "int8" and has_kernel():  # which multiplies bfloat16 alone
             return [Form(torch.bfloat16, quant)]
         parameters = sum(parameter.numel() for parameter in self._vlm.parameters())
         return [Form(one, quant) for one in dict.fromkeys((dtype_on_cpu(parameters, device), torch.bfloat16))]

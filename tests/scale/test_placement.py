@@ -123,6 +123,16 @@ def test_float32_on_a_cpu_without_bfloat16_as_long_as_half_of_its_memory_holds_i
     assert planned(small, Machine(cpu(60, has_bfloat16=False))).form == Form(torch.bfloat16)
 
 
+def test_int8_on_a_cpu_computes_in_what_its_kernel_takes(small: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Machine(cpu(80, forms=FORMS, has_bfloat16=False))
+    for is_there, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("flamingo_lab.placement.ways.has_kernel", lambda found=is_there: found)
+        assert planned(small, there, quant="int8").form == Form(dtype, "int8")
+    monkeypatch.undo()
+    assert planned(small, there, quant="int4").form == Form(torch.float32, "int4")
+    assert planned(small, there, quant="int8", dtype="float32").form == Form(torch.float32, "int8")
+
+
 def test_bfloat16_where_float32_would_fit_but_for_what_others_hold(small: VLM) -> None:
     busy = Device("cpu", 0, 128 * GIB, lambda: Memory(30 * GIB, TAKEN), (), has_bfloat16=False)
     found = planned(small, Machine(busy))
