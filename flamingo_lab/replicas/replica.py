@@ -184,15 +184,17 @@ class Replica:
 
 
 def load_beside(count: int, path: str | None, **options: Any) -> Model:
-    """The model as `load` gives it; of a node's free memory, which up to `count` replicas share, it takes its part."""
+    """The model as `load` gives it. Its ranks share its threads, and with up to `count` replicas the node's free memory."""
     import torch
 
     from flamingo_lab import backends, load
     from flamingo_lab.engine.budget import FREE_SHARE, GIB, free_bytes
     from flamingo_lab.placement.devices import is_on_cpu
 
+    ranks = options["tensor_parallel"]
+    torch.set_num_threads(max(1, torch.get_num_threads() // ranks))
     if count > 1 and options["memory"] is None and backends.find(str(path)) is None and is_on_cpu(options["device"]):
-        options["memory"] = FREE_SHARE * free_bytes(torch.device("cpu")) / count / GIB
+        options["memory"] = FREE_SHARE * free_bytes(torch.device("cpu")) / (count * ranks) / GIB
     return load(path, **options)
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from flamingo_lab import host
+from flamingo_lab.engine.budget import FREE_SHARE, GIB
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.replicas.cluster import Node, Shape, shape
+from flamingo_lab.replicas.replica import load_beside
 
 CPUS = [Node("a", 8, 0), Node("b", 8, 0), Node("c", 16, 0)]
 GPUS = [Node("head", 4, 0), Node("a", 32, 8), Node("b", 32, 8)]
@@ -74,3 +78,15 @@ def test_what_has_no_room_is_refused(case: str) -> None:
     nodes, replicas, devices, device, message, *ranks = REFUSED[case]
     with pytest.raises(BadSetting, match=message):
         shape(nodes, replicas, devices, device, *ranks)
+
+
+def test_replicas_of_a_node_and_their_ranks_share_its_memory_and_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, object] = {}
+    threads: list[int] = []
+    monkeypatch.setattr("flamingo_lab.load", lambda path, **options: told.update(options))
+    monkeypatch.setattr(host, "free_bytes", lambda: 80 * GIB)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    load_beside(2, "some-model", device="cpu", memory=None, tensor_parallel=4)
+    assert told["memory"] == pytest.approx(FREE_SHARE * 80 / 8)
+    assert threads == [2]
