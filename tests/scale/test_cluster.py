@@ -181,6 +181,20 @@ def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
     assert capfd.readouterr().out == ""  # Ray has much to say about it
 
 
+def test_a_silent_node_costs_nothing_but_time_and_is_noticed_within_30_s(
+    three: ThreeNodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, asked = start(three.address, delay_seconds=0.02), requests(300)
+    answers = model.answers(asked)
+    found = [next(answers) for _ in range(20)]
+    with three.silenced():
+        began = time.monotonic()
+        assert texts(iter([*found, *answers])) == expected(asked)
+        while "is lost" not in caplog.text:
+            assert time.monotonic() - began < 30
+            assert texts(model.answers(again := requests(40))) == expected(again)
+
+
 STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "gpu[1-4]", "SLURM_PROCID": "3", "SLURM_LOCALID": "0"}
 """What Slurm tells a node of a cluster that is started as a step."""
 
