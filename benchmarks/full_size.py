@@ -1,6 +1,6 @@
 """The largest published layouts for real: every shard and tensor of idefics at its true shape, checked, loaded, asked.
 
-    python benchmarks/full_size.py [--models idefics-9b,idefics-80b] [--memory 20] [--dtype float32] [--scratch FOLDER]
+    python benchmarks/full_size.py [--models idefics-9b,idefics-80b] [--memory 20] [--dtype bfloat16] [--scratch FOLDER]
 
 The files are sparse: a disk holds their headers and the tensors that have values, the first of each kind of layer; all
 else is a hole and reads as zeros. Layers of zeros add nothing, so the answer has to be that of a model which has only the
@@ -36,7 +36,7 @@ from PIL import Image
 
 import flamingo_lab as fl
 from flamingo_lab import hub
-from flamingo_lab.engine.budget import GIB, free_bytes
+from flamingo_lab.engine.budget import FREE_SHARE, GIB, START_BYTES, free_bytes
 from flamingo_lab.families import idefics
 from flamingo_lab.family import BUNDLED, Folder
 from flamingo_lab.vlm import VLM
@@ -60,9 +60,6 @@ NEW_TOKENS = 2
 
 CLOSE = 0.01
 """How far log-probabilities may be apart, since bfloat16 rounds sums in another order to other values."""
-
-RESIDENT_SHARE = 0.7
-"""Of the free memory, what a model may take that is held in memory."""
 
 
 class Shard(NamedTuple):
@@ -211,7 +208,7 @@ def checked(folder: Path) -> tuple[dict[str, Any], float]:
 def fits(total: int, dtype: str) -> bool:
     """Whether a model of so many bytes in bfloat16 may be held in memory in this dtype now."""
     factor = getattr(torch, dtype).itemsize / torch.bfloat16.itemsize
-    return factor * total <= RESIDENT_SHARE * free_bytes(torch.device("cpu"))
+    return factor * total + START_BYTES <= FREE_SHARE * free_bytes(torch.device("cpu"))
 
 
 def measured(name: str, scratch: Path, dtype: str, memory: float) -> Iterator[str]:
@@ -291,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="idefics-9b,idefics-80b", help="listed names, with commas")
     parser.add_argument("--memory", type=float, default=20.0, help="GiB that a process may take with --offload")
-    parser.add_argument("--dtype", default="float32", help="in which is computed; the files are in bfloat16")
+    parser.add_argument("--dtype", default="bfloat16", help="in which is computed; the files are in bfloat16")
     parser.add_argument("--scratch", type=Path, help="where the files are written")
     told = parser.parse_args()
     for name in told.models.split(","):

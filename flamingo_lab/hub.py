@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flamingo_lab import backends, families, remote
+from flamingo_lab import backends, families, host, remote
 from flamingo_lab.errors import BadCheckpoint, BadSetting, MissingModel, UnknownName
 from flamingo_lab.family import BUNDLED, Folder, Size, flag
 
@@ -53,7 +52,7 @@ def machine() -> tuple[float, str | None]:
     """This machine's memory in bytes, and its first GPU with its memory as text, None without one."""
     import torch
 
-    memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    memory = float(host.total_bytes())
     if not torch.cuda.is_available():
         return memory, None
     gpu = torch.cuda.get_device_properties(0)

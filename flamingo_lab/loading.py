@@ -81,8 +81,8 @@ def load(
 
     `device`: auto, cpu, cuda, cuda:N or cuda:N,M; `quant`: int8 or int4 for the frozen matrices; `tensor_parallel`: processes
     that share the weights; `offload`: these stay in their files. What is said is done or refused; `device` auto leaves what
-    is not said to `placement.plan`, which takes the first way that fits. `dtype` auto is bfloat16 on a GPU and on a CPU that
-    multiplies it natively, float32 on other CPUs where the machine has room for it.
+    is not said to `placement.plan`, which takes the first way that fits. `dtype` auto is bfloat16 on a GPU, on a CPU that
+    multiplies it natively, and beside int8; float32 on other CPUs where the machine has room for it.
 
     `base_url` and what follows it are an endpoint's, see `backends/openai.py`. The last three change no answer: `memory`,
     in GiB, bounds what the process takes, 80 % of what is free by default; `batch_tokens` the tokens of a pass;

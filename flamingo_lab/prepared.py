@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from flamingo_lab import host
 from flamingo_lab.config import Architecture
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.offload.streamed import stream
@@ -101,4 +101,4 @@ def memory(device: torch.device) -> int:
     """All of a device's memory, in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host.total_bytes()

@@ -29,7 +29,8 @@ def load(
         chosen.locate()
     build = partial(builder, chosen.model, chosen.told(device, dtype))
     say = partial(print, file=sys.stderr)
-    return driver.start(build, address, replicas=replicas, devices=devices, device=device, say=say)
+    ranks = chosen.tensor_parallel
+    return driver.start(build, address, replicas=replicas, devices=devices, device=device, ranks=ranks, say=say)
 
 
 def builder(model: str, told: dict[str, Any], beside: int) -> Callable[[], Model]:

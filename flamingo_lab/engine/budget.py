@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flamingo_lab import decoding
+from flamingo_lab import decoding, host
 from flamingo_lab.config import Architecture, Cross, Decoder
 from flamingo_lab.errors import BadSetting
 
@@ -214,13 +214,7 @@ def view_bytes(built: Architecture, dtype: torch.dtype) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Memory that is free, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host.free_bytes()
 
 
 def taken_bytes(device: torch.device) -> int:

@@ -132,7 +132,7 @@ def stream(
     whole = sum(item.nbytes(dtype) for item in parted.passes)
     # Touched at once, so that what the engine finds to be free is free.
     memory = torch.empty(buffer_bytes(whole, twice, bound_bytes), dtype=torch.uint8, device=device).fill_(0)
-    return Streamed(vlm, parted, memory, dtype, is_cached=_are_cached(sources, bound_bytes - taken_bytes(device)))
+    return Streamed(vlm, parted, memory, dtype, is_cached=_are_cached(sources, device, bound_bytes))
 
 
 def buffer_bytes(whole: int, twice: int, bound_bytes: int) -> int:
@@ -140,8 +140,12 @@ def buffer_bytes(whole: int, twice: int, bound_bytes: int) -> int:
     return min(whole, max(twice, int(AHEAD * bound_bytes)))
 
 
-def _are_cached(sources: Sequence[Source], wanted_bytes: int) -> bool:
-    """Whether the files fit into what this process leaves free; a cache that is too small for all of them is of no use."""
+def _are_cached(sources: Sequence[Source], device: torch.device, bound_bytes: int) -> bool:
+    """Whether the files fit into what this process leaves free; a cache that is too small for all of them is of no use.
+
+    What it may take of a GPU takes nothing from the cache.
+    """
+    wanted_bytes = bound_bytes - taken_bytes(device) if device.type == "cpu" else 0
     files = sum(file.stat().st_size for tensors, _ in sources for file in tensors.files)
     return files <= free_bytes(torch.device("cpu")) - wanted_bytes
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented all the same
 
+from flamingo_lab import host
 from flamingo_lab.errors import BadSetting, LostRank
 from flamingo_lab.parallel import patience
 from flamingo_lab.parallel.launched import AGENT, ATTEMPT, Place, launched
@@ -31,7 +32,7 @@ LOCALHOST = "127.0.0.1"
 class Follower:
     """A child of this process that is one of the model's ranks. What it says on stderr is kept for its last words."""
 
-    def __init__(self, place: Place, asked: object, threads: int) -> None:
+    def __init__(self, place: Place, asked: object) -> None:
         self.rank = place.rank
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
         variables = {
@@ -41,7 +42,7 @@ class Follower:
             "LOCAL_WORLD_SIZE": place.local_ranks,
             "MASTER_ADDR": place.host,
             "MASTER_PORT": place.port,
-            "OMP_NUM_THREADS": threads,
+            "OMP_NUM_THREADS": torch.get_num_threads(),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         environ = {name: value for name, value in os.environ.items() if name != AGENT}
@@ -107,13 +108,12 @@ def join(wanted: int, device: torch.device, asked: object) -> Ranks:
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    threads = max(1, (os.cpu_count() or 1) // place.ranks)
-    if is_alone and device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads)
+    if is_alone and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, host.cores() // place.ranks))
     children: list[Follower] = []
     try:
         if not dist.is_initialized():
-            _meet(place, device, children, (asked, threads) if is_alone else None)
+            _meet(place, device, children, asked, is_alone=is_alone)
         ranks = Ranks(children, owns=is_alone)
     except BaseException:
         for child in children:
@@ -123,17 +123,17 @@ def join(wanted: int, device: torch.device, asked: object) -> Ranks:
     return ranks
 
 
-def _meet(place: Place, device: torch.device, children: list[Follower], told: tuple[object, int] | None) -> None:
-    """Make the process group. told: what `children` are told that are started into it, and their threads."""
+def _meet(place: Place, device: torch.device, children: list[Follower], asked: object, *, is_alone: bool) -> None:
+    """Make the process group. asked: what `children` are told that are started into it, where this process is alone."""
     # One backend for tensors on the device, one for what the processes say.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     limit = patience.patience(place.rank)
     try:
         store = _store(place)
-        if told is not None:
+        if is_alone:
             for rank in range(1, place.ranks):
                 here = Place(rank, place.ranks, rank, place.ranks, place.host, store.port)
-                children.append(Follower(here, *told))
+                children.append(Follower(here, asked))
         met = _of_this_attempt(store)
         met.set(f"here/{place.rank}", "")
         _wait(met, place.ranks, children)

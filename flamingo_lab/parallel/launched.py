@@ -17,6 +17,13 @@ ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
 """How often torchrun has started the processes again. They may find the same store as those before them."""
 
 
+STARTED = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("SLURM_STEP_NUM_TASKS", AGENT, ATTEMPT),
+)
+"""What says that a process is one of several, or where they meet."""
+
+
 class Place(NamedTuple):
     """This process among those of a model. Rank 0 listens at host and port.
 
@@ -59,6 +66,12 @@ def launched(environ: Mapping[str, str] = os.environ) -> Place | None:
             int(environ.get("MASTER_PORT", port)),
         )
     return None
+
+
+def stand_alone() -> None:
+    """Have this process be none of those among which Ray's own were started."""
+    for name in STARTED:
+        os.environ.pop(name, None)
 
 
 def first_host(nodes: str) -> str:

@@ -17,7 +17,7 @@ from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.errors import BadSetting, LabError
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.model import Answer, Request
-from flamingo_lab.parallel.patience import part
+from flamingo_lab.parallel.patience import break_off
 from flamingo_lab.parallel.pictures import SplitStore, told
 from flamingo_lab.parallel.ranks import Abandoned, Lost, Ranks, Step
 
@@ -155,7 +155,7 @@ def follow(model: SplitModel) -> NoReturn:
                     task: Task = ranks.said()
                 task.function(model, *task.arguments)
     except (Lost, KeyboardInterrupt):
-        part()
+        break_off()
         raise SystemExit(1) from None
     finally:
         ranks.leave()

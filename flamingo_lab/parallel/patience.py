@@ -6,6 +6,7 @@ import weakref
 from datetime import timedelta
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _abort_process_group  # pyright: ignore[reportPrivateUsage] - the public one waits
 
 MEETING = timedelta(hours=1)
 """For all processes to come together. The first one on each machine digests the files before it comes."""
@@ -32,6 +33,12 @@ def part() -> None:
     """Let go of all connections. A process that ends with some of them open may be aborted at its very end."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def break_off() -> None:
+    """Let go of all connections where another process is gone. What is still on its way over NCCL would never arrive."""
+    if dist.is_initialized():
+        _abort_process_group()
 
 
 def part_at_the_end() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from flamingo_lab.engine.loop import is_want_of_memory
 from flamingo_lab.errors import BadSetting, LostRank
-from flamingo_lab.parallel.patience import DEATH_SECONDS, FOREVER, READING, TIMEOUT, part, patience
+from flamingo_lab.parallel.patience import DEATH_SECONDS, FOREVER, READING, TIMEOUT, break_off, part, patience
 
 T = TypeVar("T")
 
@@ -273,7 +273,7 @@ class Ranks:
         self.is_over = True
         for child in self._children:
             child.kill()
-        part()
+        break_off()
 
     def leave(self) -> None:
         """Let go of this model's connections."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from flamingo_lab import host
 from flamingo_lab.engine.budget import free_bytes, taken_bytes
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.quant import FORMS, check_kernels
@@ -69,12 +69,12 @@ def here() -> Machine:
 
 
 def _cpu() -> Device:
-    host = torch.device(CPU)
+    device = torch.device(CPU)
     return Device(
         CPU,
         0,
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        lambda: Memory(free_bytes(host), taken_bytes(host)),
+        host.total_bytes(),
+        lambda: Memory(free_bytes(device), taken_bytes(device)),
         _forms(CPU),
         has_native_bfloat16(),
     )

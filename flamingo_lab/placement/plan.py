@@ -13,7 +13,7 @@ from flamingo_lab.notes import note
 from flamingo_lab.parallel.launched import Place
 from flamingo_lab.placement import Placing
 from flamingo_lab.placement.choice import Choice, gib
-from flamingo_lab.placement.devices import Machine
+from flamingo_lab.placement.devices import CUDA, Machine
 from flamingo_lab.placement.needs import Form
 from flamingo_lab.placement.ways import Ways
 from flamingo_lab.vlm import VLM
@@ -24,13 +24,14 @@ class Plan:
     """The ways that were considered, in the order in which they are preferred, and what is done.
 
     `taken`: the first that fits; where none does, the first that at least holds the weights; None where none can be.
-    `otherwise`: what would fit where what was asked for cannot be.
+    `otherwise`: what would fit where what was asked for cannot be; lacking: what keeps further ways from being looked at.
     """
 
     choices: Sequence[Choice]
     taken: Choice | None
     room: Room
     otherwise: Choice | None = None
+    lacking: str = ""
 
     @property
     def chosen(self) -> Choice:
@@ -69,8 +70,12 @@ class Plan:
     @property
     def reason(self) -> str:
         """Why this one: what it needs of what there is, and why those before it were not taken."""
-        before = self.choices[: self.choices.index(self.chosen)]
-        return "; ".join((f"needed with {self.chosen.name}: {self.chosen.against}", *_each(before)))
+        chosen = self.chosen
+        before = self.choices[: self.choices.index(chosen)]
+        said = [f"needed with {chosen.name}: {chosen.against}", *_each(before)]
+        if self.lacking and (chosen.offload or chosen.type != CUDA):
+            said.append(self.lacking)
+        return "; ".join(said)
 
     @property
     def shortness(self) -> str:
@@ -88,7 +93,8 @@ class Plan:
         told = self._shortage(nearest)
         if len(self.choices) > 1:
             told = f"no way to run it fits; the nearest is {nearest.options}: {told}"
-        return told if self.otherwise is None else f"{told}; {self.otherwise.options} would do"
+        otherwise = f"{self.otherwise.options} would do" if self.otherwise else ""
+        return "; ".join(filter(None, (told, self.lacking, otherwise)))
 
     def _shortage(self, choice: Choice) -> str:
         share = choice.tightest
@@ -143,4 +149,4 @@ def plan(
     if taken is None and place is None and placing != Placing():
         free = plan(vlm, Placing(), machine, room, is_part=is_part).taken
         otherwise = free if free is not None and free.fits else None
-    return Plan(choices, taken, room, otherwise)
+    return Plan(choices, taken, room, otherwise, ways.lacking)

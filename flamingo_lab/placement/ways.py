@@ -14,7 +14,8 @@ from flamingo_lab.placement import Placing, needs
 from flamingo_lab.placement.choice import Choice, Share
 from flamingo_lab.placement.devices import AUTO, CUDA, Device, Machine, dtype_named, dtype_on_cpu, named
 from flamingo_lab.placement.needs import WHOLE, Form, Slice
-from flamingo_lab.quant import FORMS, check_kernels
+from flamingo_lab.quant import FORMS, TORCHAO, check_form, check_kernels, lacks_torchao
+from flamingo_lab.quant.linear import has_kernel
 from flamingo_lab.vlm import VLM
 
 
@@ -53,6 +54,12 @@ class Ways:
             yield from self._on_cpu(quant)
             if self._may_spread and quant is None:
                 yield from self._offloaded()
+
+    @property
+    def lacking(self) -> str:
+        """What keeps forms of fewer bits from being looked at on a GPU, where a package does."""
+        is_skipped = self._placing == Placing() and self._gpus and not any(gpu.forms for gpu in self._gpus)
+        return f"{' and '.join(FORMS)} on a GPU need {TORCHAO}" if is_skipped and lacks_torchao() else ""
 
     def _on_one_gpu(self, quant: str | None) -> Iterator[Choice]:
         able = [device for device in self._gpus if quant is None or quant in device.forms]
@@ -108,6 +115,8 @@ class Ways:
         if self._dtype is not None:
             return [Form(self._dtype, quant)]
         if device.type == CUDA:
+            return [Form(torch.bfloat16, quant)]
+        if quant == "int8" and has_kernel():  # which multiplies bfloat16 alone
             return [Form(torch.bfloat16, quant)]
         parameters = sum(parameter.numel() for parameter in self._vlm.parameters())
         return [Form(one, quant) for one in dict.fromkeys((dtype_on_cpu(parameters, device), torch.bfloat16))]
@@ -173,7 +182,7 @@ class Ways:
                 f"--tensor-parallel {ranks}, but {self._place.ranks} processes were started together; "
                 f"say {self._place.ranks}"
             )
-        if len(self._gpus) < self._local_ranks and not self._cpus:
+        if len(self._gpus) < self._local_ranks and (self._gpus or not self._cpus):
             if ":" in placing.device:
                 has = "one GPU" if len(self._gpus) == 1 else f"{len(self._gpus)} GPUs"
                 raise BadSetting(
@@ -181,9 +190,20 @@ class Ways:
                 )
             raise BadSetting(
                 f"--tensor-parallel {ranks} needs {self._local_ranks} GPUs on this machine, which has {len(self._gpus)}"
+                f"{self._instead}"
             )
 
     def _check_kernels(self, quant: str) -> None:
-        devices = [*self._gpus, *self._cpus]
-        if not any(quant in device.forms for device in devices):
+        check_form(quant)
+        devices = self._gpus or self._cpus
+        if any(quant in device.forms for device in devices):
+            return
+        try:
             check_kernels(quant, devices[0].type)
+        except BadSetting as error:
+            raise BadSetting(f"{error}{self._instead}") from None
+
+    @property
+    def _instead(self) -> str:
+        """What is told of the CPU where GPUs cannot do what was asked for: it is never taken for them unasked."""
+        return "; --device cpu would do" if self._gpus and self._cpus else ""

@@ -19,6 +19,9 @@ FORMS = ("int8", "int4")
 GROUP = 64
 """Weights of a row that share a scale and a zero point in int4."""
 
+TORCHAO = "torchao: pip install 'flamingo-lab[quant]'"
+"""What holds the GPU's kernels, and how it is installed."""
+
 MATRICES = re.compile(r"(decoder|tower)\.layers\.\d+\.(attention|mlp)\.(?!router\.|shares\.).*weight")
 """Of the frozen decoder and the tower; routers of experts choose by small differences, so they stay as they are."""
 
@@ -42,6 +45,11 @@ def check_form(form: str) -> None:
         raise BadSetting(f"--quant {form} is none of {', '.join(FORMS)}")
 
 
+def lacks_torchao() -> bool:
+    """Whether what holds the GPU's kernels is not installed."""
+    return importlib.util.find_spec("torchao") is None
+
+
 def check_kernels(form: str, device_type: str) -> None:
     """Raises `BadSetting` where nothing computes with weights of this form on a device of this type (cpu, cuda)."""
     check_form(form)
@@ -49,8 +57,8 @@ def check_kernels(form: str, device_type: str) -> None:
         return
     if device_type != "cuda":
         raise BadSetting(f"--quant {form}: there are no kernels for it on {device_type}; leave it away")
-    if importlib.util.find_spec("torchao") is None:
-        raise BadSetting(f"--quant {form} on cuda needs torchao: pip install 'flamingo-lab[quant]'")
+    if lacks_torchao():
+        raise BadSetting(f"--quant {form} on cuda needs {TORCHAO}")
     import torch
 
     if form == "int4" and torch.cuda.get_device_capability() < (8, 0):

@@ -19,6 +19,9 @@ PORT = 6379
 
 REACHED_SECONDS = 5.0
 
+NODE_LABEL = "ray.io/node-id"
+"""The label by which Ray knows every node."""
+
 HEALTH = {
     "health_check_initial_delay_ms": 5000,
     "health_check_period_ms": 2000,
@@ -37,6 +40,7 @@ class Node(NamedTuple):
     name: str
     cpus: int
     gpus: int
+    id: str = ""
 
 
 class Shape(NamedTuple):
@@ -104,23 +108,33 @@ def nodes() -> list[Node]:
     """The nodes that are alive."""
     found: list[Mapping[str, Any]] = package().nodes()
     return [
-        Node(one["NodeManagerHostname"], int(one["Resources"].get("CPU", 0)), int(one["Resources"].get("GPU", 0)))
+        Node(
+            one["NodeManagerHostname"],
+            int(one["Resources"].get("CPU", 0)),
+            int(one["Resources"].get("GPU", 0)),
+            one["NodeID"],
+        )
         for one in found
         if one["Alive"]
     ]
 
 
+def node_id() -> str:
+    """The id of the node on which a worker runs."""
+    return package().get_runtime_context().get_node_id()
+
+
 def here() -> str:
     """The name of the node on which a worker runs."""
-    return f"{socket.gethostname()} ({package().get_runtime_context().get_node_id()[:8]})"
+    return f"{socket.gethostname()} ({node_id()[:8]})"
 
 
-def shape(there: Sequence[Node], replicas: int | None, devices: int | None, device: str) -> Shape:
+def shape(there: Sequence[Node], replicas: int | None, devices: int | None, device: str, ranks: int = 1) -> Shape:
     """How replicas are laid over the nodes. Raises `BadSetting` where there is no room for them.
 
-    devices: GPUs of each replica, 1 by default, all on one node; on nodes without GPUs its cores, by default as many as
-    leave room for the replicas that are asked for. Without `replicas` there are as many as have room, on nodes without
-    GPUs one a node.
+    devices: GPUs of each replica, by default one for each of its `ranks`, all on one node; on nodes without GPUs its cores,
+    by default as many as leave room for the replicas that are asked for. Without `replicas` there are as many as have room,
+    on nodes without GPUs one a node.
     """
     if device.startswith("cuda:"):
         raise BadSetting(f"--device {device} names one GPU; with --ray each replica is given its own: say cuda")
@@ -128,8 +142,14 @@ def shape(there: Sequence[Node], replicas: int | None, devices: int | None, devi
     if device == "cuda" and not has_gpus:
         raise BadSetting("--device cuda: no node of the cluster has a GPU")
     if device != "cpu" and has_gpus:
-        cores = [node.cpus * (devices or 1) // node.gpus for node in there if node.gpus]
-        chosen = Shape(0, max(1, min(cores)), devices or 1, 0)
+        gpus = devices or ranks
+        if gpus < ranks:
+            raise BadSetting(
+                f"--devices-per-replica {gpus}: --tensor-parallel {ranks} takes a GPU for each of its processes; "
+                f"say {ranks} or leave it away"
+            )
+        cores = [node.cpus * gpus // node.gpus for node in there if node.gpus]
+        chosen = Shape(0, max(1, min(cores)), gpus, 0)
     else:
         chosen = Shape(0, devices or _cores(there, replicas), 0, 0)
     room = chosen.fits(there)

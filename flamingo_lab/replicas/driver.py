@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flamingo_lab.asking import Asking
-from flamingo_lab.errors import BadCluster, BadNode, LabError
+from flamingo_lab.errors import BadCluster, BadNode, LostRank
 from flamingo_lab.model import Answer, Limits, Model, Request, Sent
 from flamingo_lab.notes import note
 from flamingo_lab.prompt import Image
 from flamingo_lab.replicas import cluster
-from flamingo_lab.replicas.fleet import ASK, TALK, Fleet, Member, cause_of, said
+from flamingo_lab.replicas.fleet import ASK, TALK, Fleet, Member, cause_of, is_loss, said
 from flamingo_lab.replicas.replica import Batch, Facts
 from flamingo_lab.replicas.schedule import Schedule, Shard
 
@@ -40,21 +40,32 @@ def start(
     replicas: int | None = None,
     devices: int | None = None,
     device: str = "auto",
+    ranks: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Replicas:
     """A model on a cluster, loaded on its nodes. Raises `LabError` kinds.
 
     build: from the number of replicas that a node may hold to what loads one of them there; it is pickled. `say` hears how
-    they are laid out before they are loaded. See `cluster.shape` for the rest.
+    they are laid out before they are loaded, and on what they run then. See `cluster.shape` for the rest.
     """
     dashboard = cluster.connect(address)
     there = cluster.nodes()
-    laid = cluster.shape(there, replicas, devices, device)
+    laid = cluster.shape(there, replicas, devices, device, ranks)
     fleet = Fleet(build(laid.beside), laid, grows=replicas is None)
     counted = cluster.counted
     line = f"{counted(laid.replicas, 'replica')} with {laid.each} each on {counted(len(there), 'node')}"
     say(f"{line} · {dashboard}" if dashboard else line)
-    return Replicas(fleet, fleet.start())
+    facts = fleet.start()
+    ways = Counter(runs_on(one.facts.about) for one in fleet.ready if one.facts and "dtype" in one.facts.about)
+    if ways:
+        say("; ".join(f"{counted(count, 'replica')} on {way}" for way, count in ways.items()))
+    return Replicas(fleet, facts)
+
+
+def runs_on(about: Mapping[str, Any]) -> str:
+    """What a replica computes on, and in what form its weights are."""
+    form = " + ".join(about[name] for name in ("quantisation", "dtype") if name in about)
+    return f"{about['device']} in {form}"
 
 
 class Replicas(Asking):
@@ -166,15 +177,15 @@ class Replicas(Asking):
         except StopIteration:
             yield from schedule.ended(shard)
         except self._ray.exceptions.RayError as error:
-            cause = cause_of(error)
-            is_nodes = isinstance(cause, BadNode)
-            if isinstance(cause, LabError) and not is_nodes:
+            is_nodes = isinstance(cause := cause_of(error), BadNode)
+            if not is_nodes and not is_loss(cause):
                 raise cause from None
             note(f"{member.place} is lost, and others answer its questions: {said(error)}")
             for other in [one for one, asked in flight.items() if asked.member is member]:
                 del flight[other]
             self._gone.append(member)
-            self._fleet.lost(member, said(error), is_replaced=not is_nodes)
+            let_go = self._fleet.refuse if is_nodes else self._fleet.lost
+            let_go(member, said(error))
             yield from schedule.lost(member.name, said(error), is_blamed=not is_nodes)
         else:
             flight[stream] = asked  # behind the others, so that each is heard in turn
@@ -191,8 +202,9 @@ class Replicas(Asking):
         for member in self._fleet.ready:
             try:
                 return self._ray.get(getattr(member.actor, method).options(concurrency_group=TALK).remote(*given))
-            except self._ray.exceptions.RayTaskError as error:
-                raise cause_of(error) from None
             except self._ray.exceptions.RayError as error:
+                is_raised = isinstance(error, self._ray.exceptions.RayTaskError)
+                if is_raised and not isinstance(cause := cause_of(error), LostRank):
+                    raise cause from None
                 note(f"{member.place} does not answer: {said(error)}")
         raise BadCluster("no replica answers any more; the same command goes on, once the cluster is mended")

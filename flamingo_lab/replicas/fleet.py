@@ -6,14 +6,15 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flamingo_lab.errors import BadCluster, BadNode, LabError
+from flamingo_lab.errors import BadCluster, BadNode, LabError, LostRank
 from flamingo_lab.model import Model
 from flamingo_lab.notes import note
-from flamingo_lab.replicas.cluster import Shape, nodes, package
+from flamingo_lab.replicas.cluster import NODE_LABEL, Shape, nodes, package
 from flamingo_lab.replicas.replica import Facts, Replica, versions
 
 ASK, TALK = "ask", "talk"
@@ -28,13 +29,16 @@ GRACE_SECONDS = 30.0
 LIVES = 3
 """Replicas that may be lost one after the other while they load."""
 
+PAUSE_SECONDS = 300.0
+"""How long no other one is started after that, where some replicas answer."""
+
 MEND_SECONDS = 5.0
 """How often the nodes are looked at."""
 
 
 @dataclass(eq=False)
 class Member:
-    """A replica. `placed`: the promise of its node; `loading`: that of its facts, which are there once it is ready.
+    """A replica. `placed`: the promise of its node's id; `loading`: that of its facts, which are there once it is ready.
 
     `counters` and `stages`: what it last counted.
     """
@@ -58,13 +62,14 @@ class Fleet:
 
     def __init__(self, build: Callable[[], Model], laid: Shape, *, grows: bool) -> None:
         ray = package()
-        remote = ray.remote(concurrency_groups={ASK: 1, TALK: 1})(Replica)
-        self._remote = remote.options(num_cpus=laid.cpus, num_gpus=laid.gpus, max_restarts=0)
+        self._remote = ray.remote(concurrency_groups={ASK: 1, TALK: 1})(Replica)
+        self._options: dict[str, Any] = {"num_cpus": laid.cpus, "num_gpus": laid.gpus, "max_restarts": 0}
         self._ray, self._build, self._laid, self._grows = ray, build, laid, grows
         self._names = (f"replica {number}" for number in itertools.count())
         self._own_versions = versions()
         self._members: list[Member] = []
-        self._refused = self._failures = 0
+        self._refused: set[str] = set()
+        self._failures, self._paused_until = 0, 0.0
         self._why = ""
         self._looked_at = self._seen_at = time.monotonic()
         self.wanted = laid.replicas
@@ -119,33 +124,50 @@ class Fleet:
                 self._compare(member)
         except BadNode as error:
             note(f"{error}; the run goes on without it")
-            self.lost(member, str(error), is_replaced=False)
+            self.refuse(member, str(error))
 
-    def lost(self, member: Member, why: str, *, is_replaced: bool = True) -> None:
+    def lost(self, member: Member, why: str) -> None:
         """Let a replica go; another one takes its place, here or elsewhere."""
         self._why = why
         self._members.remove(member)
         self._ray.kill(member.actor)
-        if not is_replaced:
-            self._refused += 1
-            self.wanted -= 1
+
+    def refuse(self, member: Member, why: str) -> None:
+        """Let a replica go whose node is to blame: none is started there any more."""
+        with suppress(self._ray.exceptions.RayError):
+            self._refused.add(self._ray.get(member.placed))
+            self._options["label_selector"] = {NODE_LABEL: f"!in({','.join(self._refused)})"}
+        self.lost(member, why)
+        self.wanted = self._room()
 
     def mend(self) -> None:
         """Replace what is lost, and use nodes that have joined. Raises `BadCluster` where nothing can work any more."""
         now = time.monotonic()
         if now - self._looked_at > MEND_SECONDS:
             self._looked_at = now
-            if self._grows:
-                self.wanted = max(1, self._laid.fits(nodes())) - self._refused
+            if self._grows or self._refused:
+                self.wanted = self._room()
         self._fill()
         self._be_patient()
 
+    def _room(self) -> int:
+        """How many replicas there shall be: as many as have room, or as were asked for, on nodes that are not refused."""
+        there = nodes()
+        room = self._laid.fits([node for node in there if node.id not in self._refused])
+        if not room:  # others may come where none is there; where all are refused, that is the end
+            return 0 if self._laid.fits(there) else 1
+        return room if self._grows else min(room, self._laid.replicas)
+
     def _fill(self) -> None:
-        while len(self._members) < self.wanted:
-            actor = self._remote.remote(self._build, str(Path.cwd()))
+        while len(self._members) < self.wanted and not self._is_paused:
+            actor = self._remote.options(**self._options).remote(self._build, str(Path.cwd()))
             placed = actor.node.options(concurrency_group=TALK).remote()
             loading = actor.load.options(concurrency_group=ASK).remote()
             self._members.append(Member(next(self._names), actor, placed, loading))
+
+    @property
+    def _is_paused(self) -> bool:
+        return bool(self.ready) and time.monotonic() < self._paused_until
 
     def _be_patient(self) -> None:
         if not self._members:
@@ -163,14 +185,15 @@ class Fleet:
             member.facts = self._ray.get(member.loading)
             self._failures = 0
         except self._ray.exceptions.RayError as error:
-            if isinstance(cause := cause_of(error), LabError):
+            if not is_loss(cause := cause_of(error)):
                 raise cause from None
             self._failures += 1
-            is_hopeless = self._failures >= LIVES
-            self.lost(member, said(error), is_replaced=not is_hopeless)
+            self.lost(member, said(error))
             told = f"{self._failures} replicas in a row were lost while they loaded; the last one: {said(error)}"
-            if is_hopeless and not self.ready:
-                raise BadCluster(told) from None
+            if self._failures >= LIVES:
+                if not self.ready:
+                    raise BadCluster(told) from None
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
             note(told)
 
     def _agree(self) -> Facts:
@@ -206,6 +229,11 @@ class Fleet:
 def cause_of(error: Exception) -> Exception:
     """What was raised in a replica, where that is what went wrong; the error itself otherwise."""
     return getattr(error, "cause", None) or error
+
+
+def is_loss(cause: Exception) -> bool:
+    """Whether a replica is gone by it, and another one may do what it did."""
+    return isinstance(cause, LostRank) or not isinstance(cause, LabError)
 
 
 def said(error: Exception) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flamingo_lab
-from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError
+from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError, LostRank
 from flamingo_lab.model import Answer, Counts, Embeds, Keeps, Limits, Model, Request, Sent, Session
+from flamingo_lab.parallel.launched import stand_alone
 from flamingo_lab.prompt import Image
-from flamingo_lab.replicas.cluster import here
+from flamingo_lab.replicas.cluster import here, node_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,16 +70,19 @@ class Replica:
         self._seen: set[tuple[str, str]] = set()
 
     def node(self) -> str:
-        """Where it is, in words."""
-        return self._node
+        """The id of its node."""
+        return node_id()
 
     def load(self) -> Facts:
-        """Load the model. Raises `BadNode` with the node's name where it cannot be loaded."""
+        """Load the model. Raises `BadNode` with the node's name where it cannot be loaded, `LostRank` where one was lost."""
         if Path(self._folder).is_dir():
             os.chdir(self._folder)
+        stand_alone()
         try:
             model = self._model = self._build()
             digest = model.digest
+        except LostRank:
+            raise
         except LabError as error:
             raise BadNode(f"node {self._node}: {error}") from None
         return Facts(model.name, digest, model.limits, dict(model.about), versions(), self._node, os.getpid())
@@ -180,15 +184,17 @@ class Replica:
 
 
 def load_beside(count: int, path: str | None, **options: Any) -> Model:
-    """The model as `load` gives it; of a node's free memory, which up to `count` replicas share, it takes its part."""
+    """The model as `load` gives it. Its ranks share its threads, and with up to `count` replicas the node's free memory."""
     import torch
 
     from flamingo_lab import backends, load
     from flamingo_lab.engine.budget import FREE_SHARE, GIB, free_bytes
     from flamingo_lab.placement.devices import is_on_cpu
 
+    ranks = options["tensor_parallel"]
+    torch.set_num_threads(max(1, torch.get_num_threads() // ranks))
     if count > 1 and options["memory"] is None and backends.find(str(path)) is None and is_on_cpu(options["device"]):
-        options["memory"] = FREE_SHARE * free_bytes(torch.device("cpu")) / count / GIB
+        options["memory"] = FREE_SHARE * free_bytes(torch.device("cpu")) / (count * ranks) / GIB
     return load(path, **options)
 
 

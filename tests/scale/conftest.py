@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flamingo_lab.replicas import cluster, fleet
@@ -79,6 +81,21 @@ class ThreeNodes:
         node = node or self._nodes[-1]
         self._nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
+
+    @contextmanager
+    def silenced(self) -> Generator[None]:
+        """The last node stands still with all on it, its connections open, as where a machine hangs; it ends afterwards."""
+        node = self._nodes[-1]
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        still = [raylet, *raylet.children(recursive=True)]
+        for one in still:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in still:
+                one.kill()
+            self.kill(node)
 
     def shutdown(self) -> None:
         self._cluster.shutdown()

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import flamingo_lab as fl
+from flamingo_lab.errors import BadSetting, LostRank
+from flamingo_lab.parallel.launched import launched
 from flamingo_lab.replicas import driver
 from flamingo_lab.replicas.driver import Replicas
+from flamingo_lab.replicas.replica import load_beside
 from tests.doubles import Scripted, last_word
 
 WEIGHTS = "FLAB_TEST_WEIGHTS"
@@ -30,13 +33,23 @@ def dangerous(request: fl.Request) -> str:
     return word
 
 
-def scripted(delay_seconds: float = 0.0, log: Path | None = None) -> Scripted:
-    """A model whose weights are those of the node that it is on."""
+def scripted(delay_seconds: float = 0.0, log: Path | None = None, losses: Path | None = None) -> Scripted:
+    """A model whose weights are those of the node that it is on. `losses`: a rank is lost for each line that is taken."""
+    if losses is not None and (lines := losses.read_text().splitlines()):
+        losses.write_text("\n".join(lines[1:]))
+        raise LostRank(lines[0])
+    if launched() is not None:
+        raise BadSetting("a replica takes itself for one of the processes that Ray was started by")
     return Scripted(dangerous, digest=os.environ.get(WEIGHTS, "weights"), delay_seconds=delay_seconds, log=log)
 
 
 def build(how: dict[str, Any], beside: int) -> partial[Scripted]:
     return partial(scripted, **how)
+
+
+def split(beside: int) -> partial[fl.LoadedModel]:
+    """What loads a model that is split over two processes."""
+    return partial(load_beside, beside, "flamingo-tiny", device="cpu", tensor_parallel=2, memory=2.0, batch_tokens=64)
 
 
 def start(address: str, replicas: int | None = None, **how: Any) -> Replicas:

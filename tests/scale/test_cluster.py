@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image as pil
 
@@ -21,12 +23,12 @@ from eval_tasks import runner, task
 from eval_tasks.plan import Settings
 from flamingo_lab import notes
 from flamingo_lab.errors import BadCluster, BadNode, BadSetting
-from flamingo_lab.replicas import fleet
+from flamingo_lab.replicas import driver, fleet
 from leaderboards.store import Store
 from tests.backends.faulty import FaultyServer, echo
 from tests.folders import ROOT
 from tests.scale.conftest import ThreeNodes
-from tests.scale.replicated import KILLER, POISON, WEIGHTS, requests, scripted, start
+from tests.scale.replicated import KILLER, POISON, WEIGHTS, requests, scripted, split, start
 from tests.search.tiny_seal import PARTS, needs_goldens
 
 
@@ -76,6 +78,7 @@ def test_each_replica_tells_what_it_did(three: ThreeNodes, tmp_path: Path) -> No
     ended = flab(*command, "--results", tmp_path / "many", "--ray", three.address, "--replicas", "2")
     assert ended.returncode == 0, ended.stderr
     assert "2 replicas with 1 core each on 3 nodes" in ended.stderr
+    assert re.search(r"^2 replicas on cpu in (float32|bfloat16)$", ended.stderr, re.MULTILINE)
     assert flab(*command, "--results", tmp_path / "one").returncode == 0
     (many,), (one,) = Store(tmp_path / "many").runs(), Store(tmp_path / "one").runs()
     assert (many.run_id, many.replicas) == (one.run_id, 2)
@@ -131,6 +134,31 @@ def test_a_killed_replica_costs_nothing_but_time(three: ThreeNodes, caplog: pyte
     assert "its worker process has died" in caplog.text
 
 
+def test_a_rank_that_dies_costs_its_replica_and_others_answer(
+    three: ThreeNodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = driver.start(split, three.address, replicas=2)
+    asked = [fl.Request(f"{n}", fl.Prompt.raw(f"Question: is {n} red? Answer:"), max_new_tokens=2) for n in range(120)]
+    answers = model.answers(asked)
+    found = [next(answers) for _ in range(20)]
+    children = psutil.Process(model._fleet.ready[0].facts.pid).children()
+    (other,) = [child for child in children if "flamingo_lab.parallel.follower" in child.cmdline()]
+    other.kill()
+    found += answers
+    assert {one.id for one in found} == {one.id for one in asked} and len(found) == len(asked)
+    assert not [one.error for one in found if one.error is not None]
+    assert "is lost, and others answer its questions: rank 1 was killed by SIGKILL" in caplog.text
+
+
+def test_ranks_that_are_lost_while_they_load_are_tried_again(three: ThreeNodes, tmp_path: Path) -> None:
+    losses = tmp_path / "losses"
+    losses.write_text("rank 1 was killed\n" * (fleet.LIVES - 1))
+    assert texts(start(three.address, 1, losses=losses).answers(requests(3))) == expected(requests(3))
+    losses.write_text("rank 1 was killed\n" * fleet.LIVES)
+    with pytest.raises(BadCluster, match="3 replicas in a row were lost while they loaded; the last one: rank 1 was"):
+        start(three.address, 1, losses=losses)
+
+
 def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
     three: ThreeNodes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,14 +181,32 @@ def test_a_killed_node_is_noticed_and_costs_nothing_but_time(
     assert capfd.readouterr().out == ""  # Ray has much to say about it
 
 
-def test_a_node_that_joins_is_used(three: ThreeNodes) -> None:
+def test_a_silent_node_costs_nothing_but_time_and_is_noticed_within_30_s(
+    three: ThreeNodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, asked = start(three.address, delay_seconds=0.02), requests(300)
+    answers = model.answers(asked)
+    found = [next(answers) for _ in range(20)]
+    with three.silenced():
+        began = time.monotonic()
+        assert texts(iter([*found, *answers])) == expected(asked)
+        while "is lost" not in caplog.text:
+            assert time.monotonic() - began < 30
+            assert texts(model.answers(again := requests(40))) == expected(again)
+
+
+STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "gpu[1-4]", "SLURM_PROCID": "3", "SLURM_LOCALID": "0"}
+"""What Slurm tells a node of a cluster that is started as a step."""
+
+
+def test_a_node_that_joins_is_used_whatever_started_it(three: ThreeNodes) -> None:
     three.kill()
     three.settle()
     model, asked = start(three.address, delay_seconds=0.02), requests(1500)
     assert model.state == "2 replicas"
     answers = model.answers(asked)
     found = [next(answers) for _ in range(20)]
-    three.add()
+    three.add(**STEP, RANK="3", WORLD_SIZE="4")
     most = 0
     for answer in answers:
         found.append(answer)
@@ -232,6 +278,35 @@ def test_a_node_with_other_versions_that_joins_is_refused_by_name_and_the_run_go
     finally:
         three.kill(node)
     assert f"({node.node_id[:8]}) has torch 9.9, and this machine" in caplog.text
+
+
+def test_a_refused_node_costs_no_other_and_none_is_replaced_on_it(
+    three: ThreeNodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = start(three.address, delay_seconds=0.02)
+    node = three.add(**{WEIGHTS: "finetuned"})
+
+    def goes_on(until: Callable[[], bool]) -> None:
+        """Ask on until something is so, with no question lost."""
+        began = time.monotonic()
+        while not until():
+            assert time.monotonic() - began < 60
+            assert texts(model.answers(asked := requests(40))) == expected(asked)
+
+    def loses_one() -> None:
+        os.kill(model._fleet.ready[0].facts.pid, signal.SIGKILL)
+        goes_on(lambda: model.state != "3 replicas")
+        goes_on(lambda: model.state == "3 replicas")
+
+    try:
+        goes_on(lambda: "holds other weights" in caplog.text)
+        loses_one()
+    finally:
+        three.kill(node)
+    three.settle()
+    time.sleep(fleet.MEND_SECONDS)
+    loses_one()
+    assert caplog.text.count("holds other weights") == 1
 
 
 def another_picture(file: Path) -> None:

@@ -16,11 +16,13 @@ from PIL import Image as pil
 from safetensors.torch import load_file
 
 import flamingo_lab as fl
+from flamingo_lab import loading
 from flamingo_lab.cli import run
 from flamingo_lab.engine import reference
 from flamingo_lab.engine.budget import BATCH_TOKENS, GIB, ROWS, taken_bytes
 from flamingo_lab.engine.features import key
 from flamingo_lab.errors import BadSetting
+from flamingo_lab.offload import streamed
 from tests.families import tiny_llava, tiny_llava_parts
 from tests.families.goldens import Golden, found
 from tests.families.tiny_idefics import write_checkpoint
@@ -124,6 +126,17 @@ def test_files_larger_than_the_systems_cache(folder: Path, monkeypatch: pytest.M
     for module in ("loading", "offload.streamed"):
         monkeypatch.setattr(f"flamingo_lab.{module}.free_bytes", lambda device: 0)
     equal(model, fl.load(folder, dtype="float32", offload=True, memory=above(1.0)), requests(4))
+
+
+def test_what_a_gpu_may_hold_takes_nothing_from_the_cache_of_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = loading.understand(str(folder)).sources
+    monkeypatch.setattr(streamed, "free_bytes", lambda device: 2 * GIB)
+    monkeypatch.setattr(streamed, "taken_bytes", lambda device: 0)
+    assert streamed._are_cached(sources, torch.device("cuda"), 80 * GIB)
+    assert not streamed._are_cached(sources, CPU, 80 * GIB)
+    assert streamed._are_cached(sources, CPU, GIB)
 
 
 def test_bin_files(folder: Path, tmp_path: Path) -> None:

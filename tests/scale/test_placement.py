@@ -123,6 +123,16 @@ def test_float32_on_a_cpu_without_bfloat16_as_long_as_half_of_its_memory_holds_i
     assert planned(small, Machine(cpu(60, has_bfloat16=False))).form == Form(torch.bfloat16)
 
 
+def test_int8_on_a_cpu_computes_in_what_its_kernel_takes(small: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Machine(cpu(80, forms=FORMS, has_bfloat16=False))
+    for is_there, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("flamingo_lab.placement.ways.has_kernel", lambda found=is_there: found)
+        assert planned(small, there, quant="int8").form == Form(dtype, "int8")
+    monkeypatch.undo()
+    assert planned(small, there, quant="int4").form == Form(torch.float32, "int4")
+    assert planned(small, there, quant="int8", dtype="float32").form == Form(torch.float32, "int8")
+
+
 def test_bfloat16_where_float32_would_fit_but_for_what_others_hold(small: VLM) -> None:
     busy = Device("cpu", 0, 128 * GIB, lambda: Memory(30 * GIB, TAKEN), (), has_bfloat16=False)
     found = planned(small, Machine(busy))
@@ -221,8 +231,24 @@ def test_options_that_exclude_each_other(small: VLM) -> None:
             planned(small, machine(64, 80, 80), **asked)
 
 
-def test_more_ranks_than_gpus_go_to_the_cpu_unless_gpus_are_asked_for(small: VLM) -> None:
-    assert taken(small, machine(64, 80), tensor_parallel=2) == "--device cpu --dtype bfloat16 --tensor-parallel 2"
+def test_more_ranks_than_gpus_are_refused_unless_the_cpu_is_asked_for(small: VLM) -> None:
+    line = "--tensor-parallel 2 needs 2 GPUs on this machine, which has 1; --device cpu would do"
+    assert refusal(small, machine(64, 80), tensor_parallel=2) == line
+    on_cpu = "--device cpu --dtype bfloat16 --tensor-parallel 2"
+    assert taken(small, machine(64, 80), tensor_parallel=2, device="cpu") == on_cpu
+
+
+def test_without_torchao_a_gpu_is_not_left_unsaid(small: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Machine(cpu(64, forms=FORMS), [gpu(0, 8, ())])
+    monkeypatch.setattr("flamingo_lab.quant.lacks_torchao", lambda: True)
+    monkeypatch.setattr("flamingo_lab.placement.ways.lacks_torchao", lambda: True)
+    needed = "torchao: pip install 'flamingo-lab[quant]'"
+    assert refusal(small, there, quant="int8") == f"--quant int8 on cuda needs {needed}; --device cpu would do"
+    assert taken(small, there, quant="int8", device="cpu").startswith("--device cpu --quant int8")
+    found = planned(small, there)
+    assert found.chosen.options == "--device cpu --dtype bfloat16"
+    assert found.reason.endswith(f"; int8 and int4 on a GPU need {needed}")
+    assert "torchao" not in planned(small, there, dtype="bfloat16").reason
 
 
 # Names of devices

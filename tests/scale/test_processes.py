@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ import torch
 from PIL import Image
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented all the same
 
+from flamingo_lab import host
 from flamingo_lab.cli import run
 from flamingo_lab.errors import LostRank
 from flamingo_lab.parallel import joining, patience
@@ -186,6 +188,44 @@ def test_ranks_that_do_not_come_are_named_whoever_holds_the_store(
     monkeypatch.setattr(patience, "MEETING", timedelta(seconds=1))
     with pytest.raises(LostRank, match="ranks 1 did not come within 1 s"):
         joining.join(2, torch.device("cpu"), None)
+
+
+class Joined:
+    """Ranks that have parted already."""
+
+    is_over = True
+
+    def __init__(self, *given: object, **named: object) -> None: ...
+
+
+@pytest.mark.parametrize(("told", "threads"), [(None, [2]), ("3", [])])
+def test_ranks_share_the_cores_where_their_threads_are_not_told(
+    told: str | None, threads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setattr(joining, "_meet", lambda *given, **named: None)
+    monkeypatch.setattr(joining, "Ranks", Joined)
+    monkeypatch.setattr(host, "cores", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    joining.join(4, torch.device("cpu"), None)
+    assert found == threads
+
+
+def test_the_others_compute_with_as_many_threads_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: dict[str, Any] = {}
+
+    class Process:
+        def __init__(self, command: list[str], **named: Any) -> None:
+            started.update(named)
+            self.stdin = io.BytesIO()
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    joining.Follower(joining.alone(2), None)
+    assert started["env"]["OMP_NUM_THREADS"] == "5"
 
 
 LATE = """

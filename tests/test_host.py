@@ -1,0 +1,74 @@
+"""Memory and cores of containers and jobs, from folders that are made up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flamingo_lab import host
+
+GIB = 2**30
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a machine on which 400 GiB are free."""
+    monkeypatch.setattr(host, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(host, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 512 * GIB // 4096}[name])
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {400 * GIB // 1024} kB\n")
+    return tmp_path
+
+
+def in_group(machine: Path, line: str, folder: str, files: tuple[str, str, str], limit: object, used: int) -> None:
+    """Put this process into a group that has used so many GiB, 2 of them for files that are not in use."""
+    (machine / "proc" / "self" / "cgroup").write_text(f"{line}\n")
+    group = machine / "cgroup" / folder
+    group.mkdir(parents=True, exist_ok=True)
+    most, current, cached = files
+    (group / most).write_text(f"{limit}\n")
+    (group / current).write_text(f"{used * GIB}\n")
+    (group / "memory.stat").write_text(f"anon 5\n{cached} {2 * GIB}\n")
+
+
+def test_without_groups_it_is_the_machines(machine: Path) -> None:
+    assert (host.free_bytes(), host.total_bytes()) == (400 * GIB, 512 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "files"),
+    [
+        ("0::/", ".", host.V2),
+        ("0::/slurm/job_7/step_0", "slurm/job_7", host.V2),
+        ("7:cpu,memory:/kubepods/pod7", "memory/kubepods/pod7", host.V1),
+        ("7:memory:/docker/named-outside", "memory", host.V1),
+    ],
+)
+def test_a_group_that_this_process_is_in_is_its_limit(
+    line: str, folder: str, files: tuple[str, str, str], machine: Path
+) -> None:
+    in_group(machine, line, folder, files, 64 * GIB, 12)
+    assert (host.free_bytes(), host.total_bytes()) == (54 * GIB, 64 * GIB)
+    in_group(machine, line, folder, files, 8 * GIB, 12)
+    assert host.free_bytes() == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "limit"), [("0::/", host.V2, "max"), ("7:memory:/", host.V1, 9223372036854771712)]
+)
+def test_a_group_without_limit_is_none(line: str, files: tuple[str, str, str], limit: object, machine: Path) -> None:
+    in_group(machine, line, "memory" if files is host.V1 else ".", files, limit, 12)
+    assert (host.free_bytes(), host.total_bytes()) == (400 * GIB, 512 * GIB)
+
+
+def test_other_groups_are_none_of_this_process(machine: Path) -> None:
+    in_group(machine, "3:cpu:/job", "memory/job", host.V1, GIB, 1)
+    assert host.free_bytes() == 400 * GIB
+
+
+def test_cores_are_those_that_it_may_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 5, 7}, raising=False)
+    assert host.cores() == 3
