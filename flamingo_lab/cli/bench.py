@@ -75,7 +75,10 @@ def bench(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Turns a side; medians are quoted.")] = 3,
     invariance: Annotated[
-        bool, typer.Option("--invariance", help="Name the answers that differ between batch sizes.")
+        bool,
+        typer.Option(
+            "--invariance", help="Name the answers that differ when asked one by one, by eights and all together."
+        ),
     ] = False,
     report: Annotated[Path, typer.Option(help="Folder where the report is written.")] = REPORTS,
     device: options.Device = "auto",
@@ -222,7 +225,7 @@ def _told(flips: Sequence[Flip], questions: int) -> list[str]:
     lines = [
         f"{len(flips)} of {questions} answers depend on what is computed together:",
         "",
-        "| question | first other token | margin | answers by tokens of a pass |",
+        "| question | first other token | margin | answers by questions asked together |",
         "| --- | ---: | ---: | --- |",
     ]
     for flip in flips[:FLIPS_SHOWN]:
