@@ -249,9 +249,9 @@ def measure(work: Workload, questions: int, repeats: int, folder: Path) -> Measu
     ours, network = both(work.layout, work.dtype, folder)
     jobs = [job(ours, request) for request in requests(work, questions)]
     theirs = Theirs(network, ours)
-    before = ours.work.counters()
-    turns = against(ours, theirs, jobs, repeats)
-    counters = {name: (value - before[name]) / repeats for name, value in ours.work.counters().items()}
+    counted: list[dict[str, float]] = []
+    turns = against(ours, theirs, jobs, repeats, lambda done: counted.append(ours.work.counters()))
+    counters = {name: (value - counted[0][name]) / repeats for name, value in counted[-1].items()}
     floor = floor_seconds(ours, jobs) / turns.ours_seconds
     is_missed = turns.ratio < work.at_least
     measured = Measured(

@@ -156,7 +156,7 @@ def _against(model: LoadedModel, requests: Sequence[Request], repeats: int) -> T
         theirs,
         [job(model, request) for request in requests],
         repeats,
-        lambda done: print(f"turn {done} of {repeats}", file=sys.stderr),
+        lambda done: print(f"{done} of {repeats} turns", file=sys.stderr),
     )
 
 
