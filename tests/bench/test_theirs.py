@@ -107,6 +107,20 @@ def test_the_batch_with_most_answers_a_second_is_chosen(monkeypatch: pytest.Monk
     assert best_batch(Slow(None, model), jobs(model, fl.Greedy())) == 2
 
 
+def test_what_is_slow_once_counts_against_no_batch_size(monkeypatch: pytest.MonkeyPatch, model: fl.LoadedModel) -> None:
+    import time
+
+    class SlowAtFirst(Theirs):
+        calls = 0
+
+        def answer(self, jobs: object, batch: int) -> dict[str, tuple[int, ...]]:
+            self.calls += 1
+            time.sleep(0.4 if self.calls == 1 else 0.02 * batch)
+            return {}
+
+    assert best_batch(SlowAtFirst(None, model), jobs(model, fl.Greedy())) == 1
+
+
 def test_a_layout_that_transformers_does_not_read_is_told(model: fl.LoadedModel, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
