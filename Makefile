@@ -55,7 +55,8 @@ format: $(TOOLS) ## format the code and mend what ruff can
 	$(RUN) -m ruff check --fix .
 
 bench: $(TOOLS) ## measure everything in benchmarks/ but full_size.py and write the reports
-	@set -e; for script in $(BENCHMARKS); do echo "python $$script"; $(RUN) $$script; done
+	@failed=; for script in $(BENCHMARKS); do echo "python $$script"; $(RUN) $$script || failed="$$failed $$script"; done; \
+	  [ -z "$$failed" ] || { echo "failed or short of what is asked for:$$failed" >&2; exit 1; }
 
 clean: ## remove what make made; results stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

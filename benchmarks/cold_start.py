@@ -152,8 +152,8 @@ def seconds(command: list[str]) -> float:
     return took
 
 
-def main() -> None:
-    """Measure every side in turn and write the report."""
+def main() -> int:
+    """Measure every side in turn, write the report, and fail where less is reached than is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--charts", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
@@ -190,7 +190,11 @@ def main() -> None:
     ]
     (told.out / "cold_start.md").write_text("\n".join(lines) + "\n")
     (told.out / "cold_start.json").write_text(json.dumps({"seconds": took, "ratio": ratio}, indent=1) + "\n")
+    if ratio < AT_LEAST:
+        print(f"the faster other side takes {ratio:.2f} x our time, {AT_LEAST:g} x asked for", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -140,8 +140,8 @@ def measure(dtype: str, repeats: int, folder: Path) -> list[Measured]:
     return found
 
 
-def main() -> None:
-    """Measure and write the report."""
+def main() -> int:
+    """Measure, write the report, and fail where less is reached than is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--repeats", type=int, default=5)
@@ -171,7 +171,14 @@ def main() -> None:
     ]
     (told.out / "one_billion.md").write_text("\n".join(lines) + "\n")
     (told.out / "one_billion.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    missed = [
+        f"{row.stage} {row.dtype}: {100 * row.share:.0f} % of the machine's rate, {100 * AT_LEAST:.0f} % asked for"
+        for row in rows
+        if row.share < AT_LEAST
+    ]
+    print("\n".join(missed), file=sys.stderr)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

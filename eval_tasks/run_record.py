@@ -57,9 +57,10 @@ def opened(model: Model, **facts: Any) -> Run:
 
 
 def closed(record: Run, samples: Sequence[SampleRecord], scores: Sequence[Score], max_error_rate: float) -> Run:
-    """The record with its scores and counts."""
+    """The record with its scores and counts. What was asked is counted by the answers, as sessions that break off ask again."""
     errors = sum(sample.error_kind is not None for sample in samples)
     prompt_tokens = sum(sample.prompt_tokens for sample in samples)
+    generated_tokens = sum(sample.generated_tokens for sample in samples)
     return replace(
         record,
         status="too many errors" if errors > max_error_rate * len(samples) else "complete",
@@ -68,10 +69,12 @@ def closed(record: Run, samples: Sequence[SampleRecord], scores: Sequence[Score]
         n=len(samples),
         n_errors=errors,
         prompt_tokens=prompt_tokens,
-        generated_tokens=sum(sample.generated_tokens for sample in samples),
+        generated_tokens=generated_tokens,
         counters={
+            **record.counters,
             "prompt_tokens_asked": prompt_tokens,
             "images_referenced": sum(sample.n_images for sample in samples),
+            "generated_tokens": generated_tokens,
         },
         # Linux counts in KiB.
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 
 from eval_tasks.errors import PromptMismatch
@@ -17,12 +17,15 @@ from eval_tasks.scoring import mark, ungraded
 from eval_tasks.shots import Looked
 from eval_tasks.task import Task
 from flamingo_lab.model import Answer, Counts, Failure, Model
-from leaderboards.journal import Journal
+from leaderboards.errors import ResultsError
 from leaderboards.records import Run, SampleRecord, Term
-from leaderboards.store import Store
+from leaderboards.store import RunFolder, Store
 
 FEATURES = "features"
 """The folder in the results that keeps what was found out about pictures."""
+
+KEEP_SECONDS = 5.0
+"""How often the record of a running run is written."""
 
 OF_THE_GRADED = ("model", "model_digest", "family", "parameters", "backend", "dtype", "phrasing", "seed", "limit")
 """What the record of a judge's run takes from the run that it grades."""
@@ -75,10 +78,14 @@ def carry_out(
         else:
             record = _opened(model, making, command)
             folder.state(record)
-        planned_at = time.perf_counter()
-        before = _counted(model)
-        answers = _answers(model, making, folder.journal, progress)
-        answered_at = time.perf_counter()
+        session = _Session(model, folder, record, began)
+        try:
+            answers = _answers(model, making, session, progress)
+        except BaseException:
+            with suppress(ResultsError):  # a full disk is told by what it refused first
+                session.keep()
+            raise
+        record, answered_at = session.record, time.perf_counter()
         items = [making.heard(_item(asked, answers[asked.sample.id])) for asked in making.asked]
         marked = {str(name): mark(name, items, making.mean_of, making.task.metric(name)) for name in making.metrics}
         samples = [
@@ -94,26 +101,66 @@ def carry_out(
         ]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(making.task, items)
         finished = closed(record, samples, scores, making.settings.max_error_rate)
-        counters, of_model = (_since(then, now) for then, now in zip(before, _counted(model), strict=True))
-        stages = {"plan": planned_at - began} | {f"answer: {name}": spent for name, spent in of_model.items()}
-        stages |= {"answer": answered_at - planned_at, "score": time.perf_counter() - answered_at}
-        earlier = sum(held["seconds"] for held in folder.journal.held)
-        seconds = earlier + time.perf_counter() - began
+        scoring = time.perf_counter() - answered_at
+        seconds = record.seconds + scoring
         finished = replace(
             finished,
             seconds=seconds,
-            stages=stages,
+            stages={**record.stages, "score": scoring},
             questions_per_second=len(samples) / seconds,
-            counters={**finished.counters, **_shares(counters)},
+            counters=_shares(finished.counters),
         )
         folder.finish(finished, samples)
         return finished
 
 
-def _answers(model: Model, making: Plan, journal: Journal, progress: Progress) -> Mapping[str, Answer]:
+class _Session:
+    """What this process asks of a run. The record of a running run keeps what was counted and how long it took so far.
+
+    A session that is killed loses what it counted since the record was last written, `KEEP_SECONDS` ago at most.
+    """
+
+    def __init__(self, model: Model, folder: RunFolder, record: Run, began: float) -> None:
+        self.journal = folder.journal
+        self._model = model
+        self._folder = folder
+        self._earlier = record
+        self._began = began
+        self._planned = self._kept = time.perf_counter()
+        self._before = _counted(model)
+
+    @property
+    def record(self) -> Run:
+        """The run's record with the counts and seconds of this session and those before it."""
+        now, earlier = time.perf_counter(), self._earlier
+        counters, stages = (
+            {name: value - before.get(name, 0) for name, value in held.items()}
+            for before, held in zip(self._before, _counted(self._model), strict=True)
+        )
+        stages = {"plan": self._planned - self._began} | {f"answer: {name}": spent for name, spent in stages.items()}
+        return replace(
+            earlier,
+            seconds=earlier.seconds + now - self._began,
+            counters=_sums(earlier.counters, counters),
+            stages=_sums(earlier.stages, stages | {"answer": now - self._planned}),
+        )
+
+    def append(self, answer: Answer) -> None:
+        """Journal an answer, and keep the record every few seconds."""
+        self.journal.append(to_line(answer))
+        if time.perf_counter() - self._kept > KEEP_SECONDS:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the record."""
+        self._folder.state(self.record)
+        self._kept = time.perf_counter()
+
+
+def _answers(model: Model, making: Plan, session: _Session, progress: Progress) -> Mapping[str, Answer]:
     """Every answer by sample id: those of the journal, then those asked now, each journaled as it comes."""
     asked = {one.sample.id: one for one in making.asked}
-    answers = {held["id"]: from_line(held) for held in journal.held}
+    answers = {held["id"]: from_line(held) for held in session.journal.held}
     errors = sum(answer.error is not None for answer in answers.values())
     progress(len(answers), len(asked), errors)
 
@@ -121,7 +168,7 @@ def _answers(model: Model, making: Plan, journal: Journal, progress: Progress) -
         nonlocal errors
         # An endpoint's JSON may hold half a surrogate pair, which no file can.
         answer = replace(answer, text=encodable(answer.text))
-        journal.append(to_line(answer))
+        session.append(answer)
         answers[answer.id] = answer
         errors += answer.error is not None
         progress(len(answers), len(asked), errors)
@@ -212,8 +259,8 @@ def _counted(model: Model) -> tuple[Mapping[str, float], Mapping[str, float]]:
     return (model.counters(), model.stages()) if isinstance(model, Counts) else ({}, {})
 
 
-def _since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    return {name: value - before.get(name, 0) for name, value in now.items()}
+def _sums(earlier: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {name: earlier.get(name, 0) + now.get(name, 0) for name in {**earlier, **now}}
 
 
 def _shares(counters: Mapping[str, float]) -> dict[str, float]:

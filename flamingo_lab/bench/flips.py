@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-from flamingo_lab.engine import loop, reference
+from flamingo_lab.engine import reference
 from flamingo_lab.engine.plan import Job, job
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.model import Answer, Rank, Request
 
-BUDGETS = (1, 1024, None)
-"""Tokens of a pass: every prompt alone, a few together, and as many as are best."""
+TOGETHER = (1, 8)
+"""Requests that are asked together, besides all of them: their prompts pass, and their answers go on, side by side."""
 
 
 @dataclass(frozen=True)
 class Flip:
-    """An answer that differs between batch sizes. texts: what was said, by the tokens of a pass ("best" for the default).
+    """An answer that differs between batch sizes. texts: what was said, by how many requests were asked together.
 
     step: the first new token that differs, 0 under `Rank`; margin: how far apart the two likeliest choices are there in
     log-probability, by the reference.
@@ -31,9 +32,11 @@ class Flip:
 def flips(model: LoadedModel, requests: Sequence[Request]) -> list[Flip]:
     """The requests whose answers differ, in their order."""
     said: dict[str, dict[str, Answer]] = {request.id: {} for request in requests}
-    for budget in BUDGETS:
-        for answer in loop.answers(model, requests, budget):
-            said[answer.id][str(budget or "best")] = answer
+    for size in (*(size for size in TOGETHER if size < len(requests)), len(requests)):
+        with closing(model.session()) as session:
+            for first in range(0, len(requests), size):
+                for answer in session.answers(requests[first : first + size]):
+                    said[answer.id][str(size)] = answer
     found: list[Flip] = []
     for request in requests:
         answers = said[request.id]

@@ -109,6 +109,7 @@ class Theirs:
 
 def best_batch(theirs: Theirs, jobs: Sequence[Job]) -> int:
     """The batch size at which transformers answers most questions a second."""
+    theirs.answer(jobs[:1], 1)  # what is slow once would count against the first size
     rates: dict[int, float] = {}
     for size in BATCHES:
         part = jobs[: max(size, 8)]

@@ -33,11 +33,12 @@ def against(
     repeats: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Turns:
-    """Ours against theirs, at the batch size that is best for them."""
+    """Ours against theirs, at the batch size that is best for them. `progress` hears how many turns are done, from 0 on."""
     requests = [one.request for one in jobs]
     size = best_batch(theirs, jobs)
     for _ in loop.answers(model, requests[:2]):
         pass  # what is slow once, torch's first products among it, is no part of any turn
+    progress(0)
     pairs: list[tuple[float, float]] = []
     differing = 0
     for turn in range(repeats):

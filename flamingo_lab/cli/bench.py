@@ -75,7 +75,10 @@ def bench(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Turns a side; medians are quoted.")] = 3,
     invariance: Annotated[
-        bool, typer.Option("--invariance", help="Name the answers that differ between batch sizes.")
+        bool,
+        typer.Option(
+            "--invariance", help="Name the answers that differ when asked one by one, by eights and all together."
+        ),
     ] = False,
     report: Annotated[Path, typer.Option(help="Folder where the report is written.")] = REPORTS,
     device: options.Device = "auto",
@@ -153,7 +156,7 @@ def _against(model: LoadedModel, requests: Sequence[Request], repeats: int) -> T
         theirs,
         [job(model, request) for request in requests],
         repeats,
-        lambda done: print(f"turn {done} of {repeats}", file=sys.stderr),
+        lambda done: print(f"{done} of {repeats} turns", file=sys.stderr),
     )
 
 
@@ -222,7 +225,7 @@ def _told(flips: Sequence[Flip], questions: int) -> list[str]:
     lines = [
         f"{len(flips)} of {questions} answers depend on what is computed together:",
         "",
-        "| question | first other token | margin | answers by tokens of a pass |",
+        "| question | first other token | margin | answers by questions asked together |",
         "| --- | ---: | ---: | --- |",
     ]
     for flip in flips[:FLIPS_SHOWN]:

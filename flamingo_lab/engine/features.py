@@ -26,7 +26,7 @@ class FeatureCache:
     def __init__(self, folder: Path, model: LoadedModel) -> None:
         self._folder = folder
         self._model = model
-        self._is_writable = True
+        self._is_usable = True
 
     @cached_property
     def _home(self) -> Path:
@@ -37,18 +37,21 @@ class FeatureCache:
 
     def get(self, digest: str) -> torch.Tensor | None:
         """The tokens of a picture, None where they are not there."""
-        file = self._home / f"{digest}.safetensors"
+        if not self._is_usable:
+            return None
         try:
-            return load_file(file)[TOKENS].to(self._model.vlm.device)
+            return load_file(self._home / f"{digest}.safetensors")[TOKENS].to(self._model.vlm.device)
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, KeyError, ValueError):
-            note(f"{file.parent}: damaged files are made again")
-            return None
+        except OSError as error:
+            self._go_on_without("read", error)
+        except (SafetensorError, KeyError, ValueError):
+            note(f"{self._home}: damaged files are made again")
+        return None
 
     def put(self, digest: str, tokens: torch.Tensor) -> None:
-        """Keep a picture's tokens, whole or not at all; once that fails, nothing more is kept."""
-        if not self._is_writable:
+        """Keep a picture's tokens, whole or not at all."""
+        if not self._is_usable:
             return
         try:
             self._home.mkdir(parents=True, exist_ok=True)
@@ -61,8 +64,12 @@ class FeatureCache:
                     Path(stream.name).unlink(missing_ok=True)
                     raise
         except OSError as error:
-            self._is_writable = False
-            note(f"{self._folder}: pictures' features cannot be kept ({error.strerror}); going on without")
+            self._go_on_without("kept", error)
+
+    def _go_on_without(self, done: str, error: OSError) -> None:
+        """Neither read nor keep anything more, and say why."""
+        self._is_usable = False
+        note(f"{self._folder}: pictures' features cannot be {done} ({error.strerror or error}); going on without")
 
 
 @torch.inference_mode()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 import flamingo_lab as fl
-from flamingo_lab.bench import flips as module
 from flamingo_lab.bench.flips import flips
 from flamingo_lab.engine import loop, reference
+from flamingo_lab.engine.kv import Slots
+from flamingo_lab.engine.passes import Layout, Passes, Row
 from flamingo_lab.engine.plan import job
 from tests.bench.asked import asked
 from tests.families.tiny_idefics import write_checkpoint
@@ -36,21 +39,45 @@ def test_in_float32_none_does(model: fl.LoadedModel, decoding: fl.Decoding) -> N
     assert flips(model, asked(decoding)) == []
 
 
+def test_prompts_and_answers_have_none_few_and_all_beside_them(
+    model: fl.LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: dict[str, list[int]] = {"prompts": [], "steps": []}
+    prompts, step = Passes.prompts, Layout.step
+
+    def of_prompts(self: Passes, held: Sequence[Row], *told: Any) -> Any:
+        rows["prompts"].append(len(held))
+        return prompts(self, held, *told)
+
+    def of_step(self: Layout, passes: Passes, slots: Slots, tokens: Sequence[int], *told: Any) -> Tensor:
+        rows["steps"].append(len(tokens))
+        return step(self, passes, slots, tokens, *told)
+
+    monkeypatch.setattr(Passes, "prompts", of_prompts)
+    monkeypatch.setattr(Layout, "step", of_step)
+    flips(model, asked(fl.Greedy(), 12, min_new_tokens=2, max_new_tokens=2))
+    for held in rows.values():
+        assert held[:12] == [1] * 12
+        assert max(held) == 12 and 8 in held
+
+
 def test_the_first_other_token_and_its_margin(model: fl.LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = asked(fl.Greedy(), 3, min_new_tokens=8)
 
-    def changed(model: fl.LoadedModel, requests: Sequence[fl.Request], budget: int | None) -> Iterator[fl.Answer]:
-        for answer in loop.answers(model, requests, budget):
-            if answer.id == "1" and budget is None:
-                yield replace(answer, text="other", token_ids=(*answer.token_ids[:2], 5, *answer.token_ids[3:]))
-            else:
-                yield answer
+    class Changed(loop.Engine):
+        def answers(self, requests: Iterable[fl.Request]) -> Iterator[fl.Answer]:
+            asked = list(requests)
+            for answer in super().answers(asked):
+                if answer.id == "1" and len(asked) > 1:
+                    yield replace(answer, text="other", token_ids=(*answer.token_ids[:2], 5, *answer.token_ids[3:]))
+                else:
+                    yield answer
 
-    monkeypatch.setattr(module, "loop", type("Loop", (), {"answers": staticmethod(changed)}))
+    monkeypatch.setattr(loop, "Engine", Changed)
     (flip,) = flips(model, requests)
     assert (flip.id, flip.step) == ("1", 2)
-    assert flip.texts["best"] == "other"
-    assert flip.texts["1"] == flip.texts["1024"] != "other"
+    assert flip.texts.keys() == {"1", "3"}
+    assert flip.texts["3"] == "other" != flip.texts["1"]
     ready = job(model, requests[1])
     first = reference.answer(model, requests[1]).token_ids[:2]
     logits = reference.logits(model, reference.extended(ready.sequence, first), reference.picture_tokens(model, ready))

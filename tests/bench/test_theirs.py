@@ -71,9 +71,16 @@ def test_both_sides_answer_the_same(
 
 
 def test_turns_tell_a_ratio_and_that_nothing_differs(model: fl.LoadedModel, theirs: Theirs) -> None:
-    heard: list[int] = []
-    turns = against(model, theirs, jobs(model, fl.Greedy()), 2, heard.append)
-    assert heard == [1, 2]
+    heard: dict[int, int] = {}
+
+    def hear(done: int) -> None:
+        heard[done] = model.work.generated_tokens
+
+    held = jobs(model, fl.Greedy())
+    turns = against(model, theirs, held, 2, hear)
+    assert [*heard] == [0, 1, 2]
+    of_a_turn = sum(len(answer.token_ids) for answer in loop.answers(model, [one.request for one in held]))
+    assert heard[1] - heard[0] == heard[2] - heard[1] == of_a_turn, "what is answered to warm up is in no turn"
     assert turns.differing == 0
     assert turns.ratio > 0
     assert turns.theirs_batch in (1, 2, 4, 8)
@@ -98,6 +105,20 @@ def test_the_batch_with_most_answers_a_second_is_chosen(monkeypatch: pytest.Monk
             return {}
 
     assert best_batch(Slow(None, model), jobs(model, fl.Greedy())) == 2
+
+
+def test_what_is_slow_once_counts_against_no_batch_size(monkeypatch: pytest.MonkeyPatch, model: fl.LoadedModel) -> None:
+    import time
+
+    class SlowAtFirst(Theirs):
+        calls = 0
+
+        def answer(self, jobs: object, batch: int) -> dict[str, tuple[int, ...]]:
+            self.calls += 1
+            time.sleep(0.4 if self.calls == 1 else 0.02 * batch)
+            return {}
+
+    assert best_batch(SlowAtFirst(None, model), jobs(model, fl.Greedy())) == 1
 
 
 def test_a_layout_that_transformers_does_not_read_is_told(model: fl.LoadedModel, tmp_path: Path) -> None:

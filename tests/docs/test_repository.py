@@ -102,3 +102,21 @@ def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert found.returncode != 0
     assert "Python 3.11 or newer is needed and this is 3.9" in found.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_benchmarks_go_on_behind_one_that_fails(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / ".venv" / ".tools-installed").touch()
+    (tmp_path / "benchmarks").mkdir()
+    for name, code in (("first", 1), ("second", 0), ("third", 1)):
+        (tmp_path / "benchmarks" / f"{name}.py").write_text(f"print('{name} was run')\nraise SystemExit({code})\n")
+    found = make(tmp_path, "bench")
+    assert found.returncode != 0
+    assert [line for line in found.stdout.splitlines() if "was run" in line] == [
+        f"{name} was run" for name in ("first", "second", "third")
+    ]
+    assert "short of what is asked for: benchmarks/first.py benchmarks/third.py" in found.stderr

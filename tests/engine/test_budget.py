@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -119,7 +122,44 @@ def test_a_folder_that_cannot_be_written_is_gone_on_without(folder: Path, tmp_pa
     blocked.write_text("not a folder")
     model = fl.load(folder, dtype="float32", features=blocked)
     assert texts(model) == texts(fl.load(folder, dtype="float32"))
-    assert [line for line in said.lines if "going on without" in line]
+    assert said.lines == [f"{blocked}: pictures' features cannot be kept (Not a directory); going on without"]
+
+
+def refuse(*told: object, **named: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("refused", "verb"),
+    [
+        ("pathlib.Path.iterdir", "read"),
+        ("flamingo_lab.engine.features.load_file", "read"),
+        ("tempfile.NamedTemporaryFile", "kept"),
+    ],
+    ids=["folder not readable", "file not readable", "read-only"],
+)
+def test_permissions_that_lack_are_gone_on_without(
+    refused: str, verb: str, folder: Path, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = texts(fl.load(folder, dtype="float32"))
+    model = fl.load(folder, dtype="float32", features=tmp_path)
+    monkeypatch.setattr(refused, refuse)
+    assert texts(model) == expected
+    assert said.lines == [f"{tmp_path}: pictures' features cannot be {verb} (Permission denied); going on without"]
+
+
+def test_a_disk_that_fills_up_is_gone_on_without(folder: Path, tmp_path: Path, said: Said) -> None:
+    expected = texts(fl.load(folder, dtype="float32"))
+    model = fl.load(folder, dtype="float32", features=tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # as if no file found room for more
+    try:
+        found = texts(model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert found == expected
+    assert said.lines == [f"{tmp_path}: pictures' features cannot be kept (File too large); going on without"]
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()], "something half written"
 
 
 def test_the_key_names_weights_preprocessing_and_dtype(folder: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,11 @@ import duckdb
 import pytest
 
 import leaderboards
+from leaderboards import journal as journals
 from leaderboards import migrations
 from leaderboards.errors import BadSchema, BadStore, UnknownRun
 from leaderboards.files import write_whole
+from leaderboards.journal import Journal
 from leaderboards.records import SCHEMA_VERSION, Run, SampleRecord, Score
 from leaderboards.store import Store
 
@@ -216,3 +221,48 @@ def test_a_record_of_version_1_is_read(tmp_path: Path) -> None:
 
 def test_every_older_version_has_a_step_to_the_next() -> None:
     assert list(migrations.STEPS) == list(range(1, SCHEMA_VERSION))
+
+
+def test_nobody_who_appends_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, is_over = threading.Event(), threading.Event()
+    waiting: set[int] = set()
+
+    def slow(descriptor: int) -> None:
+        waiting.add(threading.get_ident())
+        waits.set()
+        assert is_over.wait(30)
+
+    monkeypatch.setattr(journals, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(os, "fsync", slow)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.append({"id": "0"})
+        assert waits.wait(30), "the disk is waited for while nobody appends"
+        journal.append({"id": "1"})
+        kept = Journal(journal.path).held
+        is_over.set()
+    assert kept == [{"id": "0"}, {"id": "1"}], "a kill loses nothing"
+    assert threading.get_ident() not in waiting
+
+
+@pytest.mark.parametrize("then", ["append", "sync", "close"])
+def test_what_the_disk_refuses_later_is_told(then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = threading.Event()
+
+    def full(descriptor: int) -> None:
+        if not refused.is_set():  # the operating system tells it once
+            refused.set()
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journals, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(BadStore, match=r"journal\.jsonl: cannot be written \(No space left on device\)"),
+        Journal(tmp_path / "journal.jsonl") as journal,
+    ):
+        journal.append({"id": "0"})
+        assert refused.wait(30)
+        time.sleep(0.05)
+        if then == "append":
+            journal.append({"id": "1"})
+        elif then == "sync":
+            journal.sync()

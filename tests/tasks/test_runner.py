@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,13 +222,62 @@ def test_a_torn_last_line_is_asked_again(data: Path, tmp_path: Path) -> None:
     assert found.scores == expected.scores
 
 
-def interrupted(data: Path, settings: Settings, results: Path, after: int) -> None:
+def interrupted(data: Path, settings: Settings, results: Path, after: int, model: Scripted | None = None) -> None:
     def stop(done: int, total: int, errors: int) -> None:
         if done == after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run(Scripted(answer_of), CHARTQA, settings, Store(results), progress=stop)
+        runner.run(model or Scripted(answer_of), CHARTQA, settings, Store(results), progress=stop)
+
+
+@dataclass
+class Counting(Scripted):
+    """Counts what it is asked at once, as an engine that sorts its requests does, and what it computes as it answers."""
+
+    steps: int = 0
+    told: int = 0
+
+    def counters(self) -> Mapping[str, float]:
+        steps = self.steps
+        told = {"prompt_tokens_asked": 7 * self.told, "decode_steps": steps}
+        return told | {"positions_fed": 4 * steps, "positions_padding": steps}
+
+    def stages(self) -> Mapping[str, float]:
+        return {"answers": 0.5 * self.steps}
+
+    def answers(self, requests: Iterable[fl.Request]) -> Iterator[fl.Answer]:
+        asked = list(requests)
+        self.told += len(asked)
+        for answer in super().answers(asked):
+            self.steps += 1
+            yield answer
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["interrupted", "killed"])
+@pytest.mark.parametrize("after", [3, 7])
+def test_a_resumed_run_has_the_counts_of_all_its_sessions(
+    after: int, is_killed: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing is left to ask. A killed session leaves what it kept before."""
+    settings, results = Settings(num_fewshot=1, data=data), tmp_path / "resumed"
+    monkeypatch.setattr(runner, "KEEP_SECONDS", 0.0)
+
+    def copied(done: int, total: int, errors: int) -> None:
+        if is_killed and done == after:
+            shutil.copytree(tmp_path / "whole", results)
+
+    whole = Store(tmp_path / "whole")
+    expected = runner.run(Counting(answer_of), CHARTQA, settings, whole, progress=copied)
+    if not is_killed:
+        interrupted(data, settings, results, after, Counting(answer_of))
+    found = run(Counting(answer_of), settings, results)
+    assert found.counters == expected.counters
+    assert (found.counters["prompt_tokens_asked"], found.counters["images_referenced"]) == (49, 14)
+    assert (found.counters["generated_tokens"], found.counters["padding_share"]) == (14, 0.25)
+    assert found.stages.keys() == expected.stages.keys()
+    assert found.stages["answer: answers"] == 3.5
+    assert found.seconds == pytest.approx(sum(found.stages[name] for name in ("plan", "answer", "score")), abs=0.05)
 
 
 def test_a_damaged_journal_is_told(data: Path, tmp_path: Path) -> None:
