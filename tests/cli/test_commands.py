@@ -64,6 +64,18 @@ def test_results_table_gives_what_eval_gave(checkpoint: Path, data: Path, capsys
         assert "tiny-idefics" in capsys.readouterr().out
 
 
+def test_a_finished_run_is_found_and_a_part_of_a_mean_is_no_mean(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for said in ("saved run", "found run"):
+        assert evaluate(checkpoint, data, "--limit", "4") == 0
+        err = capsys.readouterr().err
+        assert said in err and ("nothing was asked" in err) == (said == "found run")
+        assert "chartqa: kind=augmented has no answers here; the score is that of kind=human alone" in err
+    assert evaluate(checkpoint, data, "--limit", "5") == 0
+    assert "alone" not in capsys.readouterr().err
+
+
 def test_show_run_and_list_runs(checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(checkpoint, data, "--json")
     run_id = json.loads(capsys.readouterr().out.splitlines()[0])["run_id"]
