@@ -67,7 +67,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class ShotCurve:
-    """One model's points in a column by number of shots, and the curve, None for fewer than three points."""
+    """One model's points in a column by number of shots, and the curve, None for fewer than three points.
+
+    The entrant's `shots` is the way that they were chosen, on all points but that without any.
+    """
 
     entrant: Entrant
     column: Column
@@ -77,18 +80,35 @@ class ShotCurve:
 
 
 def shot_curves(store: Store, runs: Sequence[Run]) -> list[ShotCurve]:
-    """The curves of all models and protocols that were run with two or more numbers of shots."""
+    """The curves of all models and protocols that were run with two or more numbers of shots.
+
+    A run without shots is the beginning of the curve of each way to choose them.
+    """
     whole = [run for run in runs if run.status == "complete" and run.scores and run.scores[0].value is not None]
     groups: dict[tuple[Entrant, Column], list[Run]] = {}
-    for run in whole:
-        head = run.scores[0]
-        column = Column(run.task, run.split, head.metric, head.variant, head.slice)
-        groups.setdefault((replace(entrant(run), num_fewshot=0, shots="", seed=0), column), []).append(run)
+    for run in newest(whole):
+        groups.setdefault((replace(entrant(run), num_fewshot=0, seed=0), _column(run)), []).append(run)
+    for (one, column), held in groups.items():
+        if one.shots:
+            held.extend(groups.get((replace(one, shots=""), column), ()))
     return [
         _curve(store, one, column, held)
         for (one, column), held in groups.items()
         if len({run.num_fewshot for run in held}) > 1
     ]
+
+
+def newest(runs: Sequence[Run]) -> list[Run]:
+    """Of runs of one row and column, which are repeats and no seeds of each other, the newest."""
+    latest: dict[tuple[Entrant, Column], Run] = {}
+    for run in sorted(runs, key=lambda run: run.created, reverse=True):
+        latest.setdefault((entrant(run), _column(run)), run)
+    return [*latest.values()]
+
+
+def _column(run: Run) -> Column:
+    head = run.scores[0]
+    return Column(run.task, run.split, head.metric, head.variant, head.slice)
 
 
 def _curve(store: Store, one: Entrant, column: Column, runs: Sequence[Run]) -> ShotCurve:

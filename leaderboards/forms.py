@@ -112,17 +112,25 @@ def html(sheet: Sheet) -> str:
 
 
 def comma_separated(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    """CSV in which no cell is a formula."""
+    """CSV in which no cell is a formula, nor a column's head."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([harmless(value) for value in line] for line in lines)
+    writer.writerows([harmless(value) for value in line] for line in (columns, *lines))
     return stream.getvalue()
 
 
 def harmless(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    """Text that a spreadsheet would take for a formula gets an apostrophe; a number with a sign is none."""
+    is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(value)
+    return f"'{value}" if is_formula else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _markdown(text: str) -> str:

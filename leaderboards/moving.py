@@ -27,11 +27,6 @@ class Merged:
     there: Sequence[str]
 
 
-def together(parts: Sequence[Merged]) -> Merged:
-    """Several merges as one."""
-    return Merged([one for part in parts for one in part.brought], [one for part in parts for one in part.there])
-
-
 def merge(target: Store, sources: Sequence[Store]) -> Merged:
     """Bring the runs of several stores into one; unfinished ones with their journals, so that they can be gone on with.
 
@@ -42,7 +37,9 @@ def merge(target: Store, sources: Sequence[Store]) -> Merged:
     wanted: dict[str, Store] = {}
     there: list[str] = []
     for source in sources:
-        _check_source(target, source)
+        if target.path.resolve() == source.path.resolve():
+            raise BadStore(f"{source.path}: the store that is merged into cannot be merged from as well")
+        check_source(source)
         for run in source.runs():
             if run.run_id not in held:
                 held[run.run_id] = source, run
@@ -59,11 +56,10 @@ def merge(target: Store, sources: Sequence[Store]) -> Merged:
     return Merged([*wanted], there)
 
 
-def _check_source(target: Store, source: Store) -> None:
+def check_source(source: Store) -> None:
+    """Refuse a folder that holds no runs, or one that cannot be read."""
     if not source.path.is_dir():
         raise BadStore(f"{source.path}: no such folder")
-    if target.path.resolve() == source.path.resolve():
-        raise BadStore(f"{source.path}: the store that is merged into cannot be merged from as well")
     problems = source.problems()
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

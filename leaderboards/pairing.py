@@ -17,6 +17,7 @@ from leaderboards.terms import Ratios
 
 NO_TEST = "no paired test for this metric"
 NOT_RECORDED = f"{NO_TEST}: the samples do not hold what it is worked out from (flab results rescore may add that)"
+NO_SUM = f"{NO_TEST}: it is no sum of what single questions add (nor are BLEU and METEOR)"
 UNDEFINED = f"{NO_TEST}: it is not defined on these questions"
 NOT_SHARED = "no question has both scores"
 
@@ -49,7 +50,7 @@ class Pairing(NamedTuple):
         if parts[0] and parts[1]:
             yield self._of_means(metric, label, parts[0], self._unit(metric, label))
             return
-        yield self._untested(metric, label, NOT_RECORDED)
+        yield self._untested(metric, label, self._lacking(metric, label))
         beside = self._mean_beside(metric, label, inside) if has_scores else None
         if beside is not None:
             yield self._of_means(beside, label, [inside], SHARE, metric)
@@ -145,6 +146,12 @@ class Pairing(NamedTuple):
             carried=self._carried(metric),
             **found._asdict(),
         )
+
+    def _lacking(self, metric: str, label: str) -> str:
+        """Why there are no terms: what has an interval is made of single questions' parts, which another marking keeps."""
+        known = (score_of(run, metric, label) for run in (self.a, self.b))
+        are_sums = all(score is None or score.stderr is not None for score in known)
+        return NOT_RECORDED if are_sums else NO_SUM
 
     def _has_terms(self, metric: str, label: str) -> bool:
         of_slice = on_slice(metric, label)

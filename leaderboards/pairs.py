@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from leaderboards.answered import Answered, answered_by
 from leaderboards.records import ALL, Run, Score, score_of
-from leaderboards.significance import LARGE, mcnemar, sign_flips, sign_flips_of_many
+from leaderboards.significance import FEW, LARGE, interval_of, mcnemar, sign_flips, sign_flips_of_many
+from leaderboards.statistics import NOTHING
 from leaderboards.store import Store
 
 UNPAIRED = "unpaired, from the standard errors"
@@ -70,8 +71,9 @@ def _in_common(answered: Answered, first: int, second: int) -> NDArray[np.bool_]
 def _all_pairs(answered: Answered) -> dict[tuple[int, int], Pair]:
     """All pairs of runs that answered the same questions, a row of pairs at a time.
 
-    The standard error is that of a mean of clusters of unequal size (Cochran 1977, section 6.3); the tests are those of
-    `significance.paired`, for many clusters the normal approximation of them.
+    The standard error is that of a mean of clusters of unequal size (Cochran 1977, section 6.3); where few of them differ,
+    or all alike, that of a comparison, which is never 0. The tests are those of `significance.paired`, for many clusters
+    the normal approximation of them.
     """
     scores, groups = answered.scores, answered.groups
     runs, n = scores.shape
@@ -90,6 +92,8 @@ def _all_pairs(answered: Answered) -> dict[tuple[int, int], Pair]:
         stderrs = np.sqrt(np.maximum(spreads, 0.0) * correction) / n
         for number, line in enumerate(moved):
             second = first + 1 + number
+            if np.count_nonzero(line) < FEW or stderrs[number] < NOTHING:
+                stderrs[number] = interval_of((scores[second] - scores[first]).round(9), groups).stderr
             if are_binary[first] and are_binary[second]:
                 wins = int((line > 0).sum())
                 tested = mcnemar(wins, round(float(squares[number])) - wins)
@@ -109,10 +113,21 @@ def _unpaired(first: Score | None, second: Score | None) -> Pair:
 
 
 def normal(difference: float, stderr: float | None) -> Pair:
-    """A difference against its standard error, untested without one."""
+    """A difference against its standard error, untested without one; an error of 0 is one that nobody knows."""
     from scipy.special import ndtr
 
-    if stderr is None:
+    if not stderr:
         return Pair(difference, None, None, NONE)
-    p_value = float(2 * ndtr(-abs(difference) / stderr)) if stderr else float(difference == 0)
-    return Pair(difference, stderr, p_value, UNPAIRED)
+    return Pair(difference, stderr, float(2 * ndtr(-abs(difference) / stderr)), UNPAIRED)
+
+
+def tested_error(pair: Pair) -> float | None:
+    """A pair's standard error, as large as it must be for the normal test to be no surer than the pair's own was.
+
+    A difference that its own test does not see (p > 0.32) is worth one standard error.
+    """
+    from scipy.special import ndtri
+
+    if pair.stderr is None or pair.p_value is None:
+        return pair.stderr
+    return max(pair.stderr, abs(pair.difference) / max(1.0, -float(ndtri(pair.p_value / 2))))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from leaderboards.entrants import Column, Entrant, entrant, scale
-from leaderboards.pairs import Pair, normal, of_column
+from leaderboards.pairs import Pair, normal, of_column, tested_error
 from leaderboards.records import ALL, Run, Score, score_of
 from leaderboards.significance import holm
 from leaderboards.statistics import Interval, mean_of
@@ -229,7 +229,9 @@ def _averages(placed: Placed, tested: Mapping[Column, Tested], columns: Sequence
     pairs: dict[tuple[int, int], Pair] = {}
     for second, later in enumerate(whole):
         for first, earlier in enumerate(whole[:second]):
-            errors = {column: _pair(tested[column], at[earlier], at[later]).stderr for column, at in numbers.items()}
+            errors = {
+                column: tested_error(_pair(tested[column], at[earlier], at[later])) for column, at in numbers.items()
+            }
             pairs[first, second] = normal(values[later] - values[earlier], _joined(errors, scales))
     known = {key: pair.p_value for key, pair in pairs.items() if pair.p_value is not None}
     ranks = _ranks(pairs, len(whole), dict(zip(known, holm(list(known.values())), strict=True)))

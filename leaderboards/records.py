@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from leaderboards.columns import table_of
 from leaderboards.errors import BadSchema, BadStore
+from leaderboards.kinds import misfit
 from leaderboards.migrations import migrated
 
 if TYPE_CHECKING:
@@ -120,9 +121,14 @@ class Run:
             held = migrated(held, version)
             held["mean_of"] = tuple(held["mean_of"])
             scores = tuple(Score(**score) for score in held.pop("scores"))
-            return cls(**{key: value for key, value in held.items() if key in known}, scores=scores)
+            found = cls(**{key: value for key, value in held.items() if key in known}, scores=scores)
         except (TypeError, KeyError, AttributeError) as error:
             raise BadStore(f"{where}: not a whole record ({error})") from None
+        for record in (found, *scores):
+            if name := misfit(record):
+                said = json.dumps(getattr(record, name))[:40]
+                raise BadStore(f"{where}: not a run's record ({name}: {said}); move it away or restore it")
+        return found
 
 
 def score_of(run: Run, metric: str, slice: str = ALL) -> Score | None:

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaderboards.errors import BadStore, Conflict, ResultsError
-from leaderboards.moving import Merged
+from leaderboards.moving import Merged, check_source
 from leaderboards.places import MARK, RECORD, SAMPLES, Stamp, check_ends
+from leaderboards.records import Run
+from leaderboards.store import Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from fsspec import AbstractFileSystem
-
-    from leaderboards.store import Store
 
 CLAIM = "claim"
 
@@ -115,17 +115,20 @@ class RemotePlace:
         return connection
 
 
-def publish(source: Store, place: RemotePlace, run_ids: Sequence[str] | None = None) -> Merged:
-    """Put finished runs of a folder, all by default, where others read them. Raises `Conflict` for other content.
+def publish(sources: Sequence[Store], place: RemotePlace) -> Merged:
+    """Put the finished runs of folders where others read them. Raises `Conflict` for other content.
 
-    Stopped at any moment, the same call goes on: what it has claimed it knows by the content's digest.
+    Raises `BadStore` for a folder that holds none or a file that cannot be read; then nothing was put. Stopped at any
+    moment, the same call goes on: what it has claimed it knows by the content's digest.
     """
-    wanted = [run.run_id for run in source.runs() if run.status != "running"] if run_ids is None else run_ids
-    held = {run_id: _content(source, run_id) for run_id in wanted}
+    for source in sources:
+        check_source(source)
+    wanted = [(source, run) for source in sources for run in source.runs() if run.status != "running"]
+    held = [(source, run.run_id, *_content(source, run)) for source, run in wanted]
     brought: list[str] = []
     there: list[str] = []
-    for run_id, (record, file, digest) in held.items():
-        is_mine = _claim(place, run_id, digest)
+    for source, run_id, record, file, digest in held:
+        is_mine = _claim(place, source, run_id, digest)
         with _told(place.name):
             if not is_mine and place.files.exists(place.key(run_id, RECORD)):
                 there.append(run_id)
@@ -136,16 +139,16 @@ def publish(source: Store, place: RemotePlace, run_ids: Sequence[str] | None = N
     return Merged(brought, there)
 
 
-def _content(source: Store, run_id: str) -> tuple[bytes, Path, str]:
+def _content(source: Store, run: Run) -> tuple[bytes, Path, str]:
     """A run's record, the file of its samples, and the digest of both."""
-    record, file = source.run(run_id).to_json().encode(), Path(source.file_of(run_id))
+    record, file = run.to_json().encode(), Path(source.file_of(run.run_id))
     digest = hashlib.sha256(record)
     with file.open("rb") as stream:
         digest.update(hashlib.file_digest(stream, "sha256").digest())
     return record, file, digest.hexdigest()
 
 
-def _claim(place: RemotePlace, run_id: str, digest: str) -> bool:
+def _claim(place: RemotePlace, source: Store, run_id: str, digest: str) -> bool:
     """Whether the run was claimed now; False where it was before, for the same content."""
     key = place.key(run_id, CLAIM)
     claim = {"content": digest, "claimed": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -155,12 +158,23 @@ def _claim(place: RemotePlace, run_id: str, digest: str) -> bool:
             return True
         except FileExistsError:
             held: dict[str, Any] = json.loads(place.files.cat_file(key))
-    if held["content"] != digest:
+    if held["content"] != digest and not _is_there(place, source, run_id):
         raise Conflict(
             f"run {run_id}: {place.name} has it with other content, claimed {held['claimed']}; it was not published. "
             f"To replace it, delete {place.files.unstrip_protocol(place.key(run_id, ''))} first"
         )
     return False
+
+
+def _is_there(place: RemotePlace, source: Store, run_id: str) -> bool:
+    """Whether the place has the same run, of which an older version of this package wrote another record."""
+    if run_id not in place.records():
+        return False
+    there = Store(place)
+    return (
+        there.run(run_id) == source.run(run_id)
+        and there.samples(run_id).fetchall() == source.samples(run_id).fetchall()
+    )
 
 
 def _opened(url: str) -> tuple[AbstractFileSystem, str]:

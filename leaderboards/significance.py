@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.statistics import Interval, Z, bootstrap, design_effect
+from leaderboards.statistics import NOTHING, Interval, Z, bootstrap, design_effect
 
 Z_POWER = 0.8416212335729143
 """The standard normal's 80 % point."""
@@ -85,7 +85,7 @@ def paired(
     differences are only the questions' first-order shares.
     """
     differences = differences.round(9)
-    found = _interval(differences, groups, resampled)
+    found = interval_of(differences, groups, resampled)
     totals = np.bincount(groups, weights=differences).astype(np.float64)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     tested = mcnemar(wins, losses) if is_binary and _stand_alone(differences, groups) else sign_flips(totals)
@@ -109,17 +109,19 @@ def _stand_alone(differences: NDArray[np.float64], groups: NDArray[np.int64]) ->
     return int(np.bincount(groups[differences != 0], minlength=1).max()) <= 1
 
 
-def _interval(
-    differences: NDArray[np.float64], groups: NDArray[np.int64], resampled: Callable[[], Interval] | None
+def interval_of(
+    differences: NDArray[np.float64], groups: NDArray[np.int64], resampled: Callable[[], Interval] | None = None
 ) -> Interval:
-    """A bootstrap over clusters; where few of them differ, Agresti and Min's (2005) interval, which is never empty.
+    """A bootstrap over clusters; where few of them differ, or all alike, Agresti and Min's (2005) interval, never empty.
 
     That one adds half a question to each of the four cells of the two runs' results. Scores between 0 and 1 count as
     the largest difference that there is, and the questions as fewer by their design effect, so it errs on the wide side.
     """
     differing = np.unique(groups[differences != 0])
     if len(differing) >= FEW:
-        return resampled() if resampled else bootstrap(differences, groups)
+        found = resampled() if resampled else bootstrap(differences, groups)
+        if found.stderr > NOTHING:
+            return found
     scale = float(np.abs(differences).max(initial=0.0)) or 1.0
     size = len(differences) / design_effect(differences, groups) + 2
     moved = np.abs(differences).sum() / scale * (size - 2) / len(differences) + 1

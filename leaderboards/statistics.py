@@ -31,16 +31,26 @@ class Interval(NamedTuple):
     stderr: float
 
 
-def interval(scores: Sequence[float], clusters: Sequence[str]) -> Interval:
+NOTHING = 1e-9
+"""A standard error below which a bootstrap drew the same mean every time."""
+
+
+def interval(scores: Sequence[float], clusters: Sequence[str]) -> Interval | None:
     """The mean score. Scores that are all 0 or 1 get Wilson's interval, others a bootstrap over clusters.
 
-    `clusters` names what questions may share (a picture, a document): questions about one thing are not independent.
+    `clusters` names what questions may share (a picture, a document): questions about one thing are not independent. Where
+    all clusters have one mean a bootstrap knows nothing; then shares get Wilson's interval, of as many successes and failures
+    as there are clusters, whose variance no other shares exceed. Anything else gets none.
     """
     values = np.asarray(scores, dtype=np.float64)
     groups = _groups(clusters)
     if np.isin(values, (0.0, 1.0)).all():
         return wilson(float(values.sum()), len(values), design_effect(values, groups))
-    return bootstrap(values, groups)
+    found = bootstrap(values, groups)
+    if found.stderr > NOTHING:
+        return found
+    count = int(groups.max()) + 1
+    return wilson(found.value * count, count) if values.min() >= 0 and values.max() <= 1 else None
 
 
 def wilson(successes: float, n: float, effect: float = 1.0) -> Interval:
@@ -59,13 +69,16 @@ def wilson(successes: float, n: float, effect: float = 1.0) -> Interval:
 def design_effect(values: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
     """How many times larger the mean's variance is for the clusters (Kish 1965, section 5.4); at least 1.
 
-    The variance between cluster totals, with the small-sample factor of G clusters, over that of independent scores.
+    The variance between cluster totals, with the small-sample factor of G clusters, over that of independent scores. One
+    cluster tells nothing of others: its questions count as one.
     """
     n = len(values)
     count = int(groups.max()) + 1
     centred = values - values.mean()
     independent = float((centred**2).sum())
-    if count == n or count < 2 or independent == 0:
+    if count == 1:
+        return float(n)
+    if count == n or independent == 0:
         return 1.0
     totals = np.bincount(groups, weights=centred)
     return max(1.0, float((totals**2).sum()) / independent * count / (count - 1))

@@ -193,9 +193,10 @@ class Store:
 
 
 def open(path: Path | str) -> Store:
-    """The results in a folder or at a URL: `leaderboards.open("results").samples().to_pandas()`."""
-    if "://" not in str(path):
-        return Store(Path(path))
+    """The results in a folder (file:// is one) or at a URL: `leaderboards.open("results").samples().to_pandas()`."""
+    name = str(path).removeprefix("file://")
+    if "://" not in name:
+        return Store(Path(name))
     from leaderboards.remote import RemotePlace
 
-    return Store(RemotePlace(str(path)))
+    return Store(RemotePlace(name))

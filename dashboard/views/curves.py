@@ -18,7 +18,7 @@ from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, element, link
 from dashboard.views import titled
-from leaderboards.curves import LOG, Fit, ShotCurve, shot_curves
+from leaderboards.curves import LOG, Fit, ShotCurve, newest, shot_curves
 from leaderboards.curves import Point as CurvePoint
 from leaderboards.entrants import Entrant, entrant
 from leaderboards.records import SHARE, Run
@@ -150,7 +150,10 @@ def _lines(results: Results, runs: Sequence[Run], against: str) -> list[Line]:
 
 
 def _shot_lines(results: Results, runs: Sequence[Run], curves: Sequence[ShotCurve]) -> list[Line]:
-    """A line a model and protocol; what was run with one number of shots only is a point with its own interval."""
+    """A line a model and protocol, with the newest of repeated runs.
+
+    What was run with one number of shots only is a point with its own interval.
+    """
     colour = colours.of_models(results.runs)
     quantity = AGAINST["shots"]
     names = in_short([curve.entrant for curve in curves])
@@ -163,7 +166,7 @@ def _shot_lines(results: Results, runs: Sequence[Run], curves: Sequence[ShotCurv
         found.append(Line(names[curve.entrant], colour[_model(curve)], means, points))
     drawn = {point.run_id for line in found for point in line.single}
     labelled = labels(results.runs)
-    for run in runs:
+    for run in newest(runs):
         if run.run_id not in drawn:
             point = _point(run, plots.shots_place(run.num_fewshot), quantity)
             found.append(Line(labelled[model(run)], colour[model(run)], [point], [point]))
@@ -213,8 +216,8 @@ def _bought(curves: Sequence[ShotCurve], found: Sequence[Spread], runs: Sequence
 
 
 def _shotless(one: Spread, run: Run) -> Entrant:
-    """The row of a spread as curves have theirs: whatever the shots and the seed, and the wording where that was varied."""
-    row = replace(entrant(run), num_fewshot=0, shots="", seed=0)
+    """The row of a spread as curves have theirs: whatever their number and the seed, the wording where that was varied."""
+    row = replace(entrant(run), num_fewshot=0, seed=0)
     return replace(row, wording="") if one.over == "phrasing" else row
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,36 @@ def test_runs_are_chosen_by_task_model_and_shots(store: Store, says: Says, fails
     assert "--num-fewshot 4: no run has it; there are 0" in fails("table", "--num-fewshot", "4")
 
 
+def test_a_task_is_chosen_by_its_split_too(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    finish(store, "other", {METRIC: [1.0]}, model="good", model_digest="good", task="t", split="val")
+    for named, expected in (("t:val", ["other"]), ("t:test", ["fairt", "goodt"]), ("t", ["fairt", "goodt", "other"])):
+        lines = says("table", "--json", "--tasks", named)[0].splitlines()
+        assert sorted(json.loads(line)["run_id"] for line in lines) == expected
+    says("export", "board.json", "--tasks", "t:val")
+    assert [column["split"] for column in json.loads(Path("board.json").read_text())["columns"]] == ["val"]
+    assert "--tasks t:vla: no run has it; there are t:val" in fails("table", "--tasks", "t:vla")
+    assert "--tasks xyz: no run has it; there are t, u" in fails("table", "--tasks", "xyz")
+
+
+def test_names_that_no_run_has_together_are_told(store: Store, fails: Callable[..., str]) -> None:
+    finish(store, "alone", {METRIC: [1.0]}, model="new", model_digest="new", task="v")
+    for verb in (["table"], ["export", "board.html"]):
+        assert "no run has all of --tasks v --models good" in fails(*verb, "--tasks", "v", "--models", "good")
+    assert not Path("board.html").exists()
+
+
+def test_a_store_with_unfinished_runs_alone_says_so(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    begun = Store(Path("begun"))
+    with begun.begin("aaaa") as folder:
+        folder.state(replace(store.run("goodt"), run_id="aaaa", status="running", scores=()))
+    for which in ([], ["--matrix"]):
+        out, err = says("table", "--results", "begun", *which)
+        assert out == "" and err == (
+            "no finished runs in begun, 1 unfinished: the same flab eval command goes on with one\n"
+        )
+    assert "1 unfinished" in fails("export", "board.html", "--results", "begun")
+
+
 def test_a_slice_has_its_own_table(store: Store, says: Says, fails: Callable[..., str]) -> None:
     out, _ = says("table", "--slice", "kind=human", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
@@ -79,6 +110,8 @@ def test_a_slice_has_its_own_table(store: Store, says: Says, fails: Callable[...
     assert {column["slice"] for column in matrix["columns"]} == {"kind=human"}
     assert "no run has it" in fails("table", "--slice", "kind=nobody")
     assert "no run has it" in fails("table", "--matrix", "--slice", "kind=nobody")
+    for which in ("--published", "--every-slice"):
+        assert f"{which} shows slices of its own" in fails("table", which, "--slice", "kind=human")
 
 
 def test_the_matrix_has_ranks(store: Store, says: Says) -> None:

@@ -232,6 +232,22 @@ def test_curves_draw_every_run_and_list_it(results: Path, monkeypatch: Patch) ->
         assert "Bars: 95 % interval" in said(opened(monkeypatch, "curves", results, against=against))
 
 
+def test_a_curve_says_how_its_shots_were_chosen_and_leaves_out_older_repeats(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    for run_id, shots, selection, created in (
+        ("0" * 16, 0, "random", "2026-01-02"),
+        ("1" * 16, 4, "random", "2026-01-02"),
+        ("2" * 16, 4, "rices", "2026-01-02"),
+        ("3" * 16, 4, "rices", "2026-01-01"),
+    ):
+        samples = [made.sample(run_id, number) for number in range(4)]
+        facts = {"num_fewshot": shots, "shot_selection": selection, "created": created}
+        made.write(tmp_path, made.run(run_id, samples, **facts), samples)
+    found = {(point["name"], point["run_id"][0]) for point in dots(opened(monkeypatch, "curves", tmp_path))}
+    assert found == {("model-a", "0"), ("model-a", "1"), ("model-a, rices shots", "0"), ("model-a, rices shots", "2")}
+
+
 def test_slices_lead_to_their_questions(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "slices", results)
     cells = [node[2][0] for node in every(at, "heat") if node[0] == "td"]
@@ -314,12 +330,13 @@ def test_published_scores_stand_beside_measured_ones(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("page", NAMES)
 def test_results_at_a_url_are_shown_and_listed_once_a_page(page: str, results: Path, monkeypatch: Patch) -> None:
-    from leaderboards.remote import RemotePlace
+    from leaderboards.remote import RemotePlace, publish
 
+    publish([Store(results)], RemotePlace(f"memory://{page}"))
     asked: list[str] = []
     listing = RemotePlace.records
     monkeypatch.setattr(RemotePlace, "records", lambda place: asked.append(place.name) or listing(place))
     monkeypatch.setattr("dashboard.results.LISTED_FOR_SECONDS", 60.0)
-    shown = said(opened(monkeypatch, page, f"file://{results}"))
+    shown = said(opened(monkeypatch, page, f"memory://{page}"))
     assert "2 runs" in shown
     assert len(asked) == 1

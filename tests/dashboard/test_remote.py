@@ -26,7 +26,7 @@ def server() -> Generator[str]:
 def published(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty_bucket(server, "team", monkeypatch)
     made.two_models(tmp_path)
-    publish(Store(tmp_path), RemotePlace(URL))
+    publish([Store(tmp_path)], RemotePlace(URL))
 
 
 @pytest.mark.parametrize("page", NAMES)

@@ -19,7 +19,9 @@ METRIC = "exact_match/strip-lower"
 def score(metric: str, values: Sequence[float], documents: Sequence[str], slice: str = "all") -> Score:
     """A mean with its interval, as the runner writes it."""
     name, _, variant = metric.partition("/")
-    return Score(name, variant, slice, **interval(values, documents)._asdict(), n=len(values))
+    found = interval(values, documents)
+    low, high, stderr = found[1:] if found else (None, None, None)
+    return Score(name, variant, slice, float(np.mean(values)), low, high, stderr, n=len(values))
 
 
 def finish(

@@ -101,3 +101,32 @@ def test_runs_that_are_right_throughout_have_a_curve_too(tmp_path: Path) -> None
     (found,) = curves.shot_curves(store, store.runs())
     assert found.fit is not None and found.fit.per_doubling == pytest.approx(0, abs=1e-9)
     assert found.points[0].low is not None and found.points[0].low < 1
+
+
+def test_each_way_to_choose_shots_has_a_curve_from_the_same_beginning(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for shots, selection, share in ((0, "random", 0.2), (4, "random", 0.4), (4, "rices", 0.8), (8, "rices", 0.9)):
+        facts = {"num_fewshot": shots, "shot_selection": selection}
+        finish(
+            store, f"{shots}{selection}", {METRIC: [1.0] * int(100 * share) + [0.0] * int(100 - 100 * share)}, **facts
+        )
+    found = {one.entrant.shots: [(point.shots, point.value) for point in one.points] for one in all_curves(store)}
+    assert found == {"random": [(0, 0.2), (4, 0.4)], "rices": [(0, 0.2), (4, 0.8), (8, 0.9)]}
+
+
+def test_of_repeated_runs_the_newest_is_a_point_as_in_the_leaderboard(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name, shots, seed, right, created in (
+        ("none", 0, 0, 1, "2026-01-01"),
+        ("old", 4, 0, 2, "2026-01-01"),
+        ("new", 4, 0, 8, "2026-01-02"),
+        ("seed", 4, 1, 6, "2026-01-01"),
+    ):
+        scores = [1.0] * right + [0.0] * (10 - right)
+        finish(store, name, {METRIC: scores}, num_fewshot=shots, seed=seed, created=created)
+    (found,) = all_curves(store)
+    assert [{**point.runs} for point in found.points] == [{"none": 0.1}, {"new": 0.8, "seed": 0.6}]
+
+
+def all_curves(store: Store) -> list[curves.ShotCurve]:
+    return curves.shot_curves(store, store.runs())

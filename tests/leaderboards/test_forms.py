@@ -70,6 +70,12 @@ def test_a_spreadsheet_gets_no_formula() -> None:
     assert rows[2] == ["'=1+1", "96.0"]
 
 
+def test_a_column_named_like_a_formula_is_none_and_numbers_with_signs_stay_numbers() -> None:
+    text = forms.comma_separated(["=cmd|'/c calc'!A1", "difference"], [["-1+1", "-0.5"], ["+a", "+1.2"]])
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows == [["'=cmd|'/c calc'!A1", "difference"], ["'-1+1", "-0.5"], ["'+a", "+1.2"]]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path)

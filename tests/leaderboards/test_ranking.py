@@ -277,3 +277,41 @@ def test_two_variants_of_a_task_count_once_in_the_average_and_make_it_no_surer(t
     one, two = average("a"), average("a", "b")
     assert two.value == pytest.approx(one.value)
     assert (two.low, two.high) == (pytest.approx(one.low), pytest.approx(one.high))
+
+
+@pytest.mark.parametrize(("better", "worse"), [((1, 1), (0, 1)), ((3, 3), (0, 3)), ((10, 10), (6, 10))])
+@pytest.mark.parametrize("tasks", ["t", "tu"])
+def test_an_average_is_no_surer_than_the_tests_of_its_columns(
+    better: tuple[int, int], worse: tuple[int, int], tasks: str, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    for model, (right, n) in (("a", better), ("b", worse)):
+        for task in tasks:
+            values = [1.0] * right + [0.0] * (n - right) if task == "t" else [1.0, 0.0] * 50
+            finish(store, f"{model}{task}", {METRIC: values}, model=model, model_digest=model, task=task)
+    found = ranking.matrix(store)
+    assert ranks(found, T) == {"a": (1, 2), "b": (1, 2)}
+    assert [row.average.ranks for row in found.rows if row.average] == [(1, 2), (1, 2)]
+
+
+def test_three_questions_on_which_two_models_agree_do_not_tell_that_they_are_equal_there(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for model, share in (("a", 0.6), ("b", 0.3)):
+        finish(store, f"{model}few", {METRIC: [1.0] * 3}, model=model, model_digest=model, task="t")
+        finish(store, f"{model}many", {METRIC: drawn(1, 300, share)}, model=model, model_digest=model, task="u")
+    found = ranking.matrix(store)
+    assert ranks(found, U) == {"a": (1, 1), "b": (2, 2)}
+    assert [row.average.ranks for row in found.rows if row.average] == [(1, 2), (1, 2)]
+
+
+def test_a_pair_that_differs_alike_on_every_question_has_the_error_of_a_comparison(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    runs = [finish(store, f"{number}000", {METRIC: [value] * 30}) for number, value in enumerate((0.3, 0.6))]
+    found = compare.compare(store, runs[0].run_id, runs[1].run_id).of(METRIC)
+    assert pairs.of_column(store, runs, METRIC)[0, 1].stderr == pytest.approx(found.stderr)
+    assert found.stderr is not None and found.stderr > 0.01
+
+
+def test_two_errors_of_0_show_nothing() -> None:
+    assert pairs.normal(0.3, 0.0).p_value is None
+    assert pairs.normal(0.3, 0.1).p_value == pytest.approx(0.0027, abs=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Generator
@@ -49,7 +50,7 @@ def keys() -> list[str]:
 
 
 def test_published_runs_are_read_as_local_ones(local: Store) -> None:
-    assert sorted(publish(local, RemotePlace(URL)).brought) == ["aaaa", "bbbb"]
+    assert sorted(publish([local], RemotePlace(URL)).brought) == ["aaaa", "bbbb"]
     store = leaderboards.open(URL)
     assert store.runs() == local.runs() and store.problems() == []
     assert store.samples("aaaa").fetchall() == local.samples("aaaa").fetchall()
@@ -60,18 +61,18 @@ def test_published_runs_are_read_as_local_ones(local: Store) -> None:
 
 
 def test_publishing_again_changes_nothing(local: Store) -> None:
-    publish(local, RemotePlace(URL))
+    publish([local], RemotePlace(URL))
     before = keys()
-    again = publish(local, RemotePlace(URL))
+    again = publish([local], RemotePlace(URL))
     assert (again.brought, sorted(again.there), keys()) == ([], ["aaaa", "bbbb"], before)
 
 
 def test_other_content_under_the_same_id_is_refused_and_nothing_changes(local: Store, tmp_path: Path) -> None:
-    publish(local, RemotePlace(URL))
+    publish([local], RemotePlace(URL))
     other = Store(tmp_path / "other")
     finish(other, "aaaa", {METRIC: [1.0]})
     with pytest.raises(Conflict, match="run aaaa: s3://team/flab has it with other content"):
-        publish(other, RemotePlace(URL))
+        publish([other], RemotePlace(URL))
     assert leaderboards.open(URL).samples("aaaa").fetchall() == local.samples("aaaa").fetchall()
 
 
@@ -82,7 +83,7 @@ def test_of_two_publishers_at_once_one_wins_whole(tmp_path: Path) -> None:
 
     def put(store: Store) -> str:
         try:
-            return publish(store, RemotePlace(URL)).brought[0]
+            return publish([store], RemotePlace(URL)).brought[0]
         except Conflict:
             return "refused"
 
@@ -95,17 +96,17 @@ def test_of_two_publishers_at_once_one_wins_whole(tmp_path: Path) -> None:
 
 
 def test_a_publisher_that_was_stopped_goes_on(local: Store) -> None:
-    publish(local, RemotePlace(URL))
+    publish([local], RemotePlace(URL))
     client = boto3.client("s3")
     for name in ("run.json", "samples.parquet"):
         client.delete_object(Bucket="team", Key=f"flab/runs/aaaa/{name}")
     assert [run.run_id for run in leaderboards.open(URL).runs()] == ["bbbb"]  # a claim alone is no run
-    assert publish(local, RemotePlace(URL)).brought == ["aaaa"]
+    assert publish([local], RemotePlace(URL)).brought == ["aaaa"]
     assert len(leaderboards.open(URL).runs()) == 2
 
 
 def test_cut_samples_are_named_and_the_rest_is_read(local: Store) -> None:
-    publish(local, RemotePlace(URL))
+    publish([local], RemotePlace(URL))
     boto3.client("s3").put_object(Bucket="team", Key="flab/runs/aaaa/samples.parquet", Body=b"PAR1 half a file")
     store = leaderboards.open(URL)
     assert store.problems() == [
@@ -115,7 +116,7 @@ def test_cut_samples_are_named_and_the_rest_is_read(local: Store) -> None:
 
 
 def test_samples_damaged_in_their_middle_are_found_when_they_are_read(local: Store) -> None:
-    publish(local, RemotePlace(URL))
+    publish([local], RemotePlace(URL))
     file = Path(local.file_of("aaaa"))
     content = bytearray(file.read_bytes())
     content[4:400] = bytes(396)
@@ -138,7 +139,7 @@ def test_what_cannot_be_reached_is_one_line(local: Store) -> None:
     with pytest.raises(BadStore, match="s3://nowhere/flab: cannot be reached or used"):
         leaderboards.open("s3://nowhere/flab").runs()
     with pytest.raises(BadStore, match="s3://nowhere/flab: cannot be reached or used"):
-        publish(local, RemotePlace("s3://nowhere/flab"))
+        publish([local], RemotePlace("s3://nowhere/flab"))
     with pytest.raises(BadStore, match="Protocol not known: colour"):
         leaderboards.open("colour://red")
 
@@ -157,7 +158,45 @@ def test_the_command_line_publishes_and_reads(local: Store, capsys: pytest.Captu
 
 
 def test_any_address_of_fsspec_will_do(local: Store) -> None:
-    publish(local, RemotePlace("memory://flab"))
+    publish([local], RemotePlace("memory://flab"))
     store = leaderboards.open("memory://flab")
     assert store.runs() == local.runs()
     assert store.samples().to_pandas().equals(local.samples().to_pandas())
+
+
+@pytest.mark.parametrize("folder", ["nosuch", "empty"])
+def test_a_folder_without_runs_is_not_published(
+    folder: str, local: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert flab(["results", "merge", str(local.path), str(tmp_path / folder), "--results", URL]) == 2
+    assert f"{tmp_path / folder}: no " in capsys.readouterr().err
+    assert keys() == []
+
+
+def test_a_folder_with_a_damaged_record_is_named_and_nothing_is_published(
+    local: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (local.path / "runs" / "aaaa" / "run.json").write_text("{")
+    assert flab(["results", "merge", str(local.path), "--results", URL]) == 2
+    said = capsys.readouterr().err
+    assert "runs/aaaa/run.json: not a run's record" in said and said.count("\n") == 1
+    assert keys() == []
+
+
+def test_a_url_of_files_is_the_folder(local: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"file://{tmp_path / 'some' / 'where'}"
+    assert flab(["results", "merge", str(local.path), "--results", url]) == 0
+    assert leaderboards.open(url).runs() == local.runs()
+    assert flab(["results", "table", "--matrix", "--results", url]) == 0
+    assert "bbbb" in capsys.readouterr().out
+
+
+def test_a_run_whose_record_an_older_version_wrote_is_there(local: Store) -> None:
+    publish([local], RemotePlace(URL))
+    record = json.loads(local.run("aaaa").to_json()) | {"schema_version": 2}
+    claim = {"content": "digest of the older record", "claimed": "2026-01-01"}
+    for name, held in (("run.json", record), ("claim", claim)):
+        boto3.client("s3").put_object(Bucket="team", Key=f"flab/runs/aaaa/{name}", Body=json.dumps(held).encode())
+    again = publish([local], RemotePlace(URL))
+    assert (again.brought, sorted(again.there)) == ([], ["aaaa", "bbbb"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,3 +188,26 @@ def test_a_record_whose_id_leads_elsewhere_is_left_out(store: Store) -> None:
     assert "bbbb/run.json: the record of another run, '../../bbbb'" in store.problems()[0]
     with pytest.raises(BadStore, match="the record of another run"):
         store.run("bbbb")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"created": None}, {"settings": None}, {"model": None}, {"seconds": "long"}, {"scores": [{"value": "0.5"}]}],
+)
+def test_a_record_of_wrong_kinds_is_named_and_the_rest_is_read(wrong: dict[str, Any], store: Store) -> None:
+    file = store.path / "runs" / "bbbb" / "run.json"
+    held = json.loads(file.read_text())
+    if "scores" in wrong:
+        wrong = {"scores": [held["scores"][0] | wrong["scores"][0]]}
+    file.write_text(json.dumps(held | wrong))
+    assert {run.run_id for run in store.runs()} == {"aaaa", "cccc"}
+    assert [row.run.run_id for row in ranking.matrix(store).rows] != []
+    (problem,) = store.problems()
+    name = "value" if "scores" in wrong else next(iter(wrong))
+    assert f"bbbb/run.json: not a run's record ({name}: " in problem
+
+
+def test_whole_numbers_are_numbers_too(store: Store) -> None:
+    file = store.path / "runs" / "bbbb" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 3}))
+    assert store.run("bbbb").seconds == 3 and store.problems() == []

@@ -101,6 +101,18 @@ def test_runs_that_answer_alike_are_not_known_to_be_equal(is_binary: bool) -> No
     assert -0.1 < found.low < 0 < found.high < 0.1
 
 
+@pytest.mark.parametrize("size", [0.3, 1.0])
+def test_a_difference_that_is_the_same_on_every_question_is_not_known_exactly(size: float) -> None:
+    found = paired(np.full(30, size), ALONE[:30], is_binary=size == 1)
+    assert found.low < size - 0.02 and found.stderr > 0.01
+
+
+@pytest.mark.parametrize("differences", [[-1.0, 0.0, -1.0, 0.0, 0.0, 0.0], [-0.3] * 40, [-1.0] * 40])
+def test_one_picture_shows_no_difference_by_its_interval_either(differences: list[float]) -> None:
+    found = paired(np.array(differences), np.zeros(len(differences), np.int64), is_binary=False)
+    assert found.p_value == 1.0 and found.low < 0 < found.high
+
+
 def test_a_small_benchmark_cannot_show_a_small_difference() -> None:
     assert paired(np.zeros(50), ALONE[:50], is_binary=True).detectable >= 6 / 50
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,14 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from leaderboards import statistics
-from leaderboards.statistics import Interval, around, interval, mean_of, wilson
+from leaderboards.statistics import Interval, around, mean_of, wilson
+
+
+def interval(scores: Sequence[float], clusters: Sequence[str]) -> Interval:
+    """The interval of scores that have one."""
+    found = statistics.interval(scores, clusters)
+    assert found is not None
+    return found
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -22,11 +31,25 @@ def test_wilson_is_statsmodels_wilson(counts: tuple[int, int]) -> None:
     assert found.stderr > 0
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_no_interval_is_empty_where_all_scores_are_equal(value: float) -> None:
-    found = interval([value] * 30, [str(number) for number in range(30)])
-    assert found.value == value
+@pytest.mark.parametrize("value", [0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("n", [1, 3, 30])
+def test_no_interval_is_empty_where_all_scores_are_equal(value: float, n: int) -> None:
+    found = interval([value] * n, [str(number) for number in range(n)])
+    assert found.value == pytest.approx(value)
+    assert found == pytest.approx(wilson(value * n, n))
     assert found.high - found.low > 0.05
+
+
+@pytest.mark.parametrize("scores", [[0.3, 0.6, 0.9], [1.0] * 20, [0.0, 1.0] * 10])
+def test_questions_about_one_picture_count_as_one(scores: list[float]) -> None:
+    found = interval(scores, ["picture"] * len(scores))
+    assert found == pytest.approx(wilson(float(np.mean(scores)), 1))
+    assert found.high - found.low > 0.6
+
+
+@pytest.mark.parametrize("scores", [[7.0], [7.0] * 30, [-0.2, -0.2]])
+def test_points_that_are_all_equal_have_no_interval(scores: list[float]) -> None:
+    assert statistics.interval(scores, [str(number) for number in range(len(scores))]) is None
 
 
 def test_questions_that_share_a_picture_widen_the_interval() -> None:

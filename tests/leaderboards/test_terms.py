@@ -229,6 +229,15 @@ def test_without_terms_there_is_no_test_and_the_reason_says_what_may_help(tmp_pa
     assert found.p_value is None and "flab results rescore" in found.reason
 
 
+def test_rescoring_is_not_advised_for_a_figure_that_is_no_sum(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for run_id, seed in (("aaaa", 1), ("bbbb", 2)):
+        whole = [Score("bleu", "official", "all", 0.1 * seed, None, None, None, n=N)]
+        finish(store, run_id, {"bleu/official": drawn(seed, 0.7)[0].astype(float).tolist()}, whole=whole)
+    (found,) = compare.compare(store, "a", "b").differences
+    assert found.p_value is None and found.reason == pairing.NO_SUM
+
+
 def test_files_without_the_column_are_read_beside_those_with_it(store: Store) -> None:
     file = Path(store.file_of("aaaa"))
     old = file.with_name("old.parquet")

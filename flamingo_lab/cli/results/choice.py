@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from leaderboards.records import Run
     from leaderboards.store import Store
 
-Tasks = Annotated[str | None, typer.Option(help="Only these tasks, with commas between.")]
+Tasks = Annotated[str | None, typer.Option(help="Only these tasks, TASK or TASK:SPLIT, with commas between.")]
 Models = Annotated[str | None, typer.Option(help="Only these models, with commas between.")]
 Shots = Annotated[str | None, typer.Option(help="Only runs with so many shots; several with commas between.")]
 Place = Annotated[str, typer.Option("--results", help="Folder of the results, or a URL: s3://BUCKET/FOLDER.")]
 
 PLACE = "results"
+
+NAMES: Mapping[str, Callable[[Run], Sequence[str]]] = {
+    "--tasks": lambda run: (run.task, f"{run.task}:{run.split}"),
+    "--models": lambda run: (run.model,),
+    "--num-fewshot": lambda run: (str(run.num_fewshot),),
+}
+"""What a run may be called in an option; the first is the usual name."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +39,20 @@ class Choice:
 
     def runs(self, store: Store) -> list[Run]:
         """The runs, the newest first. A name that no run has is an error that says which there are."""
+        from flamingo_lab.errors import BadSetting
+
         there = store.runs()
-        wanted = {
-            "task": _parts(self.tasks),
-            "model": _parts(self.models),
-            "num_fewshot": _parts(self.num_fewshot),
-        }
-        for key, names in wanted.items():
-            held = sorted({str(getattr(run, key)) for run in there})
-            _check(key, names, held)
-        return [
-            run
-            for run in there
-            if all(names is None or str(getattr(run, key)) in names for key, names in wanted.items())
+        given = {"--tasks": self.tasks, "--models": self.models, "--num-fewshot": self.num_fewshot}
+        wanted = {option: _parts(names) for option, names in given.items() if names is not None}
+        for option, names in wanted.items():
+            _check(option, names, [NAMES[option](run) for run in there])
+        found = [
+            run for run in there if all(not {*NAMES[option](run)}.isdisjoint(names) for option, names in wanted.items())
         ]
+        if there and not found:
+            said = " ".join(f"{option} {given[option]}" for option in wanted)
+            raise BadSetting(f"no run has all of {said}; flab list runs shows what there is")
+        return found
 
 
 def opened(place: str) -> Store:
@@ -62,20 +69,29 @@ def opened(place: str) -> Store:
     return store
 
 
-def _parts(names: str | None) -> list[str] | None:
-    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+def none_finished(runs: Sequence[Run], place: str) -> str | None:
+    """What to say where no run is finished, None where one is."""
+    if any(run.status != "running" for run in runs):
+        return None
+    if runs:
+        return f"no finished runs in {place}, {len(runs)} unfinished: the same flab eval command goes on with one"
+    return f"no finished runs in {place}; begin with flab eval --help"
 
 
-def _check(key: str, names: Sequence[str] | None, held: Sequence[str]) -> None:
+def _parts(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _check(option: str, names: Sequence[str], held: Sequence[Sequence[str]]) -> None:
     import difflib
 
     from flamingo_lab.errors import BadSetting
 
-    said = {"task": "--tasks", "model": "--models", "num_fewshot": "--num-fewshot"}[key]
-    for name in names or ():
-        if held and name not in held:
-            near = difflib.get_close_matches(name, held, n=3) or held
-            raise BadSetting(f"{said} {name}: no run has it; there are {', '.join(near[:8])}")
+    every = sorted({name for one in held for name in one})
+    for name in names:
+        if every and name not in every:
+            near = difflib.get_close_matches(name, every, n=3) or sorted({one[0] for one in held})
+            raise BadSetting(f"{option} {name}: no run has it; there are {', '.join(near[:8])}")
 
 
 def written(path: Path) -> None:

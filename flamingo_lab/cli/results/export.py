@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flamingo_lab.cli import options
-from flamingo_lab.cli.results.choice import PLACE, Choice, Models, Place, Shots, Tasks, opened, written
+from flamingo_lab.cli.results.choice import PLACE, Choice, Models, Place, Shots, Tasks, none_finished, opened, written
 
 
 def register(app: typer.Typer) -> None:
@@ -35,8 +35,8 @@ def export(
     written(file)
     store = opened(results)
     runs = Choice(tasks, models, num_fewshot).runs(store)
-    if not runs:
-        raise BadSetting(f"no finished runs in {results}; begin with flab eval --help")
+    if said := none_finished(runs, results):
+        raise BadSetting(said)
     is_page = file.suffix == ".html"
     text = exporting.page(store, runs) if is_page else exporting.leaderboard(ranking.matrix(store, runs))
     write_whole(file, lambda stream: stream.write(text.encode()))

@@ -25,16 +25,17 @@ def merge(
 
     Two runs with one id and other content are an error; nothing is lost.
     """
+    import leaderboards
     from leaderboards import moving
+    from leaderboards.remote import RemotePlace, publish
     from leaderboards.store import Store
 
     sources = [Store(folder) for folder in folders]
-    if "://" in results:
-        from leaderboards.remote import RemotePlace, publish
-
-        found = moving.together([publish(source, RemotePlace(results)) for source in sources])
+    target = leaderboards.open(results)
+    if isinstance(target.place, RemotePlace):
+        found = publish(sources, target.place)
     else:
-        found = moving.merge(Store(Path(results)), sources)
+        found = moving.merge(target, sources)
     print(f"{len(found.brought)} runs brought to {results}, {len(found.there)} were there", file=sys.stderr)
     for run_id in found.brought:
         print(run_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flamingo_lab.cli import options
-from flamingo_lab.cli.results.choice import PLACE, Choice, Models, Place, Shots, Tasks, opened
+from flamingo_lab.cli.results.choice import PLACE, Choice, Models, Place, Shots, Tasks, none_finished, opened
 
 if TYPE_CHECKING:
     from leaderboards.forms import Sheet
@@ -47,12 +47,15 @@ def table(
         raise BadSetting(f"--format {form} is none of {', '.join(tables.FORMATS)}")
     if matrix + published + every_slice > 1:
         raise BadSetting("--matrix, --published and --every-slice are three tables; choose one")
+    if slice != "all" and (published or every_slice):
+        beside = "--published" if published else "--every-slice"
+        raise BadSetting(f"--slice {slice}: {beside} shows slices of its own; leave one of the two out")
     store = opened(results)
     runs = Choice(tasks, models, num_fewshot).runs(store)
     if slice != "all" and runs and not any(one.slice == slice for run in runs for one in run.scores):
         raise BadSetting(f"--slice {slice}: no run has it; flab results table --every-slice shows what there is")
-    if not runs:
-        print(f"no finished runs in {results}; begin with flab eval --help", file=sys.stderr)
+    if said := none_finished(runs, results):
+        print(said, file=sys.stderr)
     if matrix:
         sys.stdout.write(_matrix(store, runs, slice, form))
     elif published:
