@@ -95,17 +95,18 @@ def runs(results: options.Results = options.RESULTS, json: options.Json = False)
     """The runs in a results folder, the newest first."""
     from flamingo_lab.cli.results.choice import opened
 
+    store = opened(str(results))
     rows = [
         {
             "run": run.run_id,
-            "status": run.status,
+            "status": store.standing(run).status if json else str(store.standing(run)),
             "model": run.model,
             "task": run.task,
             "shots": run.num_fewshot,
             "n": run.n,
             "created": run.created,
         }
-        for run in opened(str(results)).runs()
+        for run in store.runs()
     ]
     if not rows:
         print(f"no runs in {results} yet", file=sys.stderr)

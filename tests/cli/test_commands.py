@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from flamingo_lab.cli import run
 from leaderboards.store import Store
 from tests.families.tiny_idefics import write_checkpoint
+from tests.leaderboards.made import METRIC, finish
+from tests.leaderboards.test_store import RUN
 from tests.leaderboards.test_table import PROMISED
 from tests.tasks import charts
 
@@ -84,6 +87,33 @@ def test_show_run_and_list_runs(checkpoint: Path, data: Path, capsys: pytest.Cap
     assert "relaxed_accuracy" in out and "right is" in out
     assert run(["list", "runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["run"] == run_id
+
+
+def test_show_run_begins_with_scores_and_says_times_and_memory_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    facts: dict[str, Any] = {"seconds": 1.8873114129, "peak_memory": 512 << 20, "mean_of": ("kind=a", "kind=b")}
+    finish(Store(Path("results")), "done", {METRIC: [1, 0]}, kinds=["a", "a"], **facts)
+    assert run(["show", "run", "done"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("exact_match") < out.index("right is") < out.index("model_digest")
+    assert "kind=b has no answers here" in out and "('kind" not in out
+    assert "1.887\n" in out and "512 MiB" in out
+
+
+def test_a_run_that_no_process_holds_is_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(Path("results"))
+
+    def says(*arguments: str) -> str:
+        assert run([*arguments]) == 0
+        return capsys.readouterr().out
+
+    with store.begin("half") as folder:
+        folder.state(replace(RUN, run_id="half", status="running", n=9000, scores=(), finished=None))
+        for number in range(2):
+            folder.journal.append({"id": str(number)})
+        assert "running, 2 answers to 9,000 questions" in says("list", "runs")
+    assert "stopped, 2 answers to 9,000 questions" in says("list", "runs")
+    assert "not finished (stopped, 2 answers to 9,000 questions)" in says("show", "run", "half")
+    assert json.loads(says("list", "runs", "--json"))["status"] == "stopped"
 
 
 def test_a_changed_weight_makes_another_run(checkpoint: Path, data: Path, tmp_path: Path) -> None:
