@@ -99,6 +99,14 @@ def test_show_run_begins_with_scores_and_says_times_and_memory_for_people(capsys
     assert "1.887\n" in out and "512 MiB" in out
 
 
+def test_runs_in_a_list_say_how_they_were_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    finish(Store(Path("results")), "plain", {METRIC: [1]})
+    finish(Store(Path("results")), "other", {METRIC: [1]}, settings={"options": ["shuffle"]}, limit=1, model_digest="e")
+    assert run(["list", "runs"]) == 0
+    out = capsys.readouterr().out
+    assert "0 shots, shuffle, first 1 questions" in out and "m (d)" in out and "m (e)" in out
+
+
 def test_a_run_that_no_process_holds_is_stopped(capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(Path("results"))
 
