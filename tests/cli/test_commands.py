@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flamingo_lab.cli import run
+from flamingo_lab.cli.bar import bar
 from leaderboards.store import Store
 from tests.families.tiny_idefics import write_checkpoint
 from tests.leaderboards.made import METRIC, finish
@@ -97,6 +100,18 @@ def test_show_run_begins_with_scores_and_says_times_and_memory_for_people(capsys
     assert out.index("exact_match") < out.index("right is") < out.index("model_digest")
     assert "kind=b has no answers here" in out and "('kind" not in out
     assert "1.887\n" in out and "512 MiB" in out
+
+
+def test_a_bar_ends_with_the_rate_of_the_whole_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with bar("t") as shown:
+        time.sleep(0.5)  # planning
+        for done in (40, 70, 100):  # 40 are of an earlier process
+            shown.report(done, 100, 0)
+    *_, last = re.findall(r"([\d,]+) q/s", capsys.readouterr().err)
+    assert 0 < int(last.replace(",", "")) <= 120
 
 
 def test_runs_in_a_list_say_how_they_were_asked(capsys: pytest.CaptureFixture[str]) -> None:
