@@ -76,6 +76,7 @@ class Column:
 def entrant(run: Run) -> Entrant:
     """The row that a run belongs to."""
     settings = run.settings
+    length = settings.get("max_new_tokens")
     return Entrant(
         model=run.model,
         digest=run.model_digest,
@@ -85,7 +86,9 @@ def entrant(run: Run) -> Entrant:
         num_fewshot=run.num_fewshot,
         shots=run.shot_selection if run.num_fewshot else "",
         wording=settings.get("wording") or "",
-        decoding=settings.get("chosen_decoding") or "",
+        decoding=", ".join(
+            filter(None, (settings.get("chosen_decoding"), length and f"at most {length:,} new tokens"))
+        ),
         options=" ".join(settings.get("options") or ()),
         seed=run.seed,
         limit=run.limit,
