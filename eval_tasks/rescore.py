@@ -21,11 +21,15 @@ from leaderboards.store import Store
 
 @dataclass(frozen=True)
 class Rescored:
-    """A run before and after, with how many samples' scores changed. `aside`: where the old files are, None if nothing did."""
+    """A run before and after, with how many samples' scores changed under the metrics that it had, and those that came.
+
+    `aside`: where the old files are, None where nothing was written.
+    """
 
     before: Run
     after: Run
     n_changed: int
+    added: Sequence[str]
     aside: Path | None
 
 
@@ -58,15 +62,19 @@ def rescore(store: Store, prefix: str, data: Path | None = None, more: Sequence[
         marked = _marked(names, items, task, run)
         after = [_sample(sample, marked, number) for number, sample in enumerate(samples)]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(task, items)
-        n_changed = sum(one.scores != other.scores for one, other in zip(samples, after, strict=True))
+        had = {key for sample in samples for key in sample.scores}
+        n_changed = sum(
+            one.scores != {key: score for key, score in other.scores.items() if key in had}
+            for one, other in zip(samples, after, strict=True)
+        )
         if after == samples and scores == tuple(run.scores):
-            return Rescored(run, run, 0, None)
+            return Rescored(run, run, 0, (), None)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         settings = {**run.settings, "also": [str(name) for name in dict.fromkeys(told)]}
         finished = replace(run, scores=scores, rescored=now, mean_of=tuple(task.mean_of), settings=settings)
         aside = keep_aside(store, run)
         folder.finish(finished, after)
-        return Rescored(run, finished, n_changed, aside)
+        return Rescored(run, finished, n_changed, [name for name in map(str, names) if name not in had], aside)
 
 
 def _items(task: Task, run: Run, samples: Sequence[SampleRecord], data: Path | None) -> list[Item]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from leaderboards.compare import Comparison, Difference, Differing
-from leaderboards.entrants import Column
+from leaderboards.entrants import Column, entrant, told_apart
 from leaderboards.forms import BEST, LEVEL, Cell, Sheet
 from leaderboards.ranking import AVERAGE, Matrix, Row
 from leaderboards.records import ALL, SHARE, Run
@@ -21,15 +21,16 @@ LONGEST = 80
 def matrix_sheet(matrix: Matrix) -> Sheet:
     """Models by tasks: score with interval and rank range; bold where a model is surely first, else who is level with it."""
     names = [column_name(column, matrix.columns) for column in matrix.columns]
+    called = told_apart([row.run for row in matrix.rows], [row.entrant.protocol for row in matrix.rows])
     lines = [
         [
             Cell(ranks(row.average.ranks) if row.average else NO_VALUE),
-            Cell(row.entrant.model, about=f"weights {row.entrant.digest[:12]}, {row.entrant.dtype}"),
-            Cell(row.entrant.protocol),
+            Cell(one.model, about=f"weights {row.entrant.digest[:12]}, {row.entrant.dtype}"),
+            Cell(one.protocol),
             _average(row),
             *(_score(row, column) for column in matrix.columns),
         ]
-        for row in matrix.rows
+        for row, one in zip(matrix.rows, called, strict=True)
     ]
     notes = [
         "score [95 % interval] places it may have; bold: surely first; marked otherwise: not surely worse than the highest "
@@ -93,9 +94,14 @@ def comparison_sheet(found: Sequence[Comparison]) -> Sheet:
         "shows",
         "test",
     )
+    runs = [found[0].a, *(comparison.b for comparison in found)]
+    models = {
+        run.run_id: one.model
+        for run, one in zip(runs, told_apart(runs, [entrant(run).protocol for run in runs]), strict=True)
+    }
     lines = [
         [
-            Cell(_run(comparison.b)),
+            Cell(_run(comparison.b, models)),
             Cell(one.metric),
             Cell(one.slice),
             Cell(_number(one.a, one.unit)),
@@ -110,7 +116,7 @@ def comparison_sheet(found: Sequence[Comparison]) -> Sheet:
         for one in comparison.differences
     ]
     notes = [
-        f"A: {_run(found[0].a)}, {found[0].a.task}",
+        f"A: {_run(found[0].a, models)}, {found[0].a.task}",
         *(f"{comparison.b.run_id[:8]}: {'; '.join(said)}" for comparison in found if (said := _notes(comparison))),
         "p is corrected (Holm); shows: the smallest true difference that so many questions show four times in five",
     ]
@@ -157,9 +163,8 @@ def _notes(found: Comparison) -> list[str]:
     return [*found.notes, *(f"{what}: {count:,}" for what, count in counts.items() if count)]
 
 
-def _run(run: Run) -> str:
-    shots = "1 shot" if run.num_fewshot == 1 else f"{run.num_fewshot} shots"
-    return f"{run.run_id[:8]} {run.model}, {shots}, {run.dtype}"
+def _run(run: Run, models: Mapping[str, str]) -> str:
+    return f"{run.run_id[:8]} {models[run.run_id]}, {entrant(run).protocol}, {run.dtype}"
 
 
 def _difference(one: Difference) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from leaderboards.differences import Comparison, Difference, Differing
+from leaderboards.entrants import entrant
 from leaderboards.errors import NotComparable
 from leaderboards.pairing import Pairing
 from leaderboards.records import ALL, Run
@@ -99,6 +100,7 @@ def _notes(a: Run, b: Run) -> list[str]:
         "choice of shots": (a.shot_selection, b.shot_selection),
         "wording": (a.phrasing, b.phrasing),
         "decoding": (a.decoding, b.decoding),
+        "options": tuple(entrant(run).options or "none" for run in (a, b)),
         "seed": (a.seed, b.seed),
         "dtype": (a.dtype, b.dtype),
         "quantisation": (a.quantisation or "none", b.quantisation or "none"),

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from leaderboards.records import ALL, SHARE, Run
+
+if TYPE_CHECKING:
+    from leaderboards.table import Row
+
+
+PLAIN = re.compile(r"\d+ shots?")
+"""A protocol of which there is nothing to tell but the shots."""
+
+
+def shots_said(count: int, selection: str) -> str:
+    """How many shots, and how they were selected where that is worth a word."""
+    number = f"{count} shots" if count != 1 else "1 shot"
+    return f"{number}, {selection}" if count and selection not in ("", "random") else number
 
 
 @dataclass(frozen=True)
@@ -34,8 +50,7 @@ class Entrant:
     @property
     def protocol(self) -> str:
         """How the model was asked, in words."""
-        said = [f"{self.num_fewshot} shots" if self.num_fewshot != 1 else "1 shot"]
-        said += [self.shots] if self.shots not in ("", "random") else []
+        said = [shots_said(self.num_fewshot, self.shots)]
         said += [one for one in (self.wording, self.decoding, self.options) if one]
         said += [f"seed {self.seed}"] if self.seed else []
         said += [f"first {self.limit:,} questions"] if self.limit is not None else []
@@ -61,6 +76,7 @@ class Column:
 def entrant(run: Run) -> Entrant:
     """The row that a run belongs to."""
     settings = run.settings
+    length = settings.get("max_new_tokens")
     return Entrant(
         model=run.model,
         digest=run.model_digest,
@@ -70,11 +86,48 @@ def entrant(run: Run) -> Entrant:
         num_fewshot=run.num_fewshot,
         shots=run.shot_selection if run.num_fewshot else "",
         wording=settings.get("wording") or "",
-        decoding=settings.get("chosen_decoding") or "",
+        decoding=", ".join(
+            filter(None, (settings.get("chosen_decoding"), length and f"at most {length:,} new tokens"))
+        ),
         options=" ".join(settings.get("options") or ()),
         seed=run.seed,
         limit=run.limit,
     )
+
+
+class Called(NamedTuple):
+    """What a run is called beside others: its model, and how that was asked."""
+
+    model: str
+    protocol: str
+
+
+def told_apart(ones: Sequence[Run | Row], protocols: Sequence[str]) -> list[Called]:
+    """What runs are called in one table, given how each was asked.
+
+    Weights that share a name get the start of their digest, runs of a task that read alike their number format.
+    """
+    weights = Counter(
+        (name, dtype, rounded) for name, dtype, rounded, _ in {(*_format(one), one.model_digest) for one in ones}
+    )
+    formats: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for one, said in zip(ones, protocols, strict=True):
+        formats.setdefault((one.model, one.task, one.split, said), set()).add(_format(one)[1:])
+    found: list[Called] = []
+    for one, said in zip(ones, protocols, strict=True):
+        name, *numbers = _format(one)
+        is_shared = len(formats[one.model, one.task, one.split, said]) > 1
+        found.append(
+            Called(
+                f"{name} ({one.model_digest[:6]})" if weights[_format(one)] > 1 else name,
+                ", ".join(filter(None, [said, *numbers])) if is_shared else said,
+            )
+        )
+    return found
+
+
+def _format(one: Run | Row) -> tuple[str, str, str]:
+    return one.model, one.dtype, one.quantisation or ""
 
 
 def scale(column: Column, unit: str) -> tuple[float, float] | None:

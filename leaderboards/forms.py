@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import html as htmls
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table
+
+LEAST = 5
+"""Cells that a folded column keeps, however narrow a terminal is."""
 
 BEST, LEVEL, BAD = "best", "level", "bad"
 """Marks of a cell: surely first; not surely worse than the first; to be looked at."""
@@ -43,27 +47,105 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Sheet:
-    """Columns and lines of cells. `right`: columns of numbers; `folded`: those that may break over lines; `notes` stand below."""
+    """Columns and lines of cells. `right`: columns of numbers; `folded`: those that may break over lines; `notes` stand below.
+
+    `whole`: those of the folded that break inside words last.
+    `spare`: columns that a narrow terminal does without, in order, where their cells are empty or this text; None: any text.
+    """
 
     columns: Sequence[str]
     lines: Sequence[Sequence[Cell]]
     right: frozenset[str] = frozenset()
     folded: frozenset[str] = frozenset()
     notes: Sequence[str] = ()
+    whole: frozenset[str] = frozenset()
+    spare: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
 
 
-def rich_table(sheet: Sheet) -> Table:
+@dataclass(frozen=True)
+class Drawn:
+    """A sheet for a terminal, which rich asks for at the terminal's width."""
+
+    sheet: Sheet
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Generator[Table]:
+        """The table as far as possible without cut cells."""
+        yield _drawn(self.sheet, options.max_width)
+
+
+def rich_table(sheet: Sheet) -> Drawn:
     """For a terminal."""
+    return Drawn(sheet)
+
+
+def _drawn(sheet: Sheet, width: int) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(padding=(0, 0, 0, 1), caption=Text("\n".join(sheet.notes), justify="left") if sheet.notes else None)
-    for column in sheet.columns:
+    while _frame(sheet) + sum(_sizes(sheet, by_word=True)) > width and (spare := _spare(sheet)):
+        sheet = _without(sheet, spare)
+    is_tight = _frame(sheet) + sum(_sizes(sheet, by_word=True)) > width
+    drawn = Table(
+        box=box.SIMPLE_HEAD if is_tight else box.HEAVY_HEAD,
+        show_edge=not is_tight,
+        padding=(0, 0, 0, 0 if is_tight else 1),
+        caption=Text("\n".join(sheet.notes), justify="left") if sheet.notes else None,
+    )
+    sizes = _fitted(sheet, width - (len(sheet.columns) - 1 if is_tight else _frame(sheet)))
+    for column, size in zip(sheet.columns, sizes, strict=True):
         justify = "right" if column in sheet.right else "left"
-        drawn.add_column(Text(column), justify=justify, no_wrap=column not in sheet.folded)
+        drawn.add_column(Text(column), justify=justify, width=size, overflow="fold")
     for line in sheet.lines:
         drawn.add_row(*(Text(cell.text, style=STYLES.get(cell.mark, "")) for cell in line))
     return drawn
+
+
+def _frame(sheet: Sheet) -> int:
+    """What lines between columns and a blank in each take."""
+    return 2 * len(sheet.columns) + 1
+
+
+def _sizes(sheet: Sheet, *, by_word: bool) -> list[int]:
+    """Each column's width; with `by_word` folded ones are as wide as their longest word."""
+    from rich.cells import cell_len
+
+    found: list[int] = []
+    for place, column in enumerate(sheet.columns):
+        texts = [column, *(line[place].text for line in sheet.lines)]
+        splits = by_word and column in sheet.folded
+        found.append(max(cell_len(word) for text in texts for word in (text.split() if splits else [text])))
+    return found
+
+
+def _fitted(sheet: Sheet, room: int) -> list[int]:
+    """The columns' widths in so much room: folded ones shrink between words, then inside them, the widest first."""
+    sizes = _sizes(sheet, by_word=False)
+    words = _sizes(sheet, by_word=True)
+    least = [
+        min(size, LEAST) if name in sheet.folded else size for name, size in zip(sheet.columns, words, strict=True)
+    ]
+    kept = [word if name in sheet.whole else size for name, word, size in zip(sheet.columns, words, least, strict=True)]
+    for floors in (words, kept, least):
+        while sum(sizes) > room and (able := [place for place, floor in enumerate(floors) if sizes[place] > floor]):
+            sizes[max(able, key=lambda place: sizes[place])] -= 1
+    return sizes
+
+
+def _spare(sheet: Sheet) -> str | None:
+    """The first column that a narrow terminal can do without."""
+    for column, only in sheet.spare.items():
+        if column in sheet.columns:
+            place = sheet.columns.index(column)
+            if only is None or all(line[place].text in ("", only) for line in sheet.lines):
+                return column
+    return None
+
+
+def _without(sheet: Sheet, column: str) -> Sheet:
+    place = sheet.columns.index(column)
+    lines = [[*line[:place], *line[place + 1 :]] for line in sheet.lines]
+    return replace(sheet, columns=[*sheet.columns[:place], *sheet.columns[place + 1 :]], lines=lines)
 
 
 def markdown(sheet: Sheet) -> str:

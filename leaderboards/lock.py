@@ -33,6 +33,18 @@ def locked(path: Path) -> Generator[None]:
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock file; none does where it cannot be asked."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
 def _holder(path: Path) -> str:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from leaderboards.errors import BadStore, ResultsError, UnknownRun
 from leaderboards.files import told, write_whole
-from leaderboards.journal import Journal
-from leaderboards.lock import locked
+from leaderboards.journal import Journal, lines
+from leaderboards.lock import is_held, locked
 from leaderboards.places import RECORD, SAMPLES, LocalPlace, Place, Stamp
 from leaderboards.records import Run, SampleRecord, sample_schema, samples_table
 from leaderboards.samples import Samples, unreadable
@@ -49,6 +49,18 @@ class RunFolder:
         table = samples_table(samples)
         write_whole(self.path / SAMPLES, lambda stream: pq.write_table(table, stream, compression="zstd"))
         self.state(run)
+
+
+class Standing(NamedTuple):
+    """A run's status, `stopped` where it is not finished and no process is at it; `answers`: of one that is not finished."""
+
+    status: str
+    answers: int | None
+    questions: int
+
+    def __str__(self) -> str:
+        kept = "" if self.answers is None else f", {self.answers:,} answers to {self.questions:,} questions"
+        return self.status + kept
 
 
 class _Read(NamedTuple):
@@ -114,6 +126,14 @@ class Store:
         if not matching:
             raise UnknownRun(f"no run {prefix!r} in {self.place.name}; flab list runs shows what is there")
         raise UnknownRun(f"{prefix!r} begins {len(matching)} runs: {', '.join(matching)}")
+
+    def standing(self, run: Run) -> Standing:
+        """How far a run is."""
+        if run.status != "running" or not isinstance(self.place, LocalPlace):
+            return Standing(run.status, None, run.n)
+        folder = self.place.path / "runs" / run.run_id
+        status = "running" if is_held(folder / "lock") else "stopped"
+        return Standing(status, lines(folder / "journal.jsonl"), run.n)
 
     def samples(self, run_id: str | None = None) -> Samples:
         """The samples of a run in the order in which they were asked for, or those of all finished runs, run by run."""

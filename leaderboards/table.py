@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from leaderboards import forms
-from leaderboards.forms import BAD, Cell, Sheet
+from leaderboards.entrants import PLAIN, entrant, shots_said, told_apart
+from leaderboards.forms import BAD, Cell, Drawn, Sheet
 from leaderboards.records import ALL, SHARE, Run, Score, headline
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from leaderboards.spread import Spread
 
 WRITTEN: Mapping[str, Callable[[Sheet], str]] = {"md": forms.markdown, "latex": forms.latex, "html": forms.html}
@@ -49,6 +48,13 @@ class Row:
     phrasing: str
     seed: int
     judge: str | None
+    model_digest: str
+    dtype: str
+    quantisation: str | None
+    options: str
+    decoding: str
+    limit: int | None
+    protocol: str
 
 
 Told = TypeVar("Told", Row, "Spread")
@@ -63,6 +69,7 @@ def rows(runs: Sequence[Run], *, every_slice: bool = False, slice: str = ALL, al
 
 
 def _row(run: Run, score: Score) -> Row:
+    asked = entrant(run)
     return Row(
         run_id=run.run_id,
         model=run.model,
@@ -77,6 +84,13 @@ def _row(run: Run, score: Score) -> Row:
         phrasing=run.phrasing,
         seed=run.seed,
         judge=run.judge,
+        model_digest=run.model_digest,
+        dtype=run.dtype,
+        quantisation=run.quantisation,
+        options=asked.options,
+        decoding=run.decoding,
+        limit=run.limit,
+        protocol=asked.protocol,
         **asdict(score),
     )
 
@@ -103,26 +117,30 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)}:{int(seconds % 60):02}" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-PLAIN_SHOTS = "random"
-"""The selection of shots that is not told beside their number."""
-
 COLUMNS = ("model", "task", "slice", "shots", "metric", "score [95 %]", "n", "errors", "time", "q/s", "run")
 RIGHT = frozenset(("shots", "score [95 %]", "n", "errors", "time", "q/s"))
-TOLD = {"phrasing": "wording", "seed": "seed"}
-"""What is told of a run, and the column's name, where runs in a table differ in it."""
 
-FOLDED = frozenset(("metric", "slice"))
+OVER = {"phrasing": "wordings", "seed": "seeds"}
+"""What a spread is over, in words."""
+
+FOLDED = frozenset(("model", "task", "protocol", "metric", "slice"))
 """Columns that break over lines where a terminal is narrow."""
+
+WHOLE = frozenset(("metric",))
+"""Those of them that break inside words last."""
+
+SPARE = {"time": None, "q/s": None, "slice": ALL, "errors": "0"}
+"""Columns that a narrow terminal does without, in this order; some only where they say nothing else."""
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row as text, in the order of `COLUMNS`."""
+    """A row as text, in the order of `COLUMNS`, with the protocol for the shots."""
     speed = f"{row.questions_per_second:,.0f}" if row.questions_per_second else "–"
     return (
         row.model,
         row.task,
         row.slice,
-        _shots(row),
+        row.protocol,
         f"{row.metric} {row.variant}" + (f", judge {row.judge}" if row.judge else ""),
         shown(row),
         f"{row.n:,}",
@@ -141,48 +159,48 @@ def spread_cells(spread: Spread) -> tuple[str, ...]:
         spread.model,
         spread.task,
         spread.slice,
-        _shots(spread),
+        shots_said(spread.num_fewshot, spread.shot_selection),
         f"{spread.metric} {spread.variant}",
         f"{mean} ± {std} ({least} to {most})" if spread.std else f"{mean}, all alike",
-        f"{len(spread.members)} {TOLD[spread.over]}s",
+        f"{len(spread.members)} {OVER[spread.over]}",
         *[""] * 4,
     )
-
-
-def _shots(row: Row | Spread) -> str:
-    """How many, and how they were selected where that is worth a word."""
-    is_plain = not row.num_fewshot or row.shot_selection == PLAIN_SHOTS
-    return str(row.num_fewshot) if is_plain else f"{row.num_fewshot} {row.shot_selection}"
 
 
 def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
     """The rows as texts, errors marked, then the spreads over some of them.
 
-    With spreads the runs' seeds and wordings are shown, as far as they differ. A task on several splits is named as
-    `--tasks` takes it, `TASK:SPLIT`.
+    Where all were asked in the plain way their numbers of shots stand for it, else the protocol. A task on several splits is
+    named as `--tasks` takes it, `TASK:SPLIT`.
     """
-    differing = [name for name in TOLD if spreads and len({getattr(row, name) for row in table}) > 1]
     splits = Counter(task for task, _ in {(one.task, one.split) for one in (*table, *spreads)})
-    table, spreads = [_apart(row, splits) for row in table], [_apart(one, splits) for one in spreads]
+    called = told_apart(table, [row.protocol for row in table])
+    models = {row.run_id: one.model for row, one in zip(table, called, strict=True)}
+    is_plain = all(PLAIN.fullmatch(one.protocol) for one in called)
     lines = [
         [
-            *(
-                Cell(text, BAD if row.n_errors and column == "errors" else "")
-                for column, text in zip(COLUMNS, cells(row), strict=True)
-            ),
-            *(Cell(str(getattr(row, name))) for name in differing),
+            Cell(text, BAD if row.n_errors and column == "errors" else "")
+            for column, text in zip(COLUMNS, cells(_apart(replace(row, **one._asdict()), splits)), strict=True)
         ]
-        for row in table
+        for row, one in zip(table, called, strict=True)
     ]
-    lines += [[*map(Cell, spread_cells(spread)), *[Cell("")] * len(differing)] for spread in spreads]
-    return Sheet((*COLUMNS, *(TOLD[name] for name in differing)), lines, RIGHT, FOLDED)
+    lines += [
+        [*map(Cell, spread_cells(_apart(replace(one, model=models.get(one.run_ids[0], one.model)), splits)))]
+        for one in spreads
+    ]
+    place = COLUMNS.index("shots")
+    if is_plain:
+        for line in lines:
+            line[place] = Cell(line[place].text.partition(" ")[0])
+    columns = COLUMNS if is_plain else (*COLUMNS[:place], "protocol", *COLUMNS[place + 1 :])
+    return Sheet(columns, lines, RIGHT, FOLDED, whole=WHOLE, spare=SPARE)
 
 
 def _apart(one: Told, splits: Mapping[str, int]) -> Told:
     return replace(one, task=f"{one.task}:{one.split}") if splits[one.task] > 1 else one
 
 
-def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Table:
+def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Drawn:
     """For a terminal: the runs, then the spreads. Text of models and tasks is shown, never read as markup."""
     return forms.rich_table(sheet(table, spreads))
 

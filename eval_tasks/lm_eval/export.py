@@ -28,6 +28,10 @@ NUMBER = "number"
 """The field of a document that says which of our samples it is."""
 
 
+NEXT = "\n"
+"""What ends an answer in running text: the next question stands on a line of its own, and a raw text has no other end."""
+
+
 class Scored(float):
     """A sample's score that keeps what was scored, so that a set's figure can be made of it."""
 
@@ -46,6 +50,7 @@ def exported(
 ) -> ConfigurableTask:
     """The task as one of lm-eval's, asked without worked examples. `running`: in the running text of base models.
 
+    A base model needs `running`: the bare question is a chat model's turn, and its answers would have no end.
     Generations are stripped once, as `flab eval` does. Raises `UnknownTask` for a wording that ranks options, and for a
     metric that only a whole set has: lm-eval scores one document at a time.
     """
@@ -68,6 +73,7 @@ def exported(
     def sample(document: Mapping[str, Any]) -> Sample:
         return samples[document[NUMBER]]
 
+    until = [*task.stop, *([NEXT] if running else [])]
     config: dict[str, Any] = {
         "task": PREFIX + task.name,
         "custom_dataset": documents,
@@ -80,7 +86,7 @@ def exported(
         "metric_list": [
             {"metric": str(name), "aggregation": _whole(task, name), "higher_is_better": True} for name in names
         ],
-        "generation_kwargs": {"until": list(task.stop), "do_sample": False, "max_gen_toks": task.max_new_tokens},
+        "generation_kwargs": {"until": until, "do_sample": False, "max_gen_toks": task.max_new_tokens},
         "num_fewshot": 0,
         "metadata": {"version": 1},
     }

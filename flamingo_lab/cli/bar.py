@@ -49,8 +49,14 @@ def bar(name: str, state: Callable[[], str] = lambda: "") -> Generator[Bar]:
         def say(plan: Plan) -> None:
             console.print(f"{name}: {len(plan.asked)} questions, {_shots(plan)}, {plan.how} · run {plan.run_id[:8]}")
 
+        kept: int | None = None
+
         def report(done: int, total: int, errors: int) -> None:
-            speed = progress.tasks[0].speed
+            nonlocal kept
+            kept = done if kept is None else kept  # of an earlier process
+            task = progress.tasks[0]
+            # What stays on the screen is the whole run's rate, as in the table below it.
+            speed = (done - kept) / task.elapsed if done == total and task.elapsed else task.speed
             beside = state() and f" · {state()}"
             progress.update(
                 drawn, completed=done, total=total, errors=errors, speed=f"{speed or 0:,.0f} q/s", state=beside

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,6 +105,7 @@ def evaluate(
     from eval_tasks.plan import Settings
     from leaderboards.store import Store
 
+    began = datetime.now(UTC)
     also = [metrics.named(one) for one in dict.fromkeys(metric or ())]
     wanted = groups.expand(tasks, download=chosen.download)
     store = Store(results)
@@ -135,7 +137,7 @@ def evaluate(
     ask = _in_every_wording if wording == EVERY else _runs
     runs = [run for task, ways in asking for run in ask(loaded, task, ways, store)]
     _show(runs, store, json, [str(name) for name in also])
-    return ended(runs, results, max_error_rate)
+    return ended(runs, results, max_error_rate, began)
 
 
 def _show(runs: Sequence[Run], store: Store, as_json: bool, also: Sequence[str]) -> None:

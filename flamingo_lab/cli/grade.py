@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from flamingo_lab.cli import options
 from flamingo_lab.cli.bar import bar
-from flamingo_lab.cli.ending import TOO_MANY_ERRORS
+from flamingo_lab.cli.ending import TOO_MANY_ERRORS, kept
 
 EXAMPLE = options.example("flab grade 7c1e5a90 --judge openai:gpt-4-0613 --base-url https://api.openai.com/v1")
 
@@ -44,6 +45,7 @@ def grade(
     from leaderboards import table
     from leaderboards.store import Store
 
+    started = datetime.now(UTC)
     store = Store(results)
     graded = store.run(run)
     of = task.get(graded.task)
@@ -61,7 +63,7 @@ def grade(
         sys.stdout.write(table.text(rows, "json"))
     else:
         options.console().print(table.rich_table(rows))
-    print(f"saved run {made.run_id[:8]}, a grading of {graded.run_id[:8]} by {judge.name}", file=sys.stderr)
+    print(f"{kept(made, started)}; a grading of {graded.run_id[:8]} by {judge.name}", file=sys.stderr)
     if made.status == "complete":
         return 0
     print(f"error: {made.n_errors} of {made.n} gradings failed; see flab show run {made.run_id[:8]}", file=sys.stderr)

@@ -94,18 +94,23 @@ def layouts(json: options.Json = False) -> None:
 def runs(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
     """The runs in a results folder, the newest first."""
     from flamingo_lab.cli.results.choice import opened
+    from leaderboards.entrants import entrant, told_apart
 
+    store = opened(str(results))
+    found = store.runs()
+    called = told_apart(found, [entrant(run).protocol for run in found])
     rows = [
         {
             "run": run.run_id,
-            "status": run.status,
-            "model": run.model,
+            "status": store.standing(run).status if json else str(store.standing(run)),
+            "model": run.model if json else one.model,
             "task": run.task,
-            "shots": run.num_fewshot,
+            **({"shots": run.num_fewshot} if json else {}),
+            "protocol": one.protocol,
             "n": run.n,
             "created": run.created,
         }
-        for run in opened(str(results)).runs()
+        for run, one in zip(found, called, strict=True)
     ]
     if not rows:
         print(f"no runs in {results} yet", file=sys.stderr)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,7 @@ def lm_eval(
     from eval_tasks.lm_eval import harness
     from leaderboards.store import Store
 
+    began = datetime.now(UTC)
     generation = _generation(gen_kwargs)
     names = [name.strip() for name in tasks.split(",")]
     loaded = harness.load(names, include_path or (), download=chosen.download)
@@ -76,7 +78,7 @@ def lm_eval(
         with _bar(name) as (say, progress):
             runs.append(running.run(model, task, settings, store, command=command, planned=say, progress=progress))
     _show(runs, running.grouped(loaded.groups, runs), json)
-    return ended(runs, results, max_error_rate, asked="documents")
+    return ended(runs, results, max_error_rate, began, asked="documents")
 
 
 def _show(runs: Sequence[Run], groups: Sequence[Grouped], as_json: bool) -> None:

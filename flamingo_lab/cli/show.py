@@ -5,16 +5,19 @@ from __future__ import annotations
 import json as jsons
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flamingo_lab.cli import options
+from flamingo_lab.cli.ending import partial
 
 if TYPE_CHECKING:
     from eval_tasks.rubrics import Rubric
     from eval_tasks.task import Task
     from eval_tasks.wording import Reads
+    from leaderboards.records import Run
+    from leaderboards.store import Store
 
 app = typer.Typer(
     help="Show a model, a task or a run.",
@@ -134,7 +137,7 @@ def _example(task: Task) -> dict[str, str]:
 
 @app.command(epilog=options.example("flab show run 7c1e5a90"))
 def run(name: Name, results: options.Results = options.RESULTS, json: options.Json = False) -> None:
-    """A run's settings and scores, and the first answers that were wrong or missing."""
+    """A run's scores, the first answers that were wrong or missing, and all that its record holds."""
     from leaderboards import table
     from leaderboards.store import Store
 
@@ -143,18 +146,39 @@ def run(name: Name, results: options.Results = options.RESULTS, json: options.Js
     if json:
         print(jsons.dumps(asdict(found), ensure_ascii=False))
         return
-    held = {key: value for key, value in asdict(found).items() if key != "scores" and value not in (None, {}, "")}
-    print_facts(held, as_json=False)
-    if not found.scores:
-        print("not finished: the same flab eval command goes on with it")
-        return
-    options.console().print(table.rich_table(table.rows([found], every_slice=True)))
-    official = f"{found.scores[0].metric}/{found.scores[0].variant}"
-    wrong = store.wrong(found.run_id, official, WRONG_SHOWN)
-    for sample in wrong:
+    if found.scores:
+        options.console().print(table.rich_table(table.rows([found], every_slice=True)))
+        _print_wrong(store, found)
+    else:
+        print(f"not finished ({store.standing(found)}): the same flab eval command goes on with it")
+    print()
+    held = {key: value for key, value in asdict(found).items() if key != "scores" and value not in (None, {}, "", ())}
+    print_facts(_rounded(held) | _memory(found) | {"status": str(store.standing(found))}, as_json=False)
+
+
+def _print_wrong(store: Store, run: Run) -> None:
+    """The first answers that were wrong or missing, and what of the whole has no answer at all."""
+    if said := partial(run):
+        print(said)
+    for sample in store.wrong(run.run_id, f"{run.scores[0].metric}/{run.scores[0].variant}", WRONG_SHOWN):
         said = f"error: {sample.error}" if sample.error else f"answered {_quoted(sample.answer or '')}"
         right = " or ".join(map(_quoted, dict.fromkeys(sample.targets)))
         print(f"{sample.sample_id}: {_quoted(sample.question)} {said}, right is {right}")
+
+
+def _rounded(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts with no more decimals than people read."""
+    return {key: _for_people(value) for key, value in facts.items()}
+
+
+def _for_people(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)
+    return _rounded(value) if isinstance(value, Mapping) else value
+
+
+def _memory(run: Run) -> dict[str, str]:
+    return {} if run.peak_memory is None else {"peak_memory": f"{run.peak_memory / 2**20:,.0f} MiB"}
 
 
 def _quoted(text: str) -> str:
@@ -171,8 +195,8 @@ def print_facts(facts: Mapping[str, object], as_json: bool) -> None:
     for key, value in facts.items():
         if isinstance(value, Mapping):
             lines = [f"{inner}: {text}" for inner, text in value.items()]
-        elif isinstance(value, list):
-            lines = list(map(str, value))
+        elif isinstance(value, list | tuple):
+            lines = [*map(str, value)]
         elif isinstance(value, bool):
             lines = ["yes" if value else "no"]
         else:

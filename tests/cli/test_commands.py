@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flamingo_lab.cli import run
+from flamingo_lab.cli.bar import bar
 from leaderboards.store import Store
 from tests.families.tiny_idefics import write_checkpoint
+from tests.leaderboards.made import METRIC, finish
+from tests.leaderboards.test_store import RUN
 from tests.leaderboards.test_table import PROMISED
 from tests.tasks import charts
 
@@ -64,6 +70,18 @@ def test_results_table_gives_what_eval_gave(checkpoint: Path, data: Path, capsys
         assert "tiny-idefics" in capsys.readouterr().out
 
 
+def test_a_finished_run_is_found_and_a_part_of_a_mean_is_no_mean(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for said in ("saved run", "found run"):
+        assert evaluate(checkpoint, data, "--limit", "4") == 0
+        err = capsys.readouterr().err
+        assert said in err and ("nothing was asked" in err) == (said == "found run")
+        assert "chartqa: kind=augmented has no answers here; the score is that of kind=human alone" in err
+    assert evaluate(checkpoint, data, "--limit", "5") == 0
+    assert "alone" not in capsys.readouterr().err
+
+
 def test_show_run_and_list_runs(checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(checkpoint, data, "--json")
     run_id = json.loads(capsys.readouterr().out.splitlines()[0])["run_id"]
@@ -72,6 +90,53 @@ def test_show_run_and_list_runs(checkpoint: Path, data: Path, capsys: pytest.Cap
     assert "relaxed_accuracy" in out and "right is" in out
     assert run(["list", "runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["run"] == run_id
+
+
+def test_show_run_begins_with_scores_and_says_times_and_memory_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    facts: dict[str, Any] = {"seconds": 1.8873114129, "peak_memory": 512 << 20, "mean_of": ("kind=a", "kind=b")}
+    finish(Store(Path("results")), "done", {METRIC: [1, 0]}, kinds=["a", "a"], **facts)
+    assert run(["show", "run", "done"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("exact_match") < out.index("right is") < out.index("model_digest")
+    assert "kind=b has no answers here" in out and "('kind" not in out
+    assert "1.887\n" in out and "512 MiB" in out
+
+
+def test_a_bar_ends_with_the_rate_of_the_whole_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with bar("t") as shown:
+        time.sleep(0.5)  # planning
+        for done in (40, 70, 100):  # 40 are of an earlier process
+            shown.report(done, 100, 0)
+    *_, last = re.findall(r"([\d,]+) q/s", capsys.readouterr().err)
+    assert 0 < int(last.replace(",", "")) <= 120
+
+
+def test_runs_in_a_list_say_how_they_were_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    finish(Store(Path("results")), "plain", {METRIC: [1]})
+    finish(Store(Path("results")), "other", {METRIC: [1]}, settings={"options": ["shuffle"]}, limit=1, model_digest="e")
+    assert run(["list", "runs"]) == 0
+    out = capsys.readouterr().out
+    assert "0 shots, shuffle, first 1 questions" in out and "m (d)" in out and "m (e)" in out
+
+
+def test_a_run_that_no_process_holds_is_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(Path("results"))
+
+    def says(*arguments: str) -> str:
+        assert run([*arguments]) == 0
+        return capsys.readouterr().out
+
+    with store.begin("half") as folder:
+        folder.state(replace(RUN, run_id="half", status="running", n=9000, scores=(), finished=None))
+        for number in range(2):
+            folder.journal.append({"id": str(number)})
+        assert "running, 2 answers to 9,000 questions" in says("list", "runs")
+    assert "stopped, 2 answers to 9,000 questions" in says("list", "runs")
+    assert "not finished (stopped, 2 answers to 9,000 questions)" in says("show", "run", "half")
+    assert json.loads(says("list", "runs", "--json"))["status"] == "stopped"
 
 
 def test_a_changed_weight_makes_another_run(checkpoint: Path, data: Path, tmp_path: Path) -> None:

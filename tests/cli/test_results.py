@@ -131,6 +131,19 @@ def test_two_runs_are_compared(store: Store, says: Says, fails: Callable[..., st
     assert "no metric 'cider'" in fails("compare", "fairt", "goodt", "--metric", "cider")
 
 
+def test_runs_of_one_name_are_told_apart_in_every_table(store: Store, says: Says) -> None:
+    values = {METRIC: drawn(1, 200, 0.5)}
+    finish(store, "shufflet", values, model="good", model_digest="good", task="t", settings={"options": ["shuffle"]})
+    finish(store, "othert", values, model="good", model_digest="abcdef01", task="t")
+    out, _ = says("compare", "goodt", "shufflet", "othert", "--questions", "0")
+    assert "shuffle, float32" in out
+    assert "options: none against shuffle" in out and "good (abcdef)" in out and "good (good)" in out
+    matrix, _ = says("table", "--matrix", "--tasks", "t", "--format", "md")
+    assert "good (abcdef)" in matrix and "0 shots, shuffle" in matrix
+    listed, _ = says("table", "--tasks", "t", "--format", "md")
+    assert "0 shots, shuffle" in listed and "good (abcdef)" in listed
+
+
 def test_the_leaderboard_is_exported(store: Store, says: Says, fails: Callable[..., str]) -> None:
     says("export", "board.html")
     says("export", "board.json", "--tasks", "t")

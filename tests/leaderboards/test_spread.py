@@ -210,4 +210,4 @@ def test_a_spread_is_a_line_below_its_runs(empty: Store) -> None:
     )
     said = stream.getvalue()
     assert "55.6 ± 7.9 (50.0 to 61.2)" in said and "1505.0 ± 7.1 (1500.0 to 1510.0)" in said
-    assert "2 seeds" in said and " seed┃" in said and "wording" not in said
+    assert "2 seeds" in said and "0 shots, seed 1" in said

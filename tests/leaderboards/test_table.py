@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from leaderboards import table
@@ -68,3 +69,47 @@ def test_splits_of_one_task_are_told_apart() -> None:
         "testB",
         RUN.split,
     ]
+
+
+MANY = replace(SCORE, value=0.9997, low=0.9991, high=0.9999, n=9673)
+TINY = replace(RUN, model="flamingo-tiny", task="shapes-binding", num_fewshot=4, scores=(MANY,))
+
+
+@pytest.mark.parametrize("limit", [None, 200])
+def test_runs_that_were_asked_otherwise_say_how(limit: int | None) -> None:
+    shuffled = replace(TINY, run_id="1" * 16, settings={"options": ["shuffle-pictures"]}, limit=limit)
+    rows = table.rows([TINY, shuffled])
+    said = ", first 200 questions" if limit else ""
+    assert [line[3].text for line in table.sheet(rows).lines] == ["4 shots", f"4 shots, shuffle-pictures{said}"]
+    held = json.loads(table.text(rows, "json").splitlines()[1])
+    assert {key: held[key] for key in ("options", "limit", "decoding", "dtype")} == {
+        "options": "shuffle-pictures",
+        "limit": limit,
+        "decoding": "greedy",
+        "dtype": "float32",
+    }
+    plain = table.sheet(rows[:1])
+    assert (plain.columns[3], plain.lines[0][3].text) == ("shots", "4")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_weights_and_number_formats() -> None:
+    others = [replace(TINY, run_id="1" * 16, model_digest="abcdef01"), replace(TINY, run_id="2" * 16, dtype="bfloat16")]
+    lines = table.sheet(table.rows([TINY, *others])).lines
+    assert [line[0].text for line in lines] == ["flamingo-tiny (d)", "flamingo-tiny (abcdef)", "flamingo-tiny"]
+    assert [line[3].text for line in lines] == ["4 shots, float32", "4 shots, float32", "4 shots, bfloat16"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_cuts_no_cell(width: int) -> None:
+    bad = replace(TINY, run_id="1" * 16, n_errors=3, scores=(replace(MANY, n_errors=3, slice="kind=x"),))
+    for runs, dropped in (([TINY], {"slice", "errors", "time", "q/s"}), ([TINY, bad], {"time", "q/s"})):
+        stream = io.StringIO()
+        rows = table.rows(runs, every_slice=True)
+        Console(file=stream, width=width, force_terminal=True, color_system=None).print(table.rich_table(rows))
+        said = stream.getvalue()
+        assert "…" not in said and max(map(len, said.splitlines())) <= width
+        if width == 60 and len(runs) > 1:
+            continue  # two columns more than there is room for
+        assert all(one in said for one in ("99.97 [99.91, 99.99]", "9,673", *(run.run_id[:8] for run in runs)))
+        assert not any(f" {column}" in said for column in dropped)
+        assert ("strip-lower" in said) == (width == 80)

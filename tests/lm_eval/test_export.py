@@ -91,6 +91,20 @@ def test_a_model_is_asked_the_same(template: str, checkpoint: Path, tmp_path: Pa
     assert compared(said, tmp_path / "results", run.run_id) == 7
 
 
+def test_a_base_model_answers_in_a_line_as_flab_eval_asks_it(tmp_path: Path) -> None:
+    """The example of docs/evaluate.md: without an end an answer would run on into the next question."""
+    easy_vqa, model = task.get("easy-vqa"), fl.load("flamingo-tiny", device="cpu", dtype="float32")
+    run = runner.run(model, easy_vqa, Settings(limit=8), Store(tmp_path))
+    said = lm_eval.simple_evaluate(
+        model=LabLM(model),
+        tasks=[exported(easy_vqa, running=True)],
+        limit=8,
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+    )
+    assert said["results"]["flab-easy-vqa"][f"{easy_vqa.metrics[0]},none"] == run.scores[0].value == 1
+
+
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
     for name, wording, said in (
         ("easy-vqa", None, None),

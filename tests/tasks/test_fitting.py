@@ -110,6 +110,7 @@ def test_a_rescore_adds_metrics_that_stay(data: Path, tmp_path: Path) -> None:
         score for score in ran(data, str(M4)).scores if score not in run.scores
     ]
     assert found.after.settings["also"] == [str(M4)] and found.after.run_id == run.run_id
+    assert (found.n_changed, found.added) == (0, [str(M4)]), "the scores that there were stay as they are"
     assert rescore(store, run.run_id).aside is None, "they are the run's now"
 
 
@@ -167,7 +168,9 @@ def test_further_metrics_on_the_command_line(evaluated: Evaluate, capsys: pytest
         assert len(told) == 3, out  # two seeds and their spread
     run_id = rows[0]["run_id"]
     assert cli.run(["results", "rescore", run_id, "--metric", "containment/substring"]) == 0
-    assert "containment/substring 0.0 [" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "containment/substring 0.0 [" in said
+    assert "; 3 questions scored by containment/substring too, 0 changed; " in said and "->" not in said
     assert cli.run(["results", "rescore", run_id, "--metric", "iou/xyxy"]) == 2
     assert "--metric iou/xyxy does not fit chartqa: it finds most" in capsys.readouterr().err
 

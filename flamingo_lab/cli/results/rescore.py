@@ -65,7 +65,9 @@ def _facts(found: Rescored, more: Sequence[MetricName]) -> dict[str, Any]:
     return {
         "run_id": found.after.run_id,
         "task": found.after.task,
+        "n": found.after.n,
         "n_changed": found.n_changed,
+        "added": list(found.added),
         "before": shown(before[0]) if before else None,
         "after": shown(after[0]) if after else None,
         "further": {
@@ -81,8 +83,10 @@ def _facts(found: Rescored, more: Sequence[MetricName]) -> dict[str, Any]:
 def _line(held: dict[str, Any]) -> str:
     if held["kept"] is None:
         return f"{held['run_id'][:8]} {held['task']}: nothing changes"
-    further = "".join(f"{name} {value}, " for name, value in held["further"].items())
+    further = "".join(f", {name} {value}" for name, value in held["further"].items())
+    came = f"{held['n']:,} questions scored by {', '.join(held['added'])} too, " if held["added"] else ""
+    changed = f"{held['n_changed']:,} changed" if came else f"{held['n_changed']:,} questions changed"
+    score = held["after"] if held["before"] == held["after"] else f"{held['before']} -> {held['after']}"
     return (
-        f"{held['run_id'][:8]} {held['task']}: {held['before']} -> {held['after']}, {further}"
-        f"{held['n_changed']:,} questions changed; the old scores are in {held['kept']}"
+        f"{held['run_id'][:8]} {held['task']}: {score}{further}; {came}{changed}; the old scores are in {held['kept']}"
     )
