@@ -1,14 +1,16 @@
-"""Every mistake of a user is one clear line and exit code 2, and leaves nothing behind."""
+"""Every mistake of a user is one clear line and exit code 2, in Python one `LabError`, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from safetensors.torch import load_file, save_file
 import flamingo_lab as fl
 from flamingo_lab.cli import run
 from flamingo_lab.notes import note
+from flamingo_lab.prompt import CAPTION
 from tests.families.tiny_idefics import write_checkpoint
 from tests.folders import ROOT
 from tests.tasks import charts
@@ -222,8 +225,10 @@ def test_an_unreadable_picture(content: bytes | str, fails: Fails, model: Path, 
         file.write_bytes(content)
     else:
         Image.new("1", (20_000, 20_000)).save(file)
-    assert "p.png" in fails("ask", "--model", model, "--image", file, "what is this?")
+    said = fails("ask", "--model", model, "--image", file, "what is this?")
+    assert "p.png" in said and "object at" not in said
     assert "gone.png" in fails("ask", "--model", model, "--image", "gone.png", "what is this?")
+    assert "a folder; a picture is expected" in fails("ask", "--model", model, "--image", ".", "what is this?")
 
 
 def test_a_question_without_a_picture_or_words(fails: Fails, model: Path) -> None:
@@ -339,3 +344,47 @@ def test_a_full_stdout_is_told(tmp_path: Path) -> None:
         )
     assert ended.returncode == 2
     assert ended.stderr.decode() == "error: the output could not be written (No space left on device)\n"
+
+
+@pytest.fixture(scope="module")
+def loaded(sound: Path) -> fl.LoadedModel:
+    return fl.load(sound, device="cpu", dtype="float32")  # pyright: ignore[reportReturnType] - one of our families
+
+
+PICTURE = fl.Image(Image.new("RGB", (8, 8)))
+
+NOT_ASKED: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
+    "no picture": (("what?",), {}, r"without a picture; generate\(Prompt.ask"),
+    "a path": ((__file__, "what?"), {}, r"without a picture; Image\('.*test_bad_input.py'\) shows that file"),
+    "no words": ((PICTURE, " "), {}, "nothing is asked"),
+    "no place": ((PICTURE, "what?"), {"running": "Q"}, "{text} stands for the question"),
+    "another place": ((PICTURE, "what?"), {"running": "{text} {x}"}, "{text} stands for the question"),
+    "a number": ((PICTURE, 3), {}, "strings and Image"),
+    "no shot": ((PICTURE, "what?"), {"shots": [1]}, "a list of Shot"),
+    "one shot": ((PICTURE, "what?"), {"shots": fl.Shot(PICTURE, answer="a")}, "a list of Shot"),
+    "no source": ((fl.Image(3), "what?"), {}, "3 is no picture"),  # pyright: ignore[reportArgumentType]
+    "a draw": ((PICTURE, "what?"), {"decoding": fl.Sample(math.nan)}, "temperature nan"),
+    "a penalty": ((PICTURE, "what?"), {"decoding": fl.Beam(2, math.nan)}, "length penalty nan"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ASKED)
+def test_what_cannot_be_asked_in_python(name: str, loaded: fl.LoadedModel) -> None:
+    parts, options, message = NOT_ASKED[name]
+    with pytest.raises(fl.LabError, match=message):
+        loaded.answer(*parts, **options)
+
+
+def test_other_kinds_than_are_expected_in_python(loaded: fl.LoadedModel) -> None:
+    path: Any = "p.png"
+    with pytest.raises(fl.LabError, match=r"'p\.png' is no prompt"):
+        loaded.generate(path)
+    for given in (path, [path], PICTURE):
+        with pytest.raises(fl.LabError, match="a list of Image"):
+            loaded.embed(given)
+    with pytest.raises(fl.LabError, match="the options are a tuple"):
+        fl.Rank(path)
+
+
+def test_a_caption_needs_no_words(loaded: fl.LoadedModel) -> None:
+    assert loaded.answer(PICTURE, running=CAPTION, max_new_tokens=1).images == 1
