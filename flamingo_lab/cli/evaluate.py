@@ -104,6 +104,7 @@ def evaluate(
     from eval_tasks.plan import Settings
     from leaderboards.store import Store
 
+    _refuse_idle(num_fewshot, shot_selection, seed, seeds, temperature, top_p)
     also = [metrics.named(one) for one in dict.fromkeys(metric or ())]
     wanted = groups.expand(tasks, download=chosen.download)
     store = Store(results)
@@ -249,13 +250,28 @@ def _with_metrics(
 def _decoding(beams: int, length_penalty: float, temperature: float, top_p: float, seed: int) -> Decoding | None:
     """The decoding that the options ask for, None for the task's own."""
     from flamingo_lab.errors import BadSetting
-    from flamingo_lab.model import Beam, Sample
+    from flamingo_lab.model import Beam, Greedy, Sample, check
 
     if beams > 1 and temperature > 0:
         raise BadSetting("--beams and --temperature are two ways to decode; give one of them")
-    if beams > 1:
-        return Beam(beams, length_penalty)
-    return Sample(temperature, top_p, seed) if temperature > 0 else None
+    how = Beam(beams, length_penalty) if beams > 1 else Sample(temperature, top_p, seed) if temperature else Greedy()
+    check(how)
+    return None if how == Greedy() else how
+
+
+def _refuse_idle(
+    num_fewshot: int, shot_selection: str, seed: int, seeds: str | None, temperature: float, top_p: float
+) -> None:
+    """Refuse options that would change nothing."""
+    from eval_tasks import shots
+    from flamingo_lab.errors import BadSetting
+
+    if shot_selection != "random" and not num_fewshot and not shots.get(shot_selection).shots:
+        raise BadSetting(f"--shot-selection {shot_selection} chooses no examples without --num-fewshot; give both")
+    if seeds is not None and seed:
+        raise BadSetting("--seed and --seeds both say what is drawn; give one of them")
+    if top_p != 1 and not temperature:
+        raise BadSetting(f"--top-p {top_p} draws nothing without --temperature; give both")
 
 
 def _seeds(listed: str | None, one: int) -> list[int]:

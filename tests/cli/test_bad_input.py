@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import flamingo_lab as fl
+from flamingo_lab import loading
 from flamingo_lab.cli import run
 from flamingo_lab.notes import note
 from flamingo_lab.prompt import CAPTION
@@ -85,6 +87,27 @@ def test_unknown_names_come_with_the_nearest_ones(fails: Fails, data: Path) -> N
     assert "only flamingo-tiny" in fails("train", "flamingo-huge")
 
 
+def test_names_unlike_any_are_not_guessed(fails: Fails, data: Path) -> None:
+    for command in (["check", "./nofolder"], ["show", "model", "./nofolder"], evaluate("./nofolder", data)):
+        assert "./nofolder: no such folder, and no listed name" in fails(*command)
+    for name in ("zzzzz", ""):
+        said = fails("check", name)
+        assert f"unknown model {name!r}" in said and "flab list models has all" in said and "idefics" not in said
+    assert "'zzz': flab list metrics shows all" in fails(*evaluate("flamingo-tiny", data, "--metric", "zzz/official"))
+    assert "did you mean" not in fails(*evaluate("flamingo-tiny", data, "--shot-selection", "zzz"))
+
+
+def test_a_file_in_the_place_of_the_training(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for out in ("taken", "taken/below"):
+        assert "a file stands where" in fails("train", "flamingo-tiny", "--out", out)
+
+
+def test_no_verb_is_answered_with_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert capsys.readouterr().err.startswith("Usage: ")
+
+
 def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
     assert "'tpu' is none of" in fails(*evaluate(model, data, "--device", "tpu"))
     assert "'int3' is none of" in fails(*evaluate(model, data, "--dtype", "int3"))
@@ -92,6 +115,12 @@ def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
     assert "no split 'dev'" in fails(*evaluate(model, data, "--split", "dev"))
     assert "no wording 'rude'" in fails(*evaluate(model, data, "--wording", "rude"))
     assert "two ways to decode" in fails(*evaluate(model, data, "--beams", "2", "--temperature", "1"))
+    assert "top_p 2.0" in fails(*evaluate(model, data, "--temperature", "1", "--top-p", "2"))
+    assert "temperature inf" in fails(*evaluate(model, data, "--temperature", "inf"))
+    assert "length penalty nan" in fails(*evaluate(model, data, "--beams", "2", "--length-penalty", "nan"))
+    assert "without --temperature" in fails(*evaluate(model, data, "--top-p", "0.5"))
+    assert "without --num-fewshot" in fails(*evaluate(model, data, "--shot-selection", "rices"))
+    assert "--seed and --seeds" in fails(*evaluate(model, data, "--seed", "1", "--seeds", "0,1"))
     assert "of the idefics family needs nothing else" in fails(*evaluate(model, data, "--vision", str(model)))
     assert "--format xml" in fails("results", "table", "--format", "xml")
 
@@ -106,6 +135,26 @@ def test_folders_that_hold_no_model(fails: Fails, tmp_path: Path, model: Path, d
     assert "'resnet' belongs to none" in fails(*evaluate(model, data))
     (model / "config.json").write_text('{"model_type": "idefics"}')
     assert "image_size 12, but the tower takes 224" in fails(*evaluate(model, data))
+
+
+WRONG = ("big", 0, -1, 1.5, True, [], {})
+
+
+def test_settings_of_a_wrong_kind(fails: Fails, model: Path) -> None:
+    file = model / "config.json"
+    sound = json.loads(file.read_text())
+    refused: set[str] = set()
+    for key in sound:
+        for value in WRONG:
+            file.write_text(json.dumps(sound | {key: value}))
+            try:
+                loading.understand(str(model))
+            except fl.LabError as error:
+                assert "\n" not in str(error)
+                refused.add(key)
+    assert refused >= {"hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size"}
+    file.write_text(json.dumps(sound | {"vision_config": []}))
+    assert "config.json: not a usable configuration (" in fails("check", model)
 
 
 def shards(model: Path) -> list[Path]:
@@ -234,6 +283,9 @@ def test_an_unreadable_picture(content: bytes | str, fails: Fails, model: Path, 
 def test_a_question_without_a_picture_or_words(fails: Fails, model: Path) -> None:
     assert "nothing is asked" in fails("ask", "--model", model, lines=2)
     assert "a question without a picture" in fails("ask", "--model", model, "what is this?")
+    for text in ((), ("",), (" ",)):
+        assert "without a question" in fails("ask", "--model", model, "--image", "x.png", *text)
+    assert "No such option: -n" in fails("ask", "--model", model, "--image", "x.png", "what?", "-n", "3", lines=2)
     assert "--image needs a file" in fails("ask", "--model", model, "what?", "--image", lines=2)
     assert "--imgae" in fails("ask", "--model", model, "--imgae", "x.png", "what?", lines=2)
 
@@ -388,3 +440,13 @@ def test_other_kinds_than_are_expected_in_python(loaded: fl.LoadedModel) -> None
 
 def test_a_caption_needs_no_words(loaded: fl.LoadedModel) -> None:
     assert loaded.answer(PICTURE, running=CAPTION, max_new_tokens=1).images == 1
+
+
+@pytest.mark.parametrize("verb", [["list", "models"], ["list", "metrics", "--json"], ["show", "task", "chartqa"]])
+def test_a_reader_that_has_seen_enough_is_no_failure(verb: list[str]) -> None:
+    command = [sys.executable, "-m", "flamingo_lab.cli", *verb]
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, b"")
