@@ -114,7 +114,9 @@ def _checked(folder: Path) -> Path:
     if not folder.is_dir():
         raise BadCheckpoint(f"{folder}: no such folder of weights")
     if not any(folder.glob("*.json")) and not (folder / "checkpoint.pt").is_file():
-        raise BadCheckpoint(f"{folder}: no config.json in it, so it is not a published checkpoint")
+        below = sorted(folder.glob("*/config.json"))
+        hint = f"{below[0].parent} has one" if below else "so it is not a published checkpoint"
+        raise BadCheckpoint(f"{folder}: no config.json in it, {hint}")
     return folder
 
 

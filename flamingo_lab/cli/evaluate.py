@@ -167,11 +167,12 @@ def _for(one: Wanted, settings: Settings, wanted: Sequence[Wanted], spice: bool)
 def _check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
     """Refuse what could not be asked or scored in the end, before anything is loaded."""
     from eval_tasks import scoring, shots, task
-    from eval_tasks.errors import UnknownTask
+    from eval_tasks.errors import PartialSet, UnknownTask
     from eval_tasks.plan import splits_for_shots
     from flamingo_lab.errors import BadSetting
 
     bare: list[str] = []
+    partial: dict[str, PartialSet] = {}
     for one, ways in asking:
         settings = ways[0]
         shots.get(settings.shot_selection).check()
@@ -180,7 +181,17 @@ def _check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None
         if _takes_shots(settings) and not brings_own and not splits_for_shots(one, split):
             bare.append(f"{one.name}:{split}")
         read_by = one.metrics_of(one.wording(settings.wording), settings.options)
-        scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+        try:
+            scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+        except PartialSet as error:
+            partial[one.name] = error
+    if len(partial) == 1:
+        raise next(iter(partial.values()))
+    if partial:
+        raise PartialSet(
+            f"{', '.join(partial)}: their scores on a part of the questions are other figures than on all of them; leave "
+            "--limit away, or accept that with --allow-partial"
+        )
     if bare:
         raise UnknownTask(
             f"no split besides the asked one has shots for {', '.join(bare)}; ask without --num-fewshot, or something else"

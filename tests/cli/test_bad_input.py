@@ -128,6 +128,7 @@ def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
 def test_folders_that_hold_no_model(fails: Fails, tmp_path: Path, model: Path, data: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no config.json" in fails(*evaluate(tmp_path / "empty", data))
+    assert f"no config.json in it, {model} has one" in fails("check", tmp_path)
     assert "no such folder" in fails(*evaluate("idefics-9b", data, "--weights", str(tmp_path / "nowhere")))
     (model / "config.json").write_text("{not json")
     assert "config.json" in fails(*evaluate(model, data))
@@ -336,6 +337,11 @@ def test_more_shots_than_there_are(fails: Fails, model: Path, data: Path, tmp_pa
     assert (
         run(evaluate(model, data, "--results", str(tmp_path / "r"), "--json")) == 0
     )  # only what is asked for is needed
+
+
+def test_all_sets_that_may_not_be_cut_are_named(fails: Fails, model: Path) -> None:
+    said = fails("eval", "--model", model, "--tasks", "mme,mmbench,easy-vqa", "--limit", "8")
+    assert "mme" in said and "mmbench" in said and "easy-vqa" not in said and "--allow-partial" in said
 
 
 def test_shots_that_no_split_has(fails: Fails, model: Path) -> None:
