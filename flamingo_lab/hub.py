@@ -32,7 +32,7 @@ def locate(name: str, *, weights: Path | None = None, download: bool = False) ->
     size = listed(name)
     if size is None:
         folder = Path(name)
-        if folder.is_dir():
+        if name and folder.is_dir():
             return _checked(folder)
         raise UnknownName(unknown(name))
     if size.bundled:
@@ -113,7 +113,9 @@ def _checked(folder: Path) -> Path:
     if not folder.is_dir():
         raise BadCheckpoint(f"{folder}: no such folder of weights")
     if not any(folder.glob("*.json")) and not (folder / "checkpoint.pt").is_file():
-        raise BadCheckpoint(f"{folder}: no config.json in it, so it is not a published checkpoint")
+        below = sorted(folder.glob("*/config.json"))
+        hint = f"{below[0].parent} has one" if below else "so it is not a published checkpoint"
+        raise BadCheckpoint(f"{folder}: no config.json in it, {hint}")
     return folder
 
 
@@ -122,9 +124,11 @@ def unknown(name: str) -> str:
     from flamingo_lab import composed
 
     names = [size.name for _, size in families.sizes()] + [one.name for one in composed.all_composed()]
+    if "/" in name or name.startswith("."):
+        return f"{name}: no such folder, and no listed name; flab list models has all"
     near = difflib.get_close_matches(name.lower(), names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-    return f"unknown model {name!r}, and no folder of that name: {hint} (all: flab list models)"
+    hint = f"did you mean {' or '.join(near)}? (all: flab list models)" if near else "flab list models has all"
+    return f"unknown model {name!r}, and no folder of that name: {hint}"
 
 
 def _from_hub(size: Size, *, download: bool) -> Path:

@@ -10,10 +10,11 @@ from flamingo_lab.asking import Asking
 from flamingo_lab.config import Inline
 from flamingo_lab.engine.budget import VIEWS, Room
 from flamingo_lab.engine.work import Work
+from flamingo_lab.errors import BadImage
 from flamingo_lab.markup import Finish
 from flamingo_lab.model import Answer, BeamCounts, Limits, Request, Sent, Session
 from flamingo_lab.pixels import Pipeline
-from flamingo_lab.prompt import Image
+from flamingo_lab.prompt import Image, is_all
 from flamingo_lab.render import Renderer
 from flamingo_lab.tokens import Tokenizer
 from flamingo_lab.vlm import VLM
@@ -63,11 +64,11 @@ class LoadedModel(Asking):
         return self.streamed.weight(name) if self.streamed and held.is_meta else held
 
     def counters(self) -> Mapping[str, float]:
-        """See `Counts`."""
+        """What was computed since loading, in counts: tokens of prompts, pictures encoded, decode steps, and more by name."""
         return {**self.work.counters(), **(self.streamed.counters() if self.streamed else {})}
 
     def stages(self) -> Mapping[str, float]:
-        """See `Counts`."""
+        """Seconds of computing since loading, by stage."""
         return dict(self.work.seconds)
 
     @property
@@ -83,18 +84,18 @@ class LoadedModel(Asking):
         return Limits(built.decoder.positions, built.most_pictures)
 
     def sent(self, request: Request) -> Sent:
-        """The request as it would reach the decoder."""
+        """The request as it would reach the decoder. Raises `LabError` where it cannot be rendered."""
         rendered = self.renderer.render(request.prompt)
         return Sent(self.renderer.marked(rendered), rendered.ids, len(rendered.images), rendered.shots)
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        """An answer a request, in the order in which the batches finish."""
+        """An answer a request, in the order in which the batches finish; a request that fails is an answer with `error`."""
         from flamingo_lab.engine import loop
 
         return loop.answers(self, requests)
 
     def session(self) -> Session:
-        """See `Keeps`: pictures' tokens stay while there is room."""
+        """Asks requests in several parts, each to its end, by its `answers`; pictures' tokens stay while there is room."""
         from flamingo_lab.engine import loop
 
         return loop.Engine(self, self.room)
@@ -106,13 +107,18 @@ class LoadedModel(Asking):
         return PictureStore(self, self.work, budget_bytes, cache, views)
 
     def embeds_digest(self) -> str:
-        """See `Embeds`."""
+        """Names all that can change what `embed` gives, besides the picture. Raises `BadSetting` without a tower."""
         from flamingo_lab.engine import embedding
 
         return embedding.digest(self)
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """See `Embeds`."""
+        """What pictures look like: (pictures, width) float32 of rows of length 1, whose inner products are cosines.
+
+        Raises `BadImage` for what is no picture, `BadSetting` for a model without a tower.
+        """
         from flamingo_lab.engine import embedding
 
+        if not is_all(images, Image):
+            raise BadImage(f"{images!r:.60}: a list of Image(...) is expected")
         return embedding.embed(self, images)

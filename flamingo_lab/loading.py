@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
@@ -17,7 +18,7 @@ from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
 from flamingo_lab.engine.budget import Room, free_bytes
-from flamingo_lab.errors import BadSetting, MissingModel
+from flamingo_lab.errors import BadConfig, BadSetting, MissingModel
 from flamingo_lab.family import Family, Folder, flag
 from flamingo_lab.files import file_digest
 from flamingo_lab.loaded import LoadedModel, no_noise
@@ -171,11 +172,12 @@ def understand(
 ) -> Understood:
     """A model's files, found and understood. Raises `LabError` kinds; whether they hold what they say is `weights.check`'s."""
     folder, family = find(name, weights=weights, parts=parts, options=settings, download=download)
-    built = family.architecture(folder)
-    rules = family.rules(folder, built)
+    with _configured(folder):
+        built = family.architecture(folder)
+        rules = family.rules(folder, built)
+        with torch.device("meta"):
+            vlm = VLM(built)
     tensors = family.tensors(folder, rules)
-    with torch.device("meta"):
-        vlm = VLM(built)
     sources = [(tensors[part], rules[part]) for part in rules]
     return Understood(folder, family, vlm, tensors, sources)
 
@@ -290,17 +292,31 @@ def find(
     """A model's folder with the further folders that it needs, and its family. Raises `LabError` kinds."""
     folder = Folder(hub.locate(name, weights=weights, download=download), options=options)
     given = copy.parts_of(folder.path, parts or {})
-    family = family_of(folder, name)
+    with _configured(folder):
+        family = family_of(folder, name)
+        own = family.parts(folder)
+        if not all(where is None or isinstance(where, str) for where in cast(Mapping[str, object], own).values()):
+            raise TypeError(f"where its parts are: {own}")
     for option in folder.options:
         if option not in family.options:
             raise BadSetting(f"{option}: {folder.path} of the {family.name} family has no such option; leave it away")
     listed = hub.listed(name)
-    wanted = {**family.parts(folder), **(listed.part_hubs if listed else {})}
+    wanted = {**own, **(listed.part_hubs if listed else {})}
     for part in given:
         if part not in wanted:
             there = ", ".join(map(flag, wanted)) or "nothing else"
             raise BadSetting(f"{flag(part)}: {folder.path} of the {family.name} family needs {there}; leave it away")
     return hub.parts(folder, wanted, given, download=download), family
+
+
+@contextmanager
+def _configured(folder: Folder) -> Generator[None]:
+    """Says of `config.json` what its settings of a wrong kind or size end in. Raises `BadConfig`."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadConfig(f"{folder.path / 'config.json'}: not a usable configuration ({reason})") from error
 
 
 def family_of(folder: Folder, name: str) -> Family:

@@ -5,11 +5,13 @@ Needs no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from flamingo_lab.prompt import Image, Prompt
+from flamingo_lab.errors import BadPrompt, BadSetting
+from flamingo_lab.prompt import Image, Prompt, is_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +62,27 @@ class Rank:
     normalise: Literal["sum", "mean"] = "sum"
     ends: bool = False
 
+    def __post_init__(self) -> None:
+        if isinstance(self.options, str):  # a sequence too, of its letters
+            raise BadSetting(f"Rank({self.options!r}): the options are a tuple, Rank(({self.options!r}, ...))")
+
 
 Decoding = Greedy | Sample | Beam | Rank
+
+
+def check(decoding: Decoding) -> None:
+    """Refuse numbers that no search can use. Raises `BadSetting`."""
+    match decoding:
+        case Sample(temperature=temperature, top_p=top_p):
+            if not (0 <= temperature < math.inf and 0 < top_p <= 1):
+                raise BadSetting(f"temperature {temperature} must be 0 or more, top_p {top_p} above 0 and at most 1")
+        case Beam(beams=beams, length_penalty=penalty):
+            if beams < 1:
+                raise BadSetting(f"{beams} beams: at least 1 is needed")
+            if not math.isfinite(penalty):
+                raise BadSetting(f"length penalty {penalty}: a finite number is needed")
+        case _:
+            pass
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,10 @@ class Request:
     is_cut: bool = False
     padded_to: int | None = None
     padding: int = 0
+
+    def __post_init__(self) -> None:
+        if not is_all((self.prompt,), Prompt):
+            raise BadPrompt(f"{self.prompt!r:.60} is no prompt; Prompt.ask(...) and Prompt.raw(...) make one")
 
 
 @dataclass(frozen=True)

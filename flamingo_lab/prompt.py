@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from flamingo_lab import decoding
-from flamingo_lab.errors import BadImage
+from flamingo_lab.errors import BadImage, BadPrompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -108,14 +109,18 @@ class Image:
             raise
         except FileNotFoundError:
             raise BadImage(f"{self.name}: no such picture") from None
+        except IsADirectoryError:
+            raise BadImage(f"{self.name}: a folder; a picture is expected") from None
         except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
             raise BadImage(
                 f"{self.name}: more than {decoding.MAX_PIXELS:,} pixels ({error}); make it smaller"
             ) from None
         # Pillow's decoders raise SyntaxError, ValueError, struct.error, EOFError ... on damaged files.
         except Exception as error:
-            is_empty = isinstance(error, pil.UnidentifiedImageError) and not encoded
-            reason = "the file is empty" if is_empty else f"cannot be decoded ({error})"
+            if isinstance(error, pil.UnidentifiedImageError):  # its own words name an object in memory
+                reason = "of no format that is known; is it a picture?" if encoded else "the file is empty"
+            else:
+                reason = f"cannot be decoded ({error})"
             raise BadImage(f"{self.name}: {reason}") from None
 
     def _encoded(self) -> bytes:
@@ -123,6 +128,10 @@ class Image:
             return self.source
         if callable(self.source):
             return self.source()
+        if not isinstance(self.source, str | PathLike):
+            raise BadImage(
+                f"{self.source!r:.60} is no picture: a path, a URL, encoded bytes or a PIL.Image.Image is one"
+            )
         text = str(self.source)
         if text.startswith("data:"):
             return base64.b64decode(text.partition(",")[2], validate=False)
@@ -138,12 +147,21 @@ class Image:
 Part = str | Image
 
 
+def is_all(given: object, kind: type | UnionType) -> bool:
+    """Whether it is a sequence of this kind alone, which callers from Python need not have checked."""
+    return isinstance(given, Sequence) and all(isinstance(one, kind) for one in cast(Sequence[object], given))
+
+
 @dataclass(frozen=True)
 class Turn:
     """What one side says: text and pictures in any order."""
 
     role: Role
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if not is_all(self.parts, str | Image):
+            raise BadPrompt(f"{self.parts!r:.60}: strings and Image(...) are expected")
 
 
 @dataclass(frozen=True, init=False)
@@ -198,7 +216,9 @@ class Prompt:
         running: str = QUESTION_ANSWER,
         separator: str | None = None,
     ) -> Prompt:
-        """A question after its worked examples, each with its pictures."""
+        """A question after its worked examples, each with its pictures. Raises `BadPrompt` for what is none of these."""
+        if not is_all(shots, Shot):
+            raise BadPrompt(f"shots {shots!r:.60}: a list of Shot(...) is expected")
         turns = [Turn("system", (system,))] if system else []
         for shot in shots:
             turns += [Turn("user", shot.parts), Turn("assistant", (shot.answer,))]

@@ -202,8 +202,9 @@ def definition(metric: str) -> str:
 def variants(metric: str) -> Mapping[str, Metric]:
     """A metric's variants by name, the official one first."""
     if metric not in names():
-        near = difflib.get_close_matches(metric, names(), n=3) or names()
-        raise UnknownTask(f"unknown metric {metric!r}: did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(metric, names(), n=3)
+        hint = f"did you mean {' or '.join(near)}? (all: flab list metrics)" if near else "flab list metrics shows all"
+        raise UnknownTask(f"unknown metric {metric!r}: {hint}")
     return importlib.import_module(f"{__name__}.{metric}").VARIANTS
 
 

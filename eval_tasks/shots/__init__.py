@@ -78,8 +78,9 @@ def names() -> list[str]:
 def get(name: str) -> Selection:
     """The selection of this name. Raises `UnknownTask` with the nearest names."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3) or names()
-        raise UnknownTask(f"shot selection {name!r} is none of {', '.join(names())}; did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(name, names(), n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UnknownTask(f"shot selection {name!r} is none of {', '.join(names())}{hint}")
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").SELECTION
 
 

@@ -61,18 +61,20 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:  # an option or argument that is not one
-        print(
-            f"error: {error.format_message()}\n(flab --help, or --help after a verb, says what there is)",
-            file=sys.stderr,
-        )
+        said = error.format_message()
+        is_help = said.startswith("Usage:")  # of a command without arguments
+        about = "\n(flab --help, or --help after a verb, says what there is)"
+        print(said if is_help else f"error: {said}{about}", file=sys.stderr)
         return USER_ERROR
     except (LabError, TaskError, ResultsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stdout = None
+    except (BrokenPipeError, SystemExit) as error:
+        if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+            raise
+        sys.stdout = None  # the reader of our output has seen enough; typer ends with 1 where it notices first
         return 0
     except OSError as error:
         if error.errno != errno.ENOSPC:

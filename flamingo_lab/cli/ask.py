@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from flamingo_lab.prompt import Part
 
 EXAMPLE = options.example('flab ask --model flamingo-tiny --image circle.png "what shape is in the image?"')
+
+OPTION = re.compile(r"-(-|[A-Za-z])\S*")
+"""What an option looks like; text that begins so holds a blank."""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +49,8 @@ def ask(
         )
     if not raw and not any(isinstance(part, Image) for part in parts):
         raise BadPrompt("a question without a picture; add --image FILE, or --raw to send text alone")
+    if not raw and not any(isinstance(part, str) and part.strip() for part in parts):
+        raise BadPrompt("a picture without a question; add its text, or --raw to send pictures alone")
     loaded = chosen.load(device, dtype)
     prompt = Prompt.raw(*parts) if raw else Prompt.ask(*parts)
     answer = loaded.generate(prompt, max_new_tokens=max_new_tokens)
@@ -63,8 +69,8 @@ def interleaved(arguments: Sequence[str]) -> list[Part]:
             if not file:
                 raise typer.BadParameter("--image needs a file")
             parts.append(Image(file))
-        elif word.startswith("--") and " " not in word:
-            raise typer.BadParameter(f"No such option: {word} (text that begins with -- needs a blank in it)")
+        elif OPTION.fullmatch(word):
+            raise typer.BadParameter(f"No such option: {word} (text that begins so needs a blank in it)")
         else:
             parts.append(word)
     return parts

@@ -106,6 +106,7 @@ def evaluate(
     from leaderboards.store import Store
 
     began = datetime.now(UTC)
+    _refuse_idle(num_fewshot, shot_selection, seed, seeds, temperature, top_p)
     also = [metrics.named(one) for one in dict.fromkeys(metric or ())]
     wanted = groups.expand(tasks, download=chosen.download)
     store = Store(results)
@@ -168,11 +169,12 @@ def _for(one: Wanted, settings: Settings, wanted: Sequence[Wanted], spice: bool)
 def _check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
     """Refuse what could not be asked or scored in the end, before anything is loaded."""
     from eval_tasks import scoring, shots, task
-    from eval_tasks.errors import UnknownTask
+    from eval_tasks.errors import PartialSet, UnknownTask
     from eval_tasks.plan import splits_for_shots
     from flamingo_lab.errors import BadSetting
 
     bare: list[str] = []
+    partial: dict[str, PartialSet] = {}
     for one, ways in asking:
         settings = ways[0]
         shots.get(settings.shot_selection).check()
@@ -181,7 +183,17 @@ def _check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None
         if _takes_shots(settings) and not brings_own and not splits_for_shots(one, split):
             bare.append(f"{one.name}:{split}")
         read_by = one.metrics_of(one.wording(settings.wording), settings.options)
-        scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+        try:
+            scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
+        except PartialSet as error:
+            partial[one.name] = error
+    if len(partial) == 1:
+        raise next(iter(partial.values()))
+    if partial:
+        raise PartialSet(
+            f"{', '.join(partial)}: their scores on a part of the questions are other figures than on all of them; leave "
+            "--limit away, or accept that with --allow-partial"
+        )
     if bare:
         raise UnknownTask(
             f"no split besides the asked one has shots for {', '.join(bare)}; ask without --num-fewshot, or something else"
@@ -251,13 +263,28 @@ def _with_metrics(
 def _decoding(beams: int, length_penalty: float, temperature: float, top_p: float, seed: int) -> Decoding | None:
     """The decoding that the options ask for, None for the task's own."""
     from flamingo_lab.errors import BadSetting
-    from flamingo_lab.model import Beam, Sample
+    from flamingo_lab.model import Beam, Greedy, Sample, check
 
     if beams > 1 and temperature > 0:
         raise BadSetting("--beams and --temperature are two ways to decode; give one of them")
-    if beams > 1:
-        return Beam(beams, length_penalty)
-    return Sample(temperature, top_p, seed) if temperature > 0 else None
+    how = Beam(beams, length_penalty) if beams > 1 else Sample(temperature, top_p, seed) if temperature else Greedy()
+    check(how)
+    return None if how == Greedy() else how
+
+
+def _refuse_idle(
+    num_fewshot: int, shot_selection: str, seed: int, seeds: str | None, temperature: float, top_p: float
+) -> None:
+    """Refuse options that would change nothing."""
+    from eval_tasks import shots
+    from flamingo_lab.errors import BadSetting
+
+    if shot_selection != "random" and not num_fewshot and not shots.get(shot_selection).shots:
+        raise BadSetting(f"--shot-selection {shot_selection} chooses no examples without --num-fewshot; give both")
+    if seeds is not None and seed:
+        raise BadSetting("--seed and --seeds both say what is drawn; give one of them")
+    if top_p != 1 and not temperature:
+        raise BadSetting(f"--top-p {top_p} draws nothing without --temperature; give both")
 
 
 def _seeds(listed: str | None, one: int) -> list[int]:

@@ -33,11 +33,13 @@ def train(
         TimeRemainingColumn,
     )
 
-    from flamingo_lab.errors import UnknownName
+    from flamingo_lab.errors import BadSetting, UnknownName
     from flamingo_lab.train import tiny
 
     if name != tiny.NAME:
         raise UnknownName(f"{name!r} cannot be trained here; only {tiny.NAME} can")
+    if any(part.is_file() for part in (out, *out.parents)):
+        raise BadSetting(f"{out}: a file stands where a folder should be; choose another --out folder")
     console = Console(stderr=True, markup=False)
     shown = TextColumn("{task.description} loss {task.fields[loss]:.3f}")
     columns = (shown, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flamingo_lab.errors import BadSetting
-from flamingo_lab.model import Beam, Greedy, Request, Sample, StoppedBy
+from flamingo_lab.model import Beam, Greedy, Request, Sample, StoppedBy, check
 from flamingo_lab.noise import generator
 
 
@@ -231,16 +231,13 @@ class Beams:
 
 def search(request: Request, ends: Ends, counted: int | None = None) -> Search:
     """The search that a request asks for; `counted`: see `Beams`."""
+    check(request.decoding)
     match request.decoding:
         case Greedy():
             return Chain(ends)
-        case Sample(temperature=temperature, top_p=top_p) as how:
-            if temperature < 0 or not 0 < top_p <= 1:
-                raise BadSetting(f"temperature {temperature} must be 0 or more, top_p {top_p} above 0 and at most 1")
+        case Sample() as how:
             return Chain(ends, lambda logprobs, step: draw(logprobs, how, f"{how.seed}/{request.id}/{step}"))
         case Beam(beams=beams, length_penalty=penalty):
-            if beams < 1:
-                raise BadSetting(f"{beams} beams: at least 1 is needed")
             if counted is not None and counted < 1:
                 raise BadSetting(f"padded_to is {counted}; a prompt has at least 1 position")
             return Beams(ends, beams, penalty, counted)

@@ -1,14 +1,17 @@
-"""Every mistake of a user is one clear line and exit code 2, and leaves nothing behind."""
+"""Every mistake of a user is one clear line and exit code 2, in Python one `LabError`, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +19,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import flamingo_lab as fl
+from flamingo_lab import loading
 from flamingo_lab.cli import run
 from flamingo_lab.notes import note
+from flamingo_lab.prompt import CAPTION
 from tests.families.tiny_idefics import write_checkpoint
 from tests.folders import ROOT
 from tests.tasks import charts
@@ -82,6 +87,27 @@ def test_unknown_names_come_with_the_nearest_ones(fails: Fails, data: Path) -> N
     assert "only flamingo-tiny" in fails("train", "flamingo-huge")
 
 
+def test_names_unlike_any_are_not_guessed(fails: Fails, data: Path) -> None:
+    for command in (["check", "./nofolder"], ["show", "model", "./nofolder"], evaluate("./nofolder", data)):
+        assert "./nofolder: no such folder, and no listed name" in fails(*command)
+    for name in ("zzzzz", ""):
+        said = fails("check", name)
+        assert f"unknown model {name!r}" in said and "flab list models has all" in said and "idefics" not in said
+    assert "'zzz': flab list metrics shows all" in fails(*evaluate("flamingo-tiny", data, "--metric", "zzz/official"))
+    assert "did you mean" not in fails(*evaluate("flamingo-tiny", data, "--shot-selection", "zzz"))
+
+
+def test_a_file_in_the_place_of_the_training(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for out in ("taken", "taken/below"):
+        assert "a file stands where" in fails("train", "flamingo-tiny", "--out", out)
+
+
+def test_no_verb_is_answered_with_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert capsys.readouterr().err.startswith("Usage: ")
+
+
 def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
     assert "'tpu' is none of" in fails(*evaluate(model, data, "--device", "tpu"))
     assert "'int3' is none of" in fails(*evaluate(model, data, "--dtype", "int3"))
@@ -89,6 +115,12 @@ def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
     assert "no split 'dev'" in fails(*evaluate(model, data, "--split", "dev"))
     assert "no wording 'rude'" in fails(*evaluate(model, data, "--wording", "rude"))
     assert "two ways to decode" in fails(*evaluate(model, data, "--beams", "2", "--temperature", "1"))
+    assert "top_p 2.0" in fails(*evaluate(model, data, "--temperature", "1", "--top-p", "2"))
+    assert "temperature inf" in fails(*evaluate(model, data, "--temperature", "inf"))
+    assert "length penalty nan" in fails(*evaluate(model, data, "--beams", "2", "--length-penalty", "nan"))
+    assert "without --temperature" in fails(*evaluate(model, data, "--top-p", "0.5"))
+    assert "without --num-fewshot" in fails(*evaluate(model, data, "--shot-selection", "rices"))
+    assert "--seed and --seeds" in fails(*evaluate(model, data, "--seed", "1", "--seeds", "0,1"))
     assert "of the idefics family needs nothing else" in fails(*evaluate(model, data, "--vision", str(model)))
     assert "--format xml" in fails("results", "table", "--format", "xml")
 
@@ -96,6 +128,7 @@ def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
 def test_folders_that_hold_no_model(fails: Fails, tmp_path: Path, model: Path, data: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no config.json" in fails(*evaluate(tmp_path / "empty", data))
+    assert f"no config.json in it, {model} has one" in fails("check", tmp_path)
     assert "no such folder" in fails(*evaluate("idefics-9b", data, "--weights", str(tmp_path / "nowhere")))
     (model / "config.json").write_text("{not json")
     assert "config.json" in fails(*evaluate(model, data))
@@ -103,6 +136,26 @@ def test_folders_that_hold_no_model(fails: Fails, tmp_path: Path, model: Path, d
     assert "'resnet' belongs to none" in fails(*evaluate(model, data))
     (model / "config.json").write_text('{"model_type": "idefics"}')
     assert "image_size 12, but the tower takes 224" in fails(*evaluate(model, data))
+
+
+WRONG = ("big", 0, -1, 1.5, True, [], {})
+
+
+def test_settings_of_a_wrong_kind(fails: Fails, model: Path) -> None:
+    file = model / "config.json"
+    sound = json.loads(file.read_text())
+    refused: set[str] = set()
+    for key in sound:
+        for value in WRONG:
+            file.write_text(json.dumps(sound | {key: value}))
+            try:
+                loading.understand(str(model))
+            except fl.LabError as error:
+                assert "\n" not in str(error)
+                refused.add(key)
+    assert refused >= {"hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size"}
+    file.write_text(json.dumps(sound | {"vision_config": []}))
+    assert "config.json: not a usable configuration (" in fails("check", model)
 
 
 def shards(model: Path) -> list[Path]:
@@ -222,13 +275,18 @@ def test_an_unreadable_picture(content: bytes | str, fails: Fails, model: Path, 
         file.write_bytes(content)
     else:
         Image.new("1", (20_000, 20_000)).save(file)
-    assert "p.png" in fails("ask", "--model", model, "--image", file, "what is this?")
+    said = fails("ask", "--model", model, "--image", file, "what is this?")
+    assert "p.png" in said and "object at" not in said
     assert "gone.png" in fails("ask", "--model", model, "--image", "gone.png", "what is this?")
+    assert "a folder; a picture is expected" in fails("ask", "--model", model, "--image", ".", "what is this?")
 
 
 def test_a_question_without_a_picture_or_words(fails: Fails, model: Path) -> None:
     assert "nothing is asked" in fails("ask", "--model", model, lines=2)
     assert "a question without a picture" in fails("ask", "--model", model, "what is this?")
+    for text in ((), ("",), (" ",)):
+        assert "without a question" in fails("ask", "--model", model, "--image", "x.png", *text)
+    assert "No such option: -n" in fails("ask", "--model", model, "--image", "x.png", "what?", "-n", "3", lines=2)
     assert "--image needs a file" in fails("ask", "--model", model, "what?", "--image", lines=2)
     assert "--imgae" in fails("ask", "--model", model, "--imgae", "x.png", "what?", lines=2)
 
@@ -279,6 +337,11 @@ def test_more_shots_than_there_are(fails: Fails, model: Path, data: Path, tmp_pa
     assert (
         run(evaluate(model, data, "--results", str(tmp_path / "r"), "--json")) == 0
     )  # only what is asked for is needed
+
+
+def test_all_sets_that_may_not_be_cut_are_named(fails: Fails, model: Path) -> None:
+    said = fails("eval", "--model", model, "--tasks", "mme,mmbench,easy-vqa", "--limit", "8")
+    assert "mme" in said and "mmbench" in said and "easy-vqa" not in said and "--allow-partial" in said
 
 
 def test_shots_that_no_split_has(fails: Fails, model: Path) -> None:
@@ -339,3 +402,57 @@ def test_a_full_stdout_is_told(tmp_path: Path) -> None:
         )
     assert ended.returncode == 2
     assert ended.stderr.decode() == "error: the output could not be written (No space left on device)\n"
+
+
+@pytest.fixture(scope="module")
+def loaded(sound: Path) -> fl.LoadedModel:
+    return fl.load(sound, device="cpu", dtype="float32")  # pyright: ignore[reportReturnType] - one of our families
+
+
+PICTURE = fl.Image(Image.new("RGB", (8, 8)))
+
+NOT_ASKED: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
+    "no picture": (("what?",), {}, r"without a picture; generate\(Prompt.ask"),
+    "a path": ((__file__, "what?"), {}, r"without a picture; Image\('.*test_bad_input.py'\) shows that file"),
+    "no words": ((PICTURE, " "), {}, "nothing is asked"),
+    "no place": ((PICTURE, "what?"), {"running": "Q"}, "{text} stands for the question"),
+    "another place": ((PICTURE, "what?"), {"running": "{text} {x}"}, "{text} stands for the question"),
+    "a number": ((PICTURE, 3), {}, "strings and Image"),
+    "no shot": ((PICTURE, "what?"), {"shots": [1]}, "a list of Shot"),
+    "one shot": ((PICTURE, "what?"), {"shots": fl.Shot(PICTURE, answer="a")}, "a list of Shot"),
+    "no source": ((fl.Image(3), "what?"), {}, "3 is no picture"),  # pyright: ignore[reportArgumentType]
+    "a draw": ((PICTURE, "what?"), {"decoding": fl.Sample(math.nan)}, "temperature nan"),
+    "a penalty": ((PICTURE, "what?"), {"decoding": fl.Beam(2, math.nan)}, "length penalty nan"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ASKED)
+def test_what_cannot_be_asked_in_python(name: str, loaded: fl.LoadedModel) -> None:
+    parts, options, message = NOT_ASKED[name]
+    with pytest.raises(fl.LabError, match=message):
+        loaded.answer(*parts, **options)
+
+
+def test_other_kinds_than_are_expected_in_python(loaded: fl.LoadedModel) -> None:
+    path: Any = "p.png"
+    with pytest.raises(fl.LabError, match=r"'p\.png' is no prompt"):
+        loaded.generate(path)
+    for given in (path, [path], PICTURE):
+        with pytest.raises(fl.LabError, match="a list of Image"):
+            loaded.embed(given)
+    with pytest.raises(fl.LabError, match="the options are a tuple"):
+        fl.Rank(path)
+
+
+def test_a_caption_needs_no_words(loaded: fl.LoadedModel) -> None:
+    assert loaded.answer(PICTURE, running=CAPTION, max_new_tokens=1).images == 1
+
+
+@pytest.mark.parametrize("verb", [["list", "models"], ["list", "metrics", "--json"], ["show", "task", "chartqa"]])
+def test_a_reader_that_has_seen_enough_is_no_failure(verb: list[str]) -> None:
+    command = [sys.executable, "-m", "flamingo_lab.cli", *verb]
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, b"")
