@@ -9,18 +9,19 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 
 from flamingo_lab.engine import heap, tree
-from flamingo_lab.engine.budget import Budget, Room, picture_bytes
+from flamingo_lab.engine.budget import Budget, Room
 from flamingo_lab.engine.decode import Answered, Running
 from flamingo_lab.engine.features import FeatureCache
 from flamingo_lab.engine.kv import Slots
 from flamingo_lab.engine.passes import Passes
 from flamingo_lab.engine.plan import Job, failed, plan
 from flamingo_lab.engine.prefill import Prefill
+from flamingo_lab.engine.taking import Taking
 from flamingo_lab.engine.tree import Leaf, Node
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.model import Answer, Request
@@ -32,9 +33,6 @@ WINDOW = 4096
 
 SLOTS_SHARE = 0.6
 """Of the tokens whose keys and values may be held, what the sequences' own take; shared beginnings take the rest."""
-
-PADDING = 0.1
-"""Of a pass that has tokens enough, the share that may be padding."""
 
 WIDE = 64
 """Sequences side by side from which on more of them gain little, so that room is made for the longest ones instead."""
@@ -183,8 +181,9 @@ class Engine:
         self._nodes = [node for node in self._nodes if node.left]
         ends = [one.above[-1] for one in self._running.jobs if one.leaf.branches]
         levels = {id(node.level): node.level for node in (*self._nodes, *ends) if node.level is not None}
-        held = sum(level.tokens for level in levels.values())
-        return Taking(self._model, held, {image.digest: image for image in self._running.looked_at})
+        taking = Taking(self._model, sum(level.tokens for level in levels.values()))
+        taking.keep(self._running.looked_at)
+        return taking
 
     def _slots(self, waiting: deque[Leaf], room: int) -> Slots:
         """Slots for all that waits if enough of them fit, otherwise for those that come first; `room` is left for them."""
@@ -234,51 +233,6 @@ class Engine:
         if beams:
             opened = [self._running.enter(leaf, (*leaf.above, ends[leaf][0]), began) for leaf in beams]
             yield from self._running.take(opened, torch.stack([ends[leaf][1] for leaf in beams]))
-
-
-@dataclass
-class Taking:
-    """What jobs that enter together take. held: tokens whose keys and values are held; pictures: by digest."""
-
-    model: LoadedModel
-    held: int
-    pictures: dict[str, Image]
-    jobs: int = 0
-    rows: int = 0
-    tokens: int = 0
-    longest: int = 0
-    nodes: set[Node] = field(default_factory=set[Node])
-
-    def has_room(self, leaf: Leaf, budget: Budget) -> bool:
-        """Whether the job passes with the others well, and what it needs can be held beside what there is."""
-        padded = (self.jobs + 1) * max(self.longest, leaf.own_tokens)
-        is_enough = self.tokens >= budget.enough_tokens and padded - self.tokens - leaf.own_tokens > PADDING * padded
-        if self.jobs and (padded > budget.pass_tokens or is_enough):
-            return False
-        coming = {image.digest: image for image in leaf.new_images()}
-        return (
-            self.held + self.beside(leaf) <= budget.kv_tokens
-            and self._bytes({**self.pictures, **coming}.values()) <= budget.picture_bytes
-        )
-
-    def take(self, leaf: Leaf) -> None:
-        """Let the job be one of them."""
-        self.held += self.beside(leaf)
-        self.pictures |= {image.digest: image for image in leaf.new_images()}
-        self.nodes |= {*leaf.above}
-        self.jobs += 1
-        self.rows += leaf.slots
-        self.tokens += leaf.own_tokens
-        self.longest = max(self.longest, leaf.own_tokens)
-
-    def beside(self, leaf: Leaf) -> int:
-        """Tokens that are to be held beside slots: of beginnings, and of prompts behind which several ways go on."""
-        missing = (node.end - node.first for node in leaf.above if node.level is None and node not in self.nodes)
-        return sum(missing) + (leaf.own_tokens if leaf.branches else 0)
-
-    def _bytes(self, images: Iterable[Image]) -> int:
-        vlm = self.model.vlm
-        return sum(picture_bytes(vlm.architecture, vlm.dtype, image) for image in images)
 
 
 def _new_images(leaves: Iterable[Leaf]) -> Iterator[Iterator[Image]]:

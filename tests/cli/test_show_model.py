@@ -11,7 +11,7 @@ import typer
 
 from flamingo_lab import families
 from flamingo_lab.cli import app, run
-from flamingo_lab.cli.evaluate import _decoding  # pyright: ignore[reportPrivateUsage]
+from flamingo_lab.cli.beforehand import decoding
 from leaderboards import published
 
 NAMES = [size.name for _, size in families.sizes()]
@@ -113,7 +113,7 @@ def test_recommended_settings_can_be_typed(name: str, capsys: pytest.CaptureFixt
     for options in size.recommended.values():
         asked = ["--model", name, "--tasks", "easy-vqa", *shlex.split(options)]
         given = verb.make_context("eval", asked).params
-        decoding = _decoding(*(given[key] for key in ("beams", "length_penalty", "temperature", "top_p")), seed=0)
-        assert (decoding is None) == ("--beams 1" in options)
+        found = decoding(*(given[key] for key in ("beams", "length_penalty", "temperature", "top_p")), seed=0)
+        assert (found is None) == ("--beams 1" in options)
         assert (given["template"] or size.wording) in family.wordings
         assert options in said(name, capsys)
