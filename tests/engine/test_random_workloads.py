@@ -133,7 +133,7 @@ def check(model: fl.LoadedModel, seed: int, tokens: int | None, room: Room) -> C
 
 WORKLOADS = given(seed=st.integers(0, 10_000), tokens=st.sampled_from([1, 120, 600, None]))
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-FEW = settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=SLOW)
+FEW = settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=SLOW)
 
 
 @pytest.mark.skipif(not FAMILIES, reason=f"no goldens under FLAB_GOLDENS ({GOLDENS})")
@@ -165,7 +165,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> fl.LoadedModel:
     return fl.load(folder, dtype="float32")
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=SLOW)
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=SLOW)
 @given(seed=st.integers(0, 10_000), tokens=st.sampled_from([1, 50, 400, None]), is_kept=st.booleans())
 def test_random_workloads_with_and_without_kept_features(
     model: fl.LoadedModel, tmp_path_factory: pytest.TempPathFactory, seed: int, tokens: int | None, is_kept: bool
