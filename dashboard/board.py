@@ -10,11 +10,11 @@ from dashboard import address, reports
 from dashboard.models import Model
 from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
 from dashboard.ranks import key, what
-from dashboard.tasks import Task
 from dashboard.tree import Element, element, link
 from leaderboards.entrants import Column
 from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
 from leaderboards.records import SHARE, Run, Score
+from leaderboards.tasks import Task
 
 MOST_ROWS = 200
 """Rows that are drawn; the filters and the download hold the others."""

@@ -111,7 +111,7 @@ def _prompts(results: Results, comparison: Comparison, one: Differing, names: tu
             element("h3", name) if len(rows) > 1 else None,
             seen.prompt(results.sources, row, held, _whole_at(row), is_whole=False),
         )
-        for name, row, held in zip(names, rows, sent, strict=False)
+        for name, row, held in zip(names[: len(rows)], rows, sent, strict=True)
     ]
     return element("div", sides, kind="side-by-side")
 

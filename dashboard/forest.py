@@ -8,11 +8,11 @@ from typing import NamedTuple
 from dashboard import address
 from dashboard.models import Model
 from dashboard.numbers import scored
-from dashboard.tasks import Task
 from dashboard.tree import Element, Node, element, link
 from leaderboards.compare import Comparison, Difference
 from leaderboards.entrants import Entrant
 from leaderboards.records import ALL, SHARE
+from leaderboards.tasks import Task
 
 
 class Line(NamedTuple):
@@ -38,39 +38,12 @@ def forest(
         for task, unit in {(line.task, line.found.unit) for line in lines}
     }
     several = len({line.other for line in lines}) > 1
-    rows: list[Element] = []
-    for line in lines:
-        one = line.found
-        is_whole = one.slice == ALL
-        title = tasks[line.task] if is_whole else one.slice.replace("=", ": ", 1)
-        at = address.here(
-            "compare", task=tasks[line.task], slice=None if is_whole else one.slice, skip=None, prompt=None
+    rows = [
+        _row(
+            line, tasks[line.task], names[line.other] if several else None, reaches[line.task, line.found.unit], colour
         )
-        cells: list[Element | None] = [
-            element(
-                "td",
-                link(at, title, title="the questions on which they differ"),
-                kind=f"first {'whole-task' if is_whole else 'part'}",
-            ),
-            element("td", names[line.other], kind="thin full", data_label="compared with base") if several else None,
-            element("td", scored(one.a, one.unit), kind="number", data_label="base"),
-            element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
-            element(
-                "td",
-                _plot(one, reaches[line.task, one.unit], colour[Model(line.other.model, line.other.digest)]),
-                kind="plot",
-                data_label="−, 0, +",
-            ),
-            element("td", _points(one), kind="nowrap full", data_label="difference"),
-            element(
-                "td",
-                f"{one.wins:,} / {one.losses:,} / {one.ties:,}",
-                kind="nowrap full",
-                data_label="won / lost / equal",
-            ),
-            element("td", _sure(one), kind="thin full", data_label="sure?"),
-        ]
-        rows.append(element("tr", *cells, kind="slice" if not is_whole else None))
+        for line in lines
+    ]
     notes = dict.fromkeys(
         note for task, held in compared.items() for one in held.values() for note in _notes(one, tasks[task])
     )
@@ -85,6 +58,39 @@ def forest(
         element("p", legend, kind="grey small wide"),
         element("p", "Not alike beside the model: " + "; ".join(notes), kind="small") if notes else None,
     )
+
+
+def _row(line: Line, task: str, other: str | None, reach: float, colour: Mapping[Model, str]) -> Element:
+    """A task or slice; `other`: what the compared model is called, where there are several."""
+    one = line.found
+    is_whole = one.slice == ALL
+    title = task if is_whole else one.slice.replace("=", ": ", 1)
+    at = address.here("compare", task=task, slice=None if is_whole else one.slice, skip=None, prompt=None)
+    cells: list[Element | None] = [
+        element(
+            "td",
+            link(at, title, title="the questions on which they differ"),
+            kind=f"first {'whole-task' if is_whole else 'part'}",
+        ),
+        element("td", other, kind="thin full", data_label="compared with base") if other else None,
+        element("td", scored(one.a, one.unit), kind="number", data_label="base"),
+        element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
+        element(
+            "td",
+            _plot(one, reach, colour[Model(line.other.model, line.other.digest)]),
+            kind="plot",
+            data_label="−, 0, +",
+        ),
+        element("td", _points(one), kind="nowrap full", data_label="difference"),
+        element(
+            "td",
+            f"{one.wins:,} / {one.losses:,} / {one.ties:,}",
+            kind="nowrap full",
+            data_label="won / lost / equal",
+        ),
+        element("td", _sure(one), kind="thin full", data_label="sure?"),
+    ]
+    return element("tr", *cells, kind="slice" if not is_whole else None)
 
 
 def _reach(found: Sequence[Difference]) -> float:

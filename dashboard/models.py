@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dashboard.tasks import Task
 from leaderboards.records import Run
+from leaderboards.tasks import Task
 
 
 class Model(NamedTuple):

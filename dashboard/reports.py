@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dashboard.tasks import Task
 from dashboard.tree import Element, element
 from leaderboards.entrants import Column
 from leaderboards.ranking import Cell, Matrix
 from leaderboards.reported import Reported, beside
+from leaderboards.tasks import Task
 
 
 def _found(cell: Cell, column: Column) -> list[Reported]:

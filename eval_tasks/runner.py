@@ -12,20 +12,18 @@ from eval_tasks.errors import PromptMismatch
 from eval_tasks.metrics import Item, Outcome, Prediction, Targets
 from eval_tasks.plan import Asked, Plan, Settings, plan, splits_for_shots
 from eval_tasks.reading import encodable
-from eval_tasks.run_record import closed, from_line, opened, to_line
+from eval_tasks.run_record import closed, from_line, opened
 from eval_tasks.scoring import mark, ungraded
+from eval_tasks.session import Session
 from eval_tasks.shots import Looked
 from eval_tasks.task import Task
-from flamingo_lab.model import Answer, Counts, Failure, Model
+from flamingo_lab.model import Answer, Failure, Model
 from leaderboards.errors import ResultsError
 from leaderboards.records import Run, SampleRecord, Term
-from leaderboards.store import RunFolder, Store
+from leaderboards.store import Store
 
 FEATURES = "features"
 """The folder in the results that keeps what was found out about pictures."""
-
-KEEP_SECONDS = 5.0
-"""How often the record of a running run is written."""
 
 OF_THE_GRADED = ("model", "model_digest", "family", "parameters", "backend", "dtype", "phrasing", "seed", "limit")
 """What the record of a judge's run takes from the run that it grades."""
@@ -78,7 +76,7 @@ def carry_out(
         else:
             record = _opened(model, making, command)
             folder.state(record)
-        session = _Session(model, folder, record, began)
+        session = Session(model, folder, record, began)
         try:
             answers = _answers(model, making, session, progress)
         except BaseException:
@@ -114,50 +112,7 @@ def carry_out(
         return finished
 
 
-class _Session:
-    """What this process asks of a run. The record of a running run keeps what was counted and how long it took so far.
-
-    A session that is killed loses what it counted since the record was last written, `KEEP_SECONDS` ago at most.
-    """
-
-    def __init__(self, model: Model, folder: RunFolder, record: Run, began: float) -> None:
-        self.journal = folder.journal
-        self._model = model
-        self._folder = folder
-        self._earlier = record
-        self._began = began
-        self._planned = self._kept = time.perf_counter()
-        self._before = _counted(model)
-
-    @property
-    def record(self) -> Run:
-        """The run's record with the counts and seconds of this session and those before it."""
-        now, earlier = time.perf_counter(), self._earlier
-        counters, stages = (
-            {name: value - before.get(name, 0) for name, value in held.items()}
-            for before, held in zip(self._before, _counted(self._model), strict=True)
-        )
-        stages = {"plan": self._planned - self._began} | {f"answer: {name}": spent for name, spent in stages.items()}
-        return replace(
-            earlier,
-            seconds=earlier.seconds + now - self._began,
-            counters=_sums(earlier.counters, counters),
-            stages=_sums(earlier.stages, stages | {"answer": now - self._planned}),
-        )
-
-    def append(self, answer: Answer) -> None:
-        """Journal an answer, and keep the record every few seconds."""
-        self.journal.append(to_line(answer))
-        if time.perf_counter() - self._kept > KEEP_SECONDS:
-            self.keep()
-
-    def keep(self) -> None:
-        """Write the record."""
-        self._folder.state(self.record)
-        self._kept = time.perf_counter()
-
-
-def _answers(model: Model, making: Plan, session: _Session, progress: Progress) -> Mapping[str, Answer]:
+def _answers(model: Model, making: Plan, session: Session, progress: Progress) -> Mapping[str, Answer]:
     """Every answer by sample id: those of the journal, then those asked now, each journaled as it comes."""
     asked = {one.sample.id: one for one in making.asked}
     answers = {held["id"]: from_line(held) for held in session.journal.held}
@@ -252,15 +207,6 @@ def _sample(
         problems={key: outcome.problem for key, outcome in known.items() if outcome.problem},
         terms=terms,
     )
-
-
-def _counted(model: Model) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """What the model has counted so far, and its seconds by stage; nothing of a model that does not tell."""
-    return (model.counters(), model.stages()) if isinstance(model, Counts) else ({}, {})
-
-
-def _sums(earlier: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    return {name: earlier.get(name, 0) + now.get(name, 0) for name in {**earlier, **now}}
 
 
 def _shares(counters: Mapping[str, float]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +11,8 @@ from leaderboards import forms
 from leaderboards.entrants import PLAIN, entrant, shots_said, told_apart
 from leaderboards.forms import BAD, Cell, Drawn, Sheet
 from leaderboards.records import ALL, SHARE, Run, Score, headline
+from leaderboards.tasks import Task
+from leaderboards.tasks import called as tasks_called
 
 if TYPE_CHECKING:
     from leaderboards.spread import Spread
@@ -173,19 +174,19 @@ def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
     Where all were asked in the plain way their numbers of shots stand for it, else the protocol. A task on several splits is
     named as `--tasks` takes it, `TASK:SPLIT`.
     """
-    splits = Counter(task for task, _ in {(one.task, one.split) for one in (*table, *spreads)})
+    tasks = tasks_called((*table, *spreads))
     called = told_apart(table, [row.protocol for row in table])
     models = {row.run_id: one.model for row, one in zip(table, called, strict=True)}
     is_plain = all(PLAIN.fullmatch(one.protocol) for one in called)
     lines = [
         [
             Cell(text, BAD if row.n_errors and column == "errors" else "")
-            for column, text in zip(COLUMNS, cells(_apart(replace(row, **one._asdict()), splits)), strict=True)
+            for column, text in zip(COLUMNS, cells(_named(replace(row, **one._asdict()), tasks)), strict=True)
         ]
         for row, one in zip(table, called, strict=True)
     ]
     lines += [
-        [*map(Cell, spread_cells(_apart(replace(one, model=models.get(one.run_ids[0], one.model)), splits)))]
+        [*map(Cell, spread_cells(_named(replace(one, model=models.get(one.run_ids[0], one.model)), tasks)))]
         for one in spreads
     ]
     place = COLUMNS.index("shots")
@@ -196,8 +197,8 @@ def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
     return Sheet(columns, lines, RIGHT, FOLDED, whole=WHOLE, spare=SPARE)
 
 
-def _apart(one: Told, splits: Mapping[str, int]) -> Told:
-    return replace(one, task=f"{one.task}:{one.split}") if splits[one.task] > 1 else one
+def _named(one: Told, tasks: Mapping[Task, str]) -> Told:
+    return replace(one, task=tasks[one.task, one.split])
 
 
 def rich_table(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Drawn:

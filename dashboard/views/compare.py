@@ -15,7 +15,6 @@ from dashboard.forest import Line, forest
 from dashboard.ranks import entrants, in_short, newest
 from dashboard.results import Results
 from dashboard.shown import show as put
-from dashboard.tasks import Task, called
 from dashboard.tree import Element, element
 from dashboard.views import titled
 from dashboard.workshop import PATIENCE_SECONDS, WAIT_SECONDS, workshop
@@ -24,6 +23,7 @@ from leaderboards.entrants import Entrant
 from leaderboards.errors import NotComparable
 from leaderboards.records import ALL, Run
 from leaderboards.store import Store
+from leaderboards.tasks import Task, called
 
 TITLE = "Compare"
 PLACE = 2

@@ -12,7 +12,6 @@ from dashboard.board import board, legend
 from dashboard.ranks import complete, in_short, ranked, untested, what
 from dashboard.results import Results
 from dashboard.shown import show as put
-from dashboard.tasks import called
 from dashboard.tree import Element, Node, element
 from dashboard.views import titled
 from dashboard.workshop import WAIT_SECONDS
@@ -20,6 +19,7 @@ from leaderboards import export, table
 from leaderboards.entrants import entrant
 from leaderboards.ranking import Matrix, matrix
 from leaderboards.records import Run
+from leaderboards.tasks import called
 
 TITLE = "Leaderboard"
 PLACE = 1

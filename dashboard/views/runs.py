@@ -12,10 +12,10 @@ from dashboard.models import Model, labels, model, run_label
 from dashboard.numbers import amount, bracket, date, duration, official, percent, quantity, scored, size
 from dashboard.results import Results
 from dashboard.shown import show as put
-from dashboard.tasks import Task, called
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
 from leaderboards.records import Run
+from leaderboards.tasks import Task, called
 
 TITLE = "Runs"
 PLACE = 6

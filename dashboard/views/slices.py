@@ -12,10 +12,10 @@ from dashboard.models import Model, labels, model, run_label
 from dashboard.numbers import bracket, percent, scored
 from dashboard.results import Results
 from dashboard.shown import show as put
-from dashboard.tasks import Task, called
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
 from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.tasks import Task, called
 
 TITLE = "Slices & errors"
 PLACE = 5

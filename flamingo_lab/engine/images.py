@@ -105,7 +105,7 @@ class PictureStore:
         """
         wanted = {image.digest: image for image in images}
         missing = [image for digest, image in wanted.items() if digest not in self._held]
-        self._make_room({*wanted, *kept}, now, sum(map(self._bytes_of, missing)))
+        self._make_room({*wanted, *kept}, now, sum(map(self.bytes_of, missing)))
         bad: dict[str, BadImage] = {}
         batch: list[Views] = []
         for image in missing[: self._ahead]:
@@ -145,14 +145,15 @@ class PictureStore:
         held = [self._held[digest].heads for digest in digests]
         return [Heads(*(torch.cat(parts) for parts in zip(*block, strict=True))) for block in zip(*held, strict=True)]
 
+    def bytes_of(self, image: Image) -> int:
+        """What a picture takes while it is held."""
+        vlm = self._model.vlm
+        return picture_bytes(vlm.architecture, vlm.dtype, image)
+
     def _begin(self, image: Image) -> None:
         """Have a picture read, unless it is held or being read."""
         if image.digest not in self._held and image.digest not in self._reading:
             self._reading[image.digest] = self._pool.submit(self._read, image)
-
-    def _bytes_of(self, image: Image) -> int:
-        vlm = self._model.vlm
-        return picture_bytes(vlm.architecture, vlm.dtype, image)
 
     def _read(self, image: Image) -> NDArray[np.float32] | Tensor | BadImage:
         """A picture's tokens where they are kept, else its views."""

@@ -181,7 +181,7 @@ class Engine:
         self._nodes = [node for node in self._nodes if node.left]
         ends = [one.above[-1] for one in self._running.jobs if one.leaf.branches]
         levels = {id(node.level): node.level for node in (*self._nodes, *ends) if node.level is not None}
-        taking = Taking(self._model, sum(level.tokens for level in levels.values()))
+        taking = Taking(self._store, sum(level.tokens for level in levels.values()))
         taking.keep(self._running.looked_at)
         return taking
 

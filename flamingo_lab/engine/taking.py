@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flamingo_lab.engine.budget import Budget, picture_bytes
+from flamingo_lab.engine.budget import Budget
+from flamingo_lab.engine.images import PictureStore
 from flamingo_lab.engine.tree import Leaf, Node
-from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.prompt import Image
 
 PADDING = 0.1
@@ -18,7 +18,7 @@ PADDING = 0.1
 class Taking:
     """What jobs that enter together take. held: tokens whose keys and values are held; pictures: bytes by digest."""
 
-    model: LoadedModel
+    store: PictureStore
     held: int
     pictures: dict[str, int] = field(default_factory=dict[str, int])
     pictures_bytes: int = 0
@@ -63,9 +63,4 @@ class Taking:
 
     def _coming(self, images: Iterable[Image]) -> dict[str, int]:
         """The pictures that are not counted yet."""
-        vlm = self.model.vlm
-        return {
-            image.digest: picture_bytes(vlm.architecture, vlm.dtype, image)
-            for image in images
-            if image.digest not in self.pictures
-        }
+        return {image.digest: self.store.bytes_of(image) for image in images if image.digest not in self.pictures}

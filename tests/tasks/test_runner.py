@@ -20,7 +20,7 @@ from PIL import Image
 
 import flamingo_lab as fl
 from eval_tasks import plan as plans
-from eval_tasks import runner, task
+from eval_tasks import runner, session, task
 from eval_tasks.errors import PromptMismatch
 from eval_tasks.plan import Settings
 from flamingo_lab.errors import BadPrompt
@@ -261,7 +261,7 @@ def test_a_resumed_run_has_the_counts_of_all_its_sessions(
 ) -> None:
     """Also where nothing is left to ask. A killed session leaves what it kept before."""
     settings, results = Settings(num_fewshot=1, data=data), tmp_path / "resumed"
-    monkeypatch.setattr(runner, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(session, "KEEP_SECONDS", 0.0)
 
     def copied(done: int, total: int, errors: int) -> None:
         if is_killed and done == after:
