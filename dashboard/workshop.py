@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-PATIENCE_SECONDS = 0.4
+PATIENCE_SECONDS = 0.2
 """How long a page waits before it shows what there is."""
 
 WAIT_SECONDS = 1.0

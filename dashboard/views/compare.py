@@ -155,7 +155,7 @@ def _wait(waiting: Mapping[Task, Work], tasks: int) -> None:
     """Say what is being worked out, and show it once it is."""
     done = tasks - len(waiting)
     st.text(f"{done} of {tasks} tasks; the others are being compared …")
-    if any(future.done() for work in waiting.values() for future in work):
+    if any(all(future.done() for future in work) for work in waiting.values()):
         st.rerun()
 
 

@@ -19,13 +19,22 @@ NAMES = ("leaderboard", "compare", "samples", "curves", "slices", "runs")
 GROUP = "some=task-1,task-2:test"
 """A group of tasks that the pages know, with its name."""
 
+PATIENCE_SECONDS = 60.0
+"""How long a page waits for what is worked out in the background: until it is."""
 
-def opened(monkeypatch: pytest.MonkeyPatch, page: str, results: Path | str, *images: Path, **address: str) -> AppTest:
+
+def opened(
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    results: Path | str,
+    *images: Path,
+    **address: str | list[str],
+) -> AppTest:
     """The page at an address, run once; it must not have raised."""
     arguments = [part for root in images for part in ("--images", str(root))]
     monkeypatch.setattr(sys, "argv", ["app.py", "--results", str(results), "--group", GROUP, *arguments])
-    for module in (ranks, compare):  # here nobody waits but for what is to be shown
-        monkeypatch.setattr(module, "PATIENCE_SECONDS", 60.0)
+    for module in (ranks, compare):
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", PATIENCE_SECONDS)
 
     def script(name: str) -> None:
         from dashboard import app

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from leaderboards.compare import compare
+from dashboard import ranks
+from dashboard.views import compare as view
+from leaderboards.compare import Comparison, compare
 from leaderboards.places import LocalPlace
 from leaderboards.records import SCHEMA_VERSION, Score
 from leaderboards.store import Store
-from tests.dashboard import made
+from tests.dashboard import made, pages
 from tests.dashboard.pages import NAMES, every, links, nodes, opened, run, said, shown_at
 from tests.leaderboards.test_terms import drawn, pope
 
@@ -238,6 +241,33 @@ def test_compare_says_who_is_better_and_shows_where_they_differ(results: Path, m
     first = [node for node in nodes(at) if node[0] == "a" and node[1]["href"].startswith("samples?")]
     assert parse_qs(urlsplit(first[0][1]["href"]).query).keys() == {"run", "sample"}
     assert "of 28" in shown or "of 24" in shown
+
+
+def test_tasks_that_lack_a_model_still_are_told_until_they_are_compared(tmp_path: Path, monkeypatch: Patch) -> None:
+    for model in "abc":
+        for task in ("task-1", "task-2"):
+            samples = [made.sample(f"{model}-{task}", number) for number in range(4)]
+            record = made.run(f"{model}-{task}", samples, model=model, model_digest=model, task=task)
+            made.write(tmp_path, record, samples)
+    keys = {one.model: key for key, one in ranks.entrants(Store(tmp_path).runs()).items()}
+    of_two = {"a": keys["a"], "b": [keys["b"]]}
+    assert "being compared" not in said(opened(monkeypatch, "compare", tmp_path, **of_two))
+    go = Event()
+
+    def held_up(store: Store, base: str, other: str, **chosen: Any) -> Comparison:
+        if other == "c-task-2":
+            assert go.wait(60)
+        return compare(store, base, other, **chosen)
+
+    monkeypatch.setattr(view, "compare", held_up)
+    of_three = {"a": keys["a"], "b": [keys["b"], keys["c"]]}
+    with monkeypatch.context() as impatient:
+        impatient.setattr(pages, "PATIENCE_SECONDS", 0.1)
+        at = opened(monkeypatch, "compare", tmp_path, **of_three)
+    assert "1 of 2 tasks" in said(at)
+    assert "task-1" in said(at)
+    go.set()
+    assert "being compared" not in said(opened(monkeypatch, "compare", tmp_path, **of_three))
 
 
 def test_compare_shows_how_prompts_differ(tmp_path: Path, monkeypatch: Patch) -> None:
