@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval_tasks import postprocess
+from eval_tasks import looking, postprocess
 from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
 from eval_tasks.fitting import unread
@@ -138,7 +138,8 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     shots = Shots(task, selection, pool, lambda: _pool(task, settings, split))
     decoding = settings.decoding or task.decoding
     asked = [
-        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots) for sample in samples
+        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots)
+        for sample in looking.ahead(samples)
     ]
     task_digest = digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
     names = [identity(one) for one in asked]

@@ -6,7 +6,6 @@ import base64
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import UnionType
@@ -50,6 +49,7 @@ class Image:
         self.source = source
         self.is_object = is_object
         self.is_long = is_long
+        self._read: decoding.Facts | None = None
         if name is not None:
             self.name = name
         elif isinstance(source, str | PathLike) and not str(source).startswith("data:"):
@@ -79,7 +79,7 @@ class Image:
     @property
     def is_digested(self) -> bool:
         """Whether the digest is known already; it travels with the picture."""
-        return "_facts" in self.__dict__
+        return self._read is not None
 
     def is_same(self) -> bool:
         """Whether the source gives the picture that was digested, perhaps on another machine. Raises `BadImage`.
@@ -89,13 +89,18 @@ class Image:
         is_elsewhere = callable(self.source) or isinstance(self.source, str | PathLike)
         if not self.is_digested or not is_elsewhere:
             return True
-        return self.__dict__.pop("_facts") == self._facts
+        before, self._read = self._read, None
+        return before == self._facts
 
-    @cached_property
+    @property
     def _facts(self) -> decoding.Facts:
+        """Read once. No `cached_property`: before Python 3.12 that lets one thread at a time into all pictures together."""
         from PIL import Image as pil
 
-        return decoding.facts_of(self.source) if isinstance(self.source, pil.Image) else self._tried(decoding.facts)
+        if self._read is None:
+            held = self.source
+            self._read = decoding.facts_of(held) if isinstance(held, pil.Image) else self._tried(decoding.facts)
+        return self._read
 
     def _tried(self, read: Callable[[bytes], T]) -> T:
         """What is read of the encoded picture. Raises `BadImage` where it is none."""
@@ -111,7 +116,7 @@ class Image:
             raise BadImage(f"{self.name}: no such picture") from None
         except IsADirectoryError:
             raise BadImage(f"{self.name}: a folder; a picture is expected") from None
-        except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
+        except pil.DecompressionBombError as error:
             raise BadImage(
                 f"{self.name}: more than {decoding.MAX_PIXELS:,} pixels ({error}); make it smaller"
             ) from None
