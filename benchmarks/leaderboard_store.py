@@ -220,10 +220,13 @@ def report(path: Path, built: float) -> tuple[list[str], list[str]]:
     ], failed
 
 
-def main(folder: str | None) -> None:
+def main() -> None:
     """Build, measure, write the report, and fail where something takes more than is allowed."""
+    parser = machine.options(__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the store is built and left")
+    folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary:
-        path = Path(folder or temporary)
+        path = folder or Path(temporary)
         built = build(path)
         lines, failed = report(path, built)
     REPORT.write_text("\n".join(lines))
@@ -233,4 +236,4 @@ def main(folder: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main()
