@@ -52,7 +52,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Asked:
-    """A sample as it will be asked. Without `sent` it cannot be, and `error` says why."""
+    """A sample as it will be asked. Without `sent` it cannot be, and `error` says why.
+
+    In a plan the prompt `sent` has no token ids any more: see `Naming`.
+    """
 
     sample: Sample
     shots: Sequence[Sample]
@@ -137,19 +140,19 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.features, looked, whole)
     shots = Shots(task, selection, pool, lambda: _pool(task, settings, split))
     decoding = settings.decoding or task.decoding
+    task_digest = digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
+    naming = Naming(model.digest, task_digest, settings.max_error_rate)
     asked = [
-        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots)
+        naming.named(_ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots))
         for sample in looking.ahead(samples)
     ]
-    task_digest = digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
-    names = [identity(one) for one in asked]
     if len({one.sample.id for one in asked}) < len(asked):
         raise BadRow(f"{task.name}: two questions of the {split} split have the same id; its files are damaged")
     if not asked:
         raise MissingData(f"{task.name}: the {split} split holds no questions")
-    run_id = digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
     cut = model.about.get("cuts", {}).get(wording.running, "") if wording.cut == FAMILYS else wording.cut
     heard = partial(without_the_rest, postprocess.get(cut)) if cut else as_it_is
+    run_id = naming.run_id()
     return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of, cut, heard)
 
 
@@ -191,7 +194,7 @@ def _ask(
         shots = chosen.of(sample, settings.data, settings.options)
         prompt = Prompt.ask(
             *wording.parts(sample),
-            shots=[shot.shot(wording) for shot in shots],
+            shots=[chosen.shown(shot, wording) for shot in shots],
             system=wording.system,
             running=wording.running,
             separator=wording.separator,
@@ -209,6 +212,28 @@ def _ask(
             f"but {declared[0]} and {declared[1]} were declared; nothing was asked"
         )
     return Asked(sample, shots, request, sent)
+
+
+class Naming:
+    """The id of a run, taken from its questions one after the other, so that a large benchmark's are never held together.
+
+    It is that of `digest([*facts, [the identity of each question]])`.
+    """
+
+    def __init__(self, *facts: object) -> None:
+        self._hash = hashlib.sha256(f"{said([*facts])[:-1]}, [".encode())
+        self._count = 0
+
+    def named(self, asked: Asked) -> Asked:
+        """Take a question in; it comes back without its prompt's token ids, which nothing else needs."""
+        self._hash.update(f"{', ' if self._count else ''}{said(identity(asked))}".encode())
+        self._count += 1
+        return replace(asked, sent=replace(asked.sent, ids=())) if asked.sent else asked
+
+    def run_id(self) -> str:
+        """The first 16 hex digits; nothing can be taken in behind it."""
+        self._hash.update(b"]]")
+        return self._hash.hexdigest()[:16]
 
 
 def identity(asked: Asked) -> Mapping[str, Any]:
@@ -229,4 +254,9 @@ def identity(asked: Asked) -> Mapping[str, Any]:
 
 def digest(held: object) -> str:
     """Hex SHA-256 of what JSON can hold."""
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(said(held).encode()).hexdigest()
+
+
+def said(held: object) -> str:
+    """What JSON can hold, as it is digested."""
+    return json.dumps(held, sort_keys=True)

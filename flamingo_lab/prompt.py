@@ -6,6 +6,7 @@ import base64
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import UnionType
@@ -180,6 +181,11 @@ class Shot:
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "answer", answer)
 
+    @cached_property
+    def turns(self) -> tuple[Turn, Turn]:
+        """What both sides say; one pair for all prompts that the example stands in."""
+        return Turn("user", self.parts), Turn("assistant", (self.answer,))
+
 
 QUESTION_ANSWER = "Question: {text} Answer: {answer}"
 """Flamingo's wording of question answering as running text (arXiv 2204.14198, appendix C)."""
@@ -226,7 +232,7 @@ class Prompt:
             raise BadPrompt(f"shots {shots!r:.60}: a list of Shot(...) is expected")
         turns = [Turn("system", (system,))] if system else []
         for shot in shots:
-            turns += [Turn("user", shot.parts), Turn("assistant", (shot.answer,))]
+            turns += shot.turns
         return cls((*turns, Turn("user", parts)), running=running, separator=separator)
 
     @property

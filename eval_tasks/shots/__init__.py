@@ -10,17 +10,18 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from random import Random  # not the module, whose name is that of a selection here
 
+from eval_tasks import looking
 from eval_tasks.errors import TooFewShots, UnknownTask
 from eval_tasks.task import Sample, Task
-from flamingo_lab.errors import BadImage
+from eval_tasks.wording import Wording
 from flamingo_lab.model import Model
+from flamingo_lab.prompt import Shot
 
 Usable = Callable[[int], bool]
 """Whether the example of this number may stand before the question."""
@@ -132,6 +133,7 @@ class Shots:
         self._pool = pool
         self._read = read
         self._order: Order | None = None
+        self._shown: dict[int, tuple[Sample, Shot]] = {}
 
     def of(self, sample: Sample, data: Path | None, options: frozenset[str]) -> Sequence[Sample]:
         """The sample's worked examples."""
@@ -150,6 +152,12 @@ class Shots:
             chosen = picked(selection, self._order, pool, sample, asks_once=self._task.asks_once)
         return chosen if selection.shows_pictures else [without_pictures(shot) for shot in chosen]
 
+    def shown(self, shot: Sample, wording: Wording) -> Shot:
+        """A chosen sample as a worked example, the same object for every question that it stands before."""
+        if id(shot) not in self._shown:
+            self._shown[id(shot)] = shot, shot.shot(wording)  # the sample is kept, so that no other has its id
+        return self._shown[id(shot)][1]
+
     def _look_ahead(self, order: Order, pool: Pool) -> None:
         """Look at the pictures of what is likely to be chosen, in the pool's order.
 
@@ -160,10 +168,7 @@ class Shots:
         for sample in pool.asked:
             usable = partial(self._is_likely, pool, sample)
             likely.update(islice((number for number in order(sample, usable) if usable(number)), pool.shots))
-        for done, number in enumerate(sorted(likely), start=1):
-            for image in pool.samples[number].images:
-                with suppress(BadImage):  # told where it is chosen
-                    _ = image.digest
+        for done, _ in enumerate(looking.ahead(pool.samples[number] for number in sorted(likely)), start=1):
             pool.looked(done, len(likely))
 
     def _is_likely(self, pool: Pool, sample: Sample, number: int) -> bool:
