@@ -111,10 +111,10 @@ class Plan:
         return type(self.decoding).__name__.lower() + (f"({inside})" if inside else "")
 
 
-def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda done, total: None) -> Plan:
+def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda what, done, total: None) -> Plan:
     """The plan of a run. Raises `TaskError` kinds for settings that the task or its data cannot satisfy.
 
-    `looked` hears how many pictures have been looked at where shots are chosen by their pictures.
+    `looked` hears how many pictures have been looked at for shots, and how many questions are planned.
     """
     split = split_of(task, settings.split)
     selection = selections.get(settings.shot_selection)
@@ -142,10 +142,11 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     decoding = settings.decoding or task.decoding
     task_digest = digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
     naming = Naming(model.digest, task_digest, settings.max_error_rate)
-    asked = [
-        naming.named(_ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots))
-        for sample in looking.ahead(samples)
-    ]
+    asked: list[Asked] = []
+    for sample in looking.ahead(samples):
+        one = _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots)
+        asked.append(naming.named(one))
+        looked("questions planned", len(asked), len(samples))
     if len({one.sample.id for one in asked}) < len(asked):
         raise BadRow(f"{task.name}: two questions of the {split} split have the same id; its files are damaged")
     if not asked:

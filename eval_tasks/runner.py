@@ -41,7 +41,7 @@ def run(
     command: str = "",
     planned: Callable[[Plan], None] = lambda plan: None,
     progress: Progress = lambda done, total, errors: None,
-    looked: Looked = lambda done, total: None,
+    looked: Looked = lambda what, done, total: None,
 ) -> Run:
     """The record of a finished run: made now, gone on with, or found complete.
 

@@ -29,8 +29,10 @@ Usable = Callable[[int], bool]
 Order = Callable[[Sample, Usable], Iterable[int]]
 """The examples for a question by their numbers, the best first; what is not usable may be among them."""
 
-Looked = Callable[[int, int], None]
-"""Called with how many pictures have been looked at, of how many."""
+Looked = Callable[[str, int, int], None]
+"""Called while a run is made ready: what is counted, how many are done, of how many."""
+
+LOOKED_AT = "pictures looked at"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Pool:
     model: Model
     asked: Sequence[Sample] = ()
     features: Path | None = None
-    looked: Looked = lambda done, total: None
+    looked: Looked = lambda what, done, total: None
     whole: Sequence[Sample] = ()
 
 
@@ -169,7 +171,7 @@ class Shots:
             usable = partial(self._is_likely, pool, sample)
             likely.update(islice((number for number in order(sample, usable) if usable(number)), pool.shots))
         for done, _ in enumerate(looking.ahead(pool.samples[number] for number in sorted(likely)), start=1):
-            pool.looked(done, len(likely))
+            pool.looked(LOOKED_AT, done, len(likely))
 
     def _is_likely(self, pool: Pool, sample: Sample, number: int) -> bool:
         return not _leaks_by_name(pool.samples[number], sample, self._task.asks_once)

@@ -264,12 +264,17 @@ def test_similar_shots_do_not_depend_on_what_else_is_asked(order: int, tmp_path:
 
 def test_a_run_with_similar_shots_looks_at_every_picture_once(tmp_path: Path) -> None:
     settings = Settings(2, "rices", data=charts.write(tmp_path / "data"))
-    model, heard = Seeing(), list[tuple[int, int]]()
+    model, heard = Seeing(), dict[str, tuple[int, int]]()
     run = runner.run(
-        model, task.get("chartqa"), settings, Store(tmp_path / "r"), looked=lambda *count: heard.append(count)
+        model,
+        task.get("chartqa"),
+        settings,
+        Store(tmp_path / "r"),
+        looked=lambda what, *count: heard.__setitem__(what, count),
     )
     assert (run.status, run.num_fewshot, run.shot_selection) == ("complete", 2, "rices")
-    assert heard[-1][0] == heard[-1][1] > 0
+    assert heard["questions planned"] == (run.n, run.n)
+    assert heard["pictures looked at"][0] == heard["pictures looked at"][1] > run.n
     assert len(model.embedded) == len(set(model.embedded)) == 9
     again = Seeing()
     assert plans.plan(again, task.get("chartqa"), Settings(**_with_features(settings, tmp_path))).run_id == run.run_id
