@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dashboard import address, reports
-from dashboard.models import Model
 from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
 from dashboard.ranks import key, what
 from dashboard.tree import Element, element, link
-from leaderboards.entrants import Column
+from leaderboards.entrants import Column, Model, model
 from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
 from leaderboards.records import SHARE, Run, Score
+from leaderboards.table import interval_kind, intervals_said
 from leaderboards.tasks import Task
 
 MOST_ROWS = 200
@@ -31,13 +31,18 @@ class Axis(NamedTuple):
         return f"{min(1.0, max(0.0, (value - self.low) / (self.high - self.low))):.4f}"
 
 
-def board(held: Matrix, colour: Mapping[Model, str], tasks: Mapping[Task, str], *, is_beside: bool) -> Element:
-    """Rows of models with their cells; with `is_beside` also what their authors reported. `tasks`: what they are called."""
+def board(
+    held: Matrix, names: Mapping[Model, str], colour: Mapping[Model, str], tasks: Mapping[Task, str], *, is_beside: bool
+) -> Element:
+    """Rows of models with their cells; with `is_beside` also what their authors reported.
+
+    `names`, `tasks`: what models and tasks are called.
+    """
     axes = {
         column: _axis([row.cells[column].score for row in held.rows if column in row.cells]) for column in held.columns
     }
     rows = _sorted(held)
-    body = [_row(row, held, axes, colour, tasks, is_beside=is_beside) for row in rows[:MOST_ROWS]]
+    body = [_row(row, held, axes, names, colour, tasks, is_beside=is_beside) for row in rows[:MOST_ROWS]]
     table_ = element("table", element("thead", _heads(held, tasks)), element("tbody", body), kind="cards board")
     more = len(rows) - MOST_ROWS
     note = element("p", f"{more} more rows; filter or download to see them", kind="grey") if more > 0 else None
@@ -93,16 +98,16 @@ def _row(
     row: Row,
     held: Matrix,
     axes: Mapping[Column, Axis],
+    names: Mapping[Model, str],
     colour: Mapping[Model, str],
     tasks: Mapping[Task, str],
     *,
     is_beside: bool,
 ) -> Element:
     one = row.entrant
-    swatch = element("span", kind="swatch", __colour=colour[Model(one.model, one.digest)], aria_hidden="true")
-    named = link(
-        address.to("runs", model=one.model), one.model, title=f"weights {one.digest[:16]}, its runs", kind="name"
-    )
+    swatch = element("span", kind="swatch", __colour=colour[model(one)], aria_hidden="true")
+    at = address.to("runs", model=one.model)
+    named = link(at, names[model(one)], title=f"weights {one.digest[:16]}, its runs", kind="name")
     by_second = _speed(row)
     return element(
         "tr",
@@ -154,7 +159,7 @@ def _cell(
         kind="best" if cell.is_best else None,
         title=_about(cell),
     )
-    mark = _mark(score, axis, colour[Model(row.entrant.model, row.entrant.digest)])
+    mark = _mark(score, axis, colour[model(row.entrant)])
     if cell.rival is not None:
         at = address.to("compare", a=key(cell.rival), b=key(row.entrant), task=task)
         mark = link(at, mark, kind="axis-link", aria_label=f"compare with {cell.rival.model}")
@@ -171,7 +176,9 @@ def _cell(
 def _about(cell: Cell) -> str:
     score, run = cell.score, cell.run
     said = [
-        f"95 % {bracket(score.low, score.high, score.unit)}, {_kind(run)}" if score.low is not None else "no interval",
+        f"95 % {bracket(score.low, score.high, score.unit)}, {interval_kind(score)}"
+        if score.low is not None
+        else "no interval",
         f"n {score.n:,}",
         f"{score.n_errors:,} without an answer",
         f"{percent(score.n_unparsed / score.n if score.n else None)} % unreadable",
@@ -180,14 +187,6 @@ def _about(cell: Cell) -> str:
         f"{cell.others} older runs" if cell.others else "",
     ]
     return " · ".join(filter(None, said))
-
-
-def _kind(run: Run) -> str:
-    """How a score's interval was made (leaderboards/statistics.py)."""
-    kind = (
-        "Wilson's where every question scores 0 or 1, otherwise a bootstrap, with what questions share taken together"
-    )
-    return f"mean of its slices' ({kind})" if run.mean_of else kind
 
 
 def _mark(score: Score, axis: Axis, colour: str) -> Element:
@@ -211,10 +210,17 @@ def _speed(row: Row) -> float | None:
     return sum(cell.run.n for cell in row.cells.values()) / seconds if seconds else None
 
 
-def legend(held: Matrix) -> Element:
+def legend(held: Matrix, tasks: Mapping[Task, str]) -> Element:
     """What the table's signs mean."""
+    scores = [
+        (tasks[column.task, column.split], row.cells[column].score)
+        for column in held.columns
+        for row in held.rows
+        if column in row.cells
+    ]
     said = (
-        "Scores in percent, points where a metric counts points. Marks: 95 % interval, one axis a column. ",
+        "Scores in percent, points where a metric counts points. Marks: the intervals, one axis a column. ",
+        f"{intervals_said(scores)}. ",
         "Shaded: not distinguishable from the highest in the column; bold: surely above every other "
         f"(Holm over all {held.tests:,} tests of the table). Average: {AVERAGE}. "
         if held.tests

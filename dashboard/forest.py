@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dashboard import address
-from dashboard.models import Model
 from dashboard.numbers import scored
 from dashboard.tree import Element, Node, element, link
 from leaderboards.compare import Comparison, Difference
-from leaderboards.entrants import Entrant
+from leaderboards.entrants import Entrant, Model, model
 from leaderboards.records import ALL, SHARE
 from leaderboards.tasks import Task
 
@@ -47,9 +46,10 @@ def forest(
     notes = dict.fromkeys(
         note for task, held in compared.items() for one in held.values() for note in _notes(one, tasks[task])
     )
+    kinds = "; ".join(dict.fromkeys(line.found.interval for line in lines if line.found.interval))
     legend = (
-        "Dot and line: difference with its 95 % interval (paired, questions on one picture taken together). Grey band: "
-        "differences that so many questions would mostly not show (80 % power). Sure: after Holm's correction."
+        f"Dot and line: paired difference with its 95 % interval ({kinds or 'none'}). Grey band: differences that so many "
+        "questions would mostly not show (80 % power). Sure: after Holm's correction."
     )
     table = element("table", element("thead", _heads(several, reach)), element("tbody", rows), kind="cards forest")
     return element(
@@ -77,11 +77,11 @@ def _row(line: Line, task: str, other: str | None, reach: float, colour: Mapping
         element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
         element(
             "td",
-            _plot(one, reach, colour[Model(line.other.model, line.other.digest)]),
+            _plot(one, reach, colour[model(line.other)]),
             kind="plot",
             data_label="−, 0, +",
         ),
-        element("td", _points(one), kind="nowrap full", data_label="difference"),
+        element("td", _points(one), kind="nowrap full", data_label="difference", title=one.interval or None),
         element(
             "td",
             f"{one.wins:,} / {one.losses:,} / {one.ties:,}",

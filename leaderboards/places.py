@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from leaderboards.errors import BadStore
+from leaderboards.journal import JOURNAL, lines
+from leaderboards.lock import LOCK, is_held
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -44,6 +46,10 @@ class Place(Protocol):
 
     def seen(self, run_id: str) -> Stamp:
         """The stamp that a run's samples had when `samples` last looked."""
+        ...
+
+    def progress(self, run_id: str) -> tuple[bool, int]:
+        """Of a run that is not finished: whether a process is at it, and how many answers it has."""
         ...
 
     def condemn(self, address: str) -> None:
@@ -118,6 +124,11 @@ class LocalPlace:
     def seen(self, run_id: str) -> Stamp:
         """As it was looked at."""
         return self._sound[run_id]
+
+    def progress(self, run_id: str) -> tuple[bool, int]:
+        """By the run's lock and journal."""
+        folder = self.path / "runs" / run_id
+        return is_held(folder / LOCK), lines(folder / JOURNAL)
 
     def condemn(self, address: str) -> None:
         """Left out from now on."""
