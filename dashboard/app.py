@@ -15,7 +15,7 @@ import streamlit as st
 from dashboard import views
 from dashboard.results import USUAL, opened
 from dashboard.shown import ASSETS
-from leaderboards.errors import ResultsError
+from leaderboards.errors import BadStore, ResultsError
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def guarded(name: str) -> views.Show:
             if results.runs:
                 page.show(results)
             elif results.problems:
-                views.titled(page.TITLE, "", results)
+                raise BadStore("\n".join(results.problems))
             else:
                 st.title(page.TITLE)
                 st.text(f"There are no runs in {results.name} yet. This makes two, in a minute:")

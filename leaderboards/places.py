@@ -32,6 +32,10 @@ class Place(Protocol):
 
     name: str
 
+    def problem(self) -> str | None:
+        """Why this cannot be where results lie, None where it can."""
+        ...
+
     def records(self) -> Mapping[str, Stamp]:
         """The ids of the runs that have a record, with their records' stamps."""
         ...
@@ -82,6 +86,18 @@ class LocalPlace:
         self._damaged: dict[str, Stamp] = {}
         self._lock = threading.Lock()
         self._database: DuckDBPyConnection | None = None
+
+    def problem(self) -> str | None:
+        """That it may not be read, or that there are other files and no folder of runs."""
+        try:
+            names = {file.name for file in self.path.iterdir()}
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"{self.path}: cannot be read ({error.strerror}); choose another --results folder"
+        if "runs" in names or all(name.startswith(".") for name in names):
+            return None
+        return f"{self.path}: no results folder: there are other files in it, and no folder named runs"
 
     def records(self) -> Mapping[str, Stamp]:
         """The runs by folder. Raises `BadStore` where the folder may not be read."""

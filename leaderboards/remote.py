@@ -51,6 +51,9 @@ class RemotePlace:
         """A file of a run, as the file system names it."""
         return f"{self._root}/runs/{run_id}/{name}"
 
+    def problem(self) -> str | None:
+        """None: a bucket may hold anything else beside."""
+
     def records(self) -> Mapping[str, Stamp]:
         """The runs whose record is there, by one listing."""
         with _told(self.name):

@@ -101,9 +101,13 @@ class Store:
         return sorted(found, key=lambda run: run.created, reverse=True)
 
     def problems(self) -> list[str]:
-        """What is left out, a line each: records that cannot be read, and finished runs whose samples are cut or gone."""
+        """What is left out, a line each: records that cannot be read, and finished runs whose samples are cut or gone.
+
+        Of a folder that is none of results, that.
+        """
         held = self._all()
         found = [str(one.problem) for one in held.values() if one.problem is not None]
+        found += filter(None, [self.place.problem()])
         for run_id, one in held.items():
             if one.run is not None and one.run.status != "running":
                 try:

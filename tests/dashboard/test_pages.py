@@ -86,6 +86,18 @@ def test_a_folder_that_cannot_be_read_is_one_clear_box(page: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("page", NAMES)
+def test_a_folder_of_which_nothing_can_be_read_is_one_clear_box(page: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    (tmp_path / "letter.txt").write_text("")
+    assert "no results folder" in said(opened(monkeypatch, page, tmp_path))
+    for name in "ab":
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text("{")
+    at = opened(monkeypatch, page, tmp_path)
+    assert "These results cannot be shown." in said(at) and said(at).count("not a run's record") == 2
+    assert not at.expander
+
+
+@pytest.mark.parametrize("page", NAMES)
 def test_markup_of_models_and_data_stays_text(page: str, tmp_path: Path, monkeypatch: Patch) -> None:
     run_id = made.hostile(tmp_path / "results", tmp_path / "images")
     made.two_models(tmp_path / "results")
