@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dashboard import address, reports
-from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
+from dashboard.numbers import MISSING, amount, bracket, date, or_why, percent, quantity, scored
 from dashboard.ranks import key, what
 from dashboard.tree import Element, element, link
 from leaderboards.entrants import Column, Model, model
@@ -111,7 +111,7 @@ def _row(
     by_second = _speed(row)
     return element(
         "tr",
-        element("td", _places(row), kind="number rank", data_label="rank"),
+        element("td", or_why(_places(row), _lacks(row, tasks)), kind="number rank", data_label="rank"),
         element("td", swatch, named, element("div", what(one), kind="thin"), kind="first model"),
         _parameters(row.run),
         _average(row, tasks),
@@ -119,14 +119,16 @@ def _row(
             _cell(row, column, held, axes[column], colour, tasks[column.task, column.split], is_beside=is_beside)
             for column in held.columns
         ],
-        element("td", quantity(by_second), kind="number", data_label="q/s"),
-        element("td", quantity(1000 / 60 / by_second if by_second else None), kind="number", data_label="min/1k q"),
+        [
+            element("td", or_why(quantity(value), "its runs do not record their time"), kind="number", data_label=name)
+            for name, value in (("q/s", by_second), ("min/1k q", 1000 / 60 / by_second if by_second else None))
+        ],
     )
 
 
 def _parameters(run: Run) -> Element:
-    reason = None if run.parameters is not None else "its runs do not record how many parameters the model has"
-    return element("td", amount(run.parameters), kind="number", data_label="params", title=reason)
+    reason = "its runs do not record how many parameters the model has"
+    return element("td", or_why(amount(run.parameters), reason), kind="number", data_label="params")
 
 
 def _places(row: Row) -> str:
@@ -136,10 +138,16 @@ def _places(row: Row) -> str:
     return str(first) if first == last else f"{first}–{last}"
 
 
+def _lacks(row: Row, tasks: Mapping[Task, str]) -> str:
+    """Why a row has no average, and so no rank."""
+    if row.missing:
+        return f"no average: lacks {', '.join(tasks[column.task, column.split] for column in row.missing)}"
+    return "no average: not yet worked out, or its points have no scale, or a run of it has too many errors"
+
+
 def _average(row: Row, tasks: Mapping[Task, str]) -> Element:
     if row.average is None:
-        lacks = ", ".join(tasks[column.task, column.split] for column in row.missing) or "a scale for its points"
-        return element("td", MISSING, kind="number", data_label="average", title=f"no average: lacks {lacks}")
+        return element("td", or_why(MISSING, _lacks(row, tasks)), kind="number", data_label="average")
     low, high = row.average.low, row.average.high
     interval = element("div", bracket(low, high, SHARE), kind="thin")
     return element("td", percent(row.average.value), interval, kind="number", data_label="average", title=AVERAGE)
@@ -151,7 +159,7 @@ def _cell(
     """A score with its interval as mark on the column's axis. The number leads to the run, the mark to the comparison."""
     cell = row.cells.get(column)
     if cell is None:
-        return element("td", MISSING, kind="cell", data_label=task, title="this row has no such run")
+        return element("td", or_why(MISSING, "this row has no such run"), kind="cell", data_label=task)
     score = cell.score
     number = link(
         address.to("runs", run=cell.run.run_id),

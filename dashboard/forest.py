@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dashboard import address
-from dashboard.numbers import scored
+from dashboard.numbers import MISSING, or_why, scored
 from dashboard.tree import Element, Node, element, link
 from leaderboards.compare import Comparison, Difference
 from leaderboards.entrants import Entrant, Model, model
@@ -73,8 +73,10 @@ def _row(line: Line, task: str, other: str | None, reach: float, colour: Mapping
             kind=f"first {'whole-task' if is_whole else 'part'}",
         ),
         element("td", other, kind="thin full", data_label="compared with base") if other else None,
-        element("td", scored(one.a, one.unit), kind="number", data_label="base"),
-        element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
+        [
+            element("td", or_why(scored(value, one.unit), one.reason), kind="number", data_label=name)
+            for name, value in (("base", one.a), ("compared", one.b))
+        ],
         element(
             "td",
             _plot(one, reach, colour[model(line.other)]),
@@ -146,7 +148,7 @@ def _plot(one: Difference, reach: float, colour: str) -> Element:
 
 def _points(one: Difference) -> list[Node]:
     if one.difference is None:
-        return ["–"]
+        return [or_why(MISSING, one.reason)]
     said: list[Node] = [element("b", _signed(one.difference, one.unit))]
     if one.low is not None and one.high is not None:
         said.append(f" [{_signed(one.low, one.unit)}, {_signed(one.high, one.unit)}]")

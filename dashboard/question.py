@@ -64,7 +64,7 @@ def _head(run: Run, row: Row, listed: list[str], *, is_whole: bool) -> Element:
             " ",
             element("span", cut(said, 200), kind="answer"),
             element("span", "  target: ", kind="grey"),
-            cut(" or ".join(dict.fromkeys(row["targets"] or [])), 200) or "–",
+            seen.targets(row["targets"] or []),
         ),
     )
 

@@ -30,6 +30,10 @@ TITLE = "Curves"
 PLACE = 4
 
 
+CHART = "curves"
+"""The plot's key."""
+
+
 class Against(NamedTuple):
     """A quantity on the x-axis: what it is called, a run's own, how it is printed, and whether less of it is better.
 
@@ -129,12 +133,16 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
             front = plots.pareto([point for line in lines for point in line.single])
         figure = plots.scatter(lines, front, quantity.name, y_title, quantity.tick)
     label = f"{y_title} against {quantity.name}, {len(lines)} models; the table below holds the same figures"
-    picked = st.vega_lite_chart(
-        figure, theme=None, key="curves", on_select="rerun", selection_mode=plots.POINTS, alt=label
-    )
-    chosen = {str(point["run_id"]) for point in picked["selection"][plots.POINTS]}
+    st.vega_lite_chart(figure, theme=None, key=CHART, on_select=_keep, selection_mode=plots.POINTS, alt=label)
+    chosen = {run.run_id for run in having}.intersection(st.query_params.get_all("point"))
     put(_caption(having, against, has_front=len(front) > 1), "caption")
     put(_table(results, having, against, chosen), "runs")
+
+
+def _keep() -> None:
+    """Write the chosen points into the address."""
+    points = st.session_state[CHART]["selection"][plots.POINTS]
+    st.query_params["point"] = [str(point["run_id"]) for point in points]
 
 
 def _lines(results: Results, runs: Sequence[Run], against: str) -> list[Line]:

@@ -9,10 +9,22 @@ import streamlit as st
 
 from dashboard import address, questions, seen
 from dashboard.models import run_label
-from dashboard.numbers import amount, bracket, date, duration, official, percent, quantity, scored, size
+from dashboard.numbers import (
+    MISSING,
+    amount,
+    bracket,
+    date,
+    duration,
+    official,
+    or_why,
+    percent,
+    quantity,
+    scored,
+    size,
+)
 from dashboard.results import Results
 from dashboard.shown import show as put
-from dashboard.tree import Element, cut, element, link
+from dashboard.tree import Element, Node, cut, element, link
 from dashboard.views import titled
 from leaderboards.entrants import Model, model
 from leaderboards.records import Run
@@ -27,6 +39,9 @@ COLUMNS = ("model", "task", "shots", "seed", "score [95 %]", "n", "errors", "tim
 NUMBERS = {"shots", "seed", "score [95 %]", "n", "errors", "time", "q/s"}
 WHOLE_LINES = {"task", "score [95 %]", "when"}
 """Cells that have a line of their own on a phone."""
+
+UNSCORED = "the rule defines no score here, or a judge has yet to grade the answers (flab grade)"
+"""Why a finished run may have none."""
 
 MOST = 300
 """Runs that are listed at most; the filters find the others."""
@@ -71,7 +86,10 @@ def _row(
     run: Run, standing: Standing, names: Mapping[Model, str], tasks: Mapping[Task, str], *, is_chosen: bool
 ) -> Element:
     score = official(run)
-    shown = [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"] if score else []
+    shown: list[Node] = []
+    if score:
+        value = or_why(scored(score.value, score.unit), UNSCORED)
+        shown = [value, f" {bracket(score.low, score.high, score.unit)}"]
     shown += [element("div", str(standing), kind="thin failed")] if standing.status != "complete" else []
     values = (
         link(address.here("runs", run=run.run_id, beside=None), names[model(run)], kind="link"),
@@ -81,8 +99,8 @@ def _row(
         shown,
         f"{run.n:,}",
         str(run.n_errors),
-        duration(run.seconds) if run.scores else "–",
-        quantity(run.questions_per_second),
+        or_why(duration(run.seconds) if run.scores else MISSING, "the run is not finished"),
+        or_why(quantity(run.questions_per_second), "not recorded" if run.scores else "the run is not finished"),
         date(run.created),
     )
     cells = [
@@ -161,9 +179,11 @@ def _settings(store: Store, run: Run, other: Run | None) -> Element:
     columns = [_told(store, one) for one in (run, other) if one]
     rows: list[Element] = []
     for name in dict.fromkeys(name for column in columns for name in column):
-        values = [column.get(name, "–") for column in columns]
+        values = [column.get(name, MISSING) for column in columns]
         kind = "differs" if len(set(values)) > 1 else None
-        cells = [element("td", cut(value, 300), kind=kind) for value in values]
+        cells = [
+            element("td", or_why(cut(value, 300), "not recorded, or not asked for"), kind=kind) for value in values
+        ]
         rows.append(element("tr", element("td", name, kind="grey"), cells))
     title = "Settings and versions" + ("; what differs is marked" if other else "")
     return element("div", element("h3", title), element("table", element("tbody", rows)))
@@ -175,15 +195,17 @@ def _told(store: Store, run: Run) -> dict[str, str]:
     told = {
         "run": run.run_id,
         "status": str(store.standing(run)),
-        "score": f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}" if score else "–",
-        "interval": interval_kind(score) if score else "–",
-        "metric": f"{score.metric} {score.variant}" if score else "–",
+        "score": f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"
+        if score
+        else MISSING,
+        "interval": interval_kind(score) if score else MISSING,
+        "metric": f"{score.metric} {score.variant}" if score else MISSING,
         "model": run.model,
         "weights": run.model_digest[:16],
-        "family": run.family or "–",
+        "family": run.family or MISSING,
         "parameters": amount(run.parameters),
-        "backend": run.backend or "–",
-        "number type": run.dtype or "–",
+        "backend": run.backend or MISSING,
+        "number type": run.dtype or MISSING,
         "quantisation": run.quantisation or "none",
         "task": f"{run.task}, {run.split} split, {run.task_digest[:12]}",
         "shots": f"{run.num_fewshot}, {run.shot_selection}",
@@ -202,7 +224,7 @@ def _told(store: Store, run: Run) -> dict[str, str]:
 
 def _said(value: object) -> str:
     if value is None or value == []:
-        return "–"
+        return MISSING
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

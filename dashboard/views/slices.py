@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import address, questions
 from dashboard.models import run_label
-from dashboard.numbers import bracket, percent, scored
+from dashboard.numbers import MISSING, bracket, or_why, percent, scored
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
@@ -118,7 +118,7 @@ def _by_slice(run: Run, kind: str) -> dict[str, Score]:
 def _cell(run: Run, score: Score | None, name: str, most: float) -> Element:
     label = _value(name)
     if score is None or score.value is None:
-        return element("td", "–", kind="number", data_label=label, title="this run has no such questions")
+        return element("td", or_why(MISSING, "this run has no such questions"), kind="number", data_label=label)
     interval = bracket(score.low, score.high, score.unit)
     about = f"{score.n:,} questions" + (f" · 95 % {interval}, {interval_kind(score)}" if interval else "")
     missed = (1 - score.value) / most if score.unit == SHARE else 0.0

@@ -586,6 +586,26 @@ def test_a_curve_says_how_its_shots_were_chosen_and_leaves_out_older_repeats(
     assert found == {("model-a", "0"), ("model-a", "1"), ("model-a, rices shots", "0"), ("model-a, rices shots", "2")}
 
 
+def test_the_points_in_the_address_mark_their_runs(results: Path, monkeypatch: Patch) -> None:
+    assert not every(opened(monkeypatch, "curves", results), "current")
+    at = opened(monkeypatch, "curves", results, point=["b" * 16, "nonsense"])
+    (row,) = every(at, "current")
+    assert "model-b" in json.dumps(row) and "the chosen ones are marked" in said(at)
+
+
+def test_a_dash_says_why_there_is_nothing(tmp_path: Path, monkeypatch: Patch) -> None:
+    samples = [made.sample("1" * 16, number, targets=[]) for number in range(4)]
+    bare = {"parameters": None, "seconds": 0.0, "questions_per_second": None, "family": ""}
+    made.write(tmp_path, made.run("1" * 16, samples, **bare), samples)
+    made.write(tmp_path, made.run("2" * 16, samples, task="other", model="m", model_digest="m"), samples)
+    folder = tmp_path / "runs" / ("7" * 16)
+    folder.mkdir()
+    (folder / "run.json").write_text(made.run("7" * 16, [], status="running", scores=(), finished=None).to_json())
+    for page in NAMES:
+        for node in nodes(opened(monkeypatch, page, tmp_path, run="1" * 16, complete="0")):
+            assert node[2] != ["–"] or node[1].get("title"), (page, node)
+
+
 def test_slices_lead_to_their_questions(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "slices", results)
     cells = [node[2][0] for node in every(at, "heat") if node[0] == "td"]
