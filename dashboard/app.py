@@ -22,6 +22,7 @@ def main() -> None:
     """Show the page of the address."""
     st.set_page_config(page_title="flamingo-lab", page_icon=":material/leaderboard:", layout="wide")
     st.html(ASSETS / "page.css")
+    st.logo(str(ASSETS / "name.svg"), size="small")
     found = views.found()
     shown = {
         name: st.Page(guarded(name), title=page.TITLE, url_path=name, default=number == 0)

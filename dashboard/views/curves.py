@@ -30,8 +30,8 @@ TITLE = "Curves"
 PLACE = 4
 
 
-CHART = "curves"
-"""The plot's key."""
+CHART, BEGUN = "curves", "curves.begun"
+"""Keys of the plot's state, and of the points that it began with."""
 
 
 class Against(NamedTuple):
@@ -118,6 +118,10 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
     if not having:
         st.text(f"No run of this task recorded its {against}.")
         return
+    chosen = {run.run_id for run in having}.intersection(st.query_params.get_all("point"))
+    if CHART not in st.session_state:  # a new plot begins with the address's points; then it has its own
+        st.session_state[BEGUN] = sorted(chosen)
+    begun: list[str] = st.session_state[BEGUN]
     front: list[Point] = []
     if against == "shots":
         ids = tuple(run.run_id for run in having)
@@ -126,15 +130,14 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
         if answer:
             put(answer, "bought")
         lines = _shot_lines(results, having, curves)
-        figure = plots.curves(lines, quantity.name, y_title)
+        figure = plots.curves(lines, quantity.name, y_title, begun)
     else:
         lines = _lines(results, having, against)
         if quantity.is_cost:
             front = plots.pareto([point for line in lines for point in line.single])
-        figure = plots.scatter(lines, front, quantity.name, y_title, quantity.tick)
+        figure = plots.scatter(lines, front, quantity.name, y_title, quantity.tick, begun)
     label = f"{y_title} against {quantity.name}, {len(lines)} models; the table below holds the same figures"
     st.vega_lite_chart(figure, theme=None, key=CHART, on_select=_keep, selection_mode=plots.POINTS, alt=label)
-    chosen = {run.run_id for run in having}.intersection(st.query_params.get_all("point"))
     put(_caption(having, against, has_front=len(front) > 1), "caption")
     put(_table(results, having, against, chosen), "runs")
 
