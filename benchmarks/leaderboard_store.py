@@ -84,7 +84,7 @@ def run_of(model: int, task: int) -> tuple[Run, pa.Table]:
     for label, inside in parts:
         mean = interval(scores[inside].tolist(), [documents[number] for number in inside])
         assert mean is not None
-        found.append(Score(*metric.split("/"), label, *mean, n=len(inside)))
+        found.append(Score(*metric.split("/"), label, *mean[:4], n=len(inside), interval=mean.kind))
     questions = [f"What does part {number} of the picture in task {task} say?" for number in range(SAMPLES)]
     answers = [f"answer {number} of model {model}, said in some words" for number in range(SAMPLES)]
     columns = {

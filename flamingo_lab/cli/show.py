@@ -144,7 +144,7 @@ def run(name: Name, results: options.Results = options.RESULTS, json: options.Js
     store = Store(results)
     found = store.run(name)
     if json:
-        print(jsons.dumps(asdict(found), ensure_ascii=False))
+        print(jsons.dumps(asdict(found) | {"status": store.standing(found).status}, ensure_ascii=False))
         return
     if found.scores:
         options.console().print(table.rich_table(table.rows([found], every_slice=True)))
