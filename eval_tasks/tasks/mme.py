@@ -43,7 +43,7 @@ class MME(FileTask):
     paper = "https://arxiv.org/abs/2306.13394"
     source = "CATEGORY.txt and the pictures of a folder a category, of MME_Benchmark"
     files = "MME's folders and its eval_tool/Your_Results (https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models)"
-    hub = Hub("lmms-lab/MME")
+    hub = Hub("lmms-lab/MME", revision="d6c9023f017b564f7b3ccccf5348166bce8fdbcd")
     licence = "for research [unread]"
     splits_for_shots = ()
     sizes = (2_374,)

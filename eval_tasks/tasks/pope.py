@@ -26,7 +26,7 @@ class POPE(FileTask):
     paper = "https://arxiv.org/abs/2305.10355"
     source = "output/coco/coco_pope_CATEGORY.json of RUCAIBox/POPE, photographs of COCO val2014"
     files = f"the files coco_pope_*.json of RUCAIBox/POPE (https://github.com/RUCAIBox/POPE) and val2014 of {coco.SITE}"
-    hub = Hub("lmms-lab/POPE")
+    hub = Hub("lmms-lab/POPE", revision="4db1276663dfa5eb8ad16a52d24c31a09e470896")
     licence = "MIT [unread]; photographs under Flickr's terms"
     splits = ("test",)
     splits_for_shots = ()

@@ -37,7 +37,7 @@ class SEEDBench(FileTask):
     paper = "https://arxiv.org/abs/2307.16125"
     source = "SEED-Bench.json and SEED-Bench-image/ of AILab-CVC/SEED-Bench"
     files = "SEED-Bench.json and SEED-Bench-image (https://huggingface.co/datasets/AILab-CVC/SEED-Bench)"
-    hub = Hub("lmms-lab/SEED-Bench", splits={"image": "test"})
+    hub = Hub("lmms-lab/SEED-Bench", splits={"image": "test"}, revision="74c4ea0cee96786739e4ccb97d227818a05ae752")
     licence = "Apache-2.0; pictures of CC3M under their own"
     split = "image"
     splits = ("image",)

@@ -364,7 +364,7 @@ def test_answers_to_another_split_of_the_data(tmp_path: Path, capsys: pytest.Cap
     for named, said in {
         "hateful-memes": "is none of the",
         "hateful-memes:tarin": "hateful-memes has no split 'tarin'; there are train, dev_seen",
-        "grounding": "unknown task 'grounding'",
+        "grounding": "grounding is a group of tasks, whose splits are their own; name one of refcoco:val, ",
     }.items():
         assert run([*command, "--task", named]) == 2
         assert said in capsys.readouterr().err

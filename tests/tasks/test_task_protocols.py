@@ -355,9 +355,12 @@ def test_groups_are_tasks_on_their_splits() -> None:
 
 @pytest.mark.parametrize("find", [task.get, groups.expand])
 def test_an_unknown_task_is_told_with_near_names_alone(find: Callable[[str], object]) -> None:
-    with pytest.raises(UnknownTask) as caught:
-        find("nosuch")
-    assert str(caught.value) == "unknown task 'nosuch': flab list tasks shows all"
+    for name in ("nosuch", "foo", ""):
+        with pytest.raises(UnknownTask) as caught:
+            find(name)
+        assert str(caught.value) == f"unknown task {name!r}: flab list tasks shows all"
+    with pytest.raises(UnknownTask, match=r"did you mean hateful-memes\? "):
+        find("hateful")
     with pytest.raises(
         UnknownTask, match=r"^unknown task 'EasyVQA': did you mean easy-vqa( or \S+)*\? \(all: flab list tasks\)$"
     ):
