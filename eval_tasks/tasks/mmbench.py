@@ -100,15 +100,17 @@ class MMBench(FileTask):
             yield _sample(where, row, parquet.picture(row, "image", where))
 
 
+def kinds_of(row: Row) -> dict[str, str]:
+    """The abilities that a question asks for, where the table has them."""
+    kinds = {"ability": cell(row, "l2-category") or cell(row, "L2-category"), "category": cell(row, "category")}
+    return {name: kind for name, kind in kinds.items() if kind}
+
+
 def _sample(where: str, row: Row, image: Image) -> Sample:
     index, choices, right = number(row, "index", where), options_of(row), text(row, "answer", where)
     if right not in tuple(string.ascii_uppercase[: len(choices)]):
         raise BadRow(f"{where}: the answer {right!r} is none of its {len(choices)} options")
     rotation, group = divmod(index, ROTATION)
-    kinds = {
-        "ability": cell(row, "l2-category") or cell(row, "L2-category"),
-        "category": cell(row, "category"),
-    }
     return Sample(
         id=str(index),
         images=(image,),
@@ -116,7 +118,7 @@ def _sample(where: str, row: Row, image: Image) -> Sample:
         targets=(right,),
         document=str(group),
         choices=choices,
-        slices={name: kind for name, kind in kinds.items() if kind},
+        slices=kinds_of(row),
         facts={"rotation": rotation},
         context={"hint": cell(row, "hint")},
     )

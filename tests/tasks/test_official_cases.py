@@ -54,7 +54,7 @@ def tokenised_at_once() -> None:
 
 
 @pytest.mark.skipif(not FOUND, reason=f"no official cases under FLAB_CASES ({CASES})")
-@pytest.mark.parametrize(("file", "case"), FOUND, ids=[case["id"] for _, case in FOUND])
+@pytest.mark.parametrize(("file", "case"), FOUND, ids=[case.get("id") for _, case in FOUND])
 def test_official_case(file: str, case: Case) -> None:
     for row, expected in official_cases.comparisons(file, case):
         found = Marks(row, official_cases.items(file, case), official_cases.is_set(file, case))
@@ -62,7 +62,7 @@ def test_official_case(file: str, case: Case) -> None:
         for field, value in expected.items():
             ours = FIELDS[field](found, value)
             assert same(ours, value, tolerance), (
-                f"{row.metric}/{row.variant} {field}: {ours!r}, {value!r}: {case['why']}"
+                f"{row.metric}/{row.variant} {field}: {ours!r}, {value!r}: {case.get('why')}"
             )
     if "meteor" in case:
         assert_captions(official_cases.items(file, case), case)
