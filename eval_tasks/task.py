@@ -175,6 +175,13 @@ class Hub:
         return tuple(one.replace("{split}", split) for one in held if one)
 
 
+LEAVE_ONE_OUT = "leave-one-out"
+OF_ONE_SPLIT = {
+    LEAVE_ONE_OUT: "take examples from the other questions that are asked, none about the same picture or in another "
+    "form of the same question: the benchmark has no split for them"
+}
+"""The flag of tasks that have one split with answers. It stands in the record and in tables, since it is no split of training."""
+
 PLUS = "_plus"
 """What stands in a file's name for the `+` in a task's."""
 

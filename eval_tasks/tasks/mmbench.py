@@ -15,7 +15,7 @@ from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.options import LETTER, LETTER_IN_CHINESE, LETTER_LMMS_EVAL, RANKED_LETTERS, SELECT
 from eval_tasks.sources import Row, cell, json_rows, need, number, text
-from eval_tasks.task import Hub, Sample
+from eval_tasks.task import OF_ONE_SPLIT, Hub, Sample
 from flamingo_lab.prompt import Image
 
 ROTATION = 1_000_000
@@ -60,6 +60,7 @@ class MMBench(FileTask):
     split = "dev"
     splits = ("dev", "dev-cn")
     splits_for_shots = ()
+    options = OF_ONE_SPLIT
     sizes = (4_329, 4_329)
     metrics = (MetricName("mmbench", "circular"), MetricName("mmbench", "vanilla"))
     wordings = (LETTER, RANKED_LETTERS, LETTER_LMMS_EVAL, SELECT, LETTER_IN_CHINESE)

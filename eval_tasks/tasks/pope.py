@@ -12,7 +12,7 @@ from eval_tasks.metrics import MetricName
 from eval_tasks.parquet import picture as picture_in
 from eval_tasks.phrasing import PLAIN, SHORT_ANSWER
 from eval_tasks.sources import Row, json_rows, label, need, picture, text
-from eval_tasks.task import Hub, Sample
+from eval_tasks.task import OF_ONE_SPLIT, Hub, Sample
 from flamingo_lab.prompt import Image
 
 CATEGORIES = ("random", "popular", "adversarial")
@@ -30,6 +30,7 @@ class POPE(FileTask):
     licence = "MIT [unread]; photographs under Flickr's terms"
     splits = ("test",)
     splits_for_shots = ()
+    options = OF_ONE_SPLIT
     sizes = (9_000,)
     metrics = (MetricName("pope", "official"),)
     wordings = (PLAIN, SHORT_ANSWER)

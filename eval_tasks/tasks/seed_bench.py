@@ -10,7 +10,7 @@ from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.options import LETTER, RANKED, RANKED_LETTERS_ALONE, SELECT
 from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, label, need, number, picture, rows_in, text
-from eval_tasks.task import Hub, Sample
+from eval_tasks.task import OF_ONE_SPLIT, Hub, Sample
 from flamingo_lab.prompt import Image
 
 KINDS = {
@@ -42,6 +42,7 @@ class SEEDBench(FileTask):
     split = "image"
     splits = ("image",)
     splits_for_shots = ()
+    options = OF_ONE_SPLIT
     sizes = (14_233,)
     metrics = (MetricName("rank", "argmin"), MetricName("choice", "letter"), MetricName("choice", "llava"))
     wordings = (RANKED, LETTER, RANKED_LETTERS_ALONE, SELECT)
