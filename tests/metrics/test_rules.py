@@ -143,6 +143,9 @@ def test_grades_are_gathered_over_gradings() -> None:
     assert figures("grades", "mean", [graded("1", "0.5", ""), graded("1", "1.0", "")])["std"].value == 0.0
     ratio = figures("grades", "ratio", [graded("1", "8", "10"), graded("1", "4", "5")])
     assert ratio[""].value == pytest.approx(12 / 15)
+    unread = [graded("1", "4", "8"), graded("1", "-1", "-1")]
+    assert figures("grades", "ratio", unread)[""].value == pytest.approx(1.5 / 3.5)
+    assert outcome("grades", "ratio", "-1", Targets(("-1",))).problem == "no grade"
     assert (
         outcome("grades", "mean", "good", Targets(())).problem
         == outcome("grades", "mean", "1.5", Targets(())).problem
