@@ -17,7 +17,7 @@ from eval_tasks.fitting import unread
 from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import Looked, Pool, Shots
-from eval_tasks.task import Sample, Task, check_options, split_of
+from eval_tasks.task import LEAVE_ONE_OUT, Sample, Task, check_options, split_of
 from eval_tasks.wording import FAMILYS, Wording
 from flamingo_lab.errors import BadImage, BadPrompt
 from flamingo_lab.model import Decoding, Model, Rank, Request, Sent
@@ -122,6 +122,8 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda w
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     check_options([task], settings.options)
+    if LEAVE_ONE_OUT in settings.options and not settings.num_fewshot:
+        raise UnknownTask(f"{task.name}: {LEAVE_ONE_OUT} is about examples, and none are asked for (--num-fewshot)")
     wording = task.wording(settings.wording, model.about.get("reads"), model.about.get("boxes", ""))
     if wording.rank and settings.decoding:
         raise UnknownTask(
@@ -157,15 +159,20 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda w
     return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of, cut, heard)
 
 
-def splits_for_shots(task: Task, asked: str) -> list[str]:
-    """The splits that shots may come from where this one is asked, in the order in which they are tried: never from itself."""
+def splits_for_shots(task: Task, asked: str, options: frozenset[str]) -> list[str]:
+    """The splits that shots may come from where this one is asked, in the order in which they are tried.
+
+    Never from itself, but for a benchmark of one split where that is asked for.
+    """
+    if LEAVE_ONE_OUT in options & task.options.keys():
+        return [asked]
     return [split for split in task.splits_for_shots if split in task.splits and split != asked]
 
 
 def _pool(task: Task, settings: Settings, asked: str) -> Sequence[Sample]:
     """The samples that shots come from. Raises `UnknownTask` where there are none."""
     reasons: list[str] = []
-    for split in splits_for_shots(task, asked):
+    for split in splits_for_shots(task, asked, settings.options):
         try:
             return task.samples(split, settings.data)
         except TaskError as error:

@@ -6,7 +6,6 @@ that would give an answer away are left out here, for every selection alike.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from random import Random  # not the module, whose name is that of a selection h
 
 from eval_tasks import looking
 from eval_tasks.errors import TooFewShots, UnknownTask
+from eval_tasks.nearest import near
 from eval_tasks.task import Sample, Task
 from eval_tasks.wording import Wording
 from flamingo_lab.model import Model
@@ -81,8 +81,8 @@ def names() -> list[str]:
 def get(name: str) -> Selection:
     """The selection of this name. Raises `UnknownTask` with the nearest names."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        found = near(name, names())
+        hint = f"; did you mean {' or '.join(found)}?" if found else ""
         raise UnknownTask(f"shot selection {name!r} is none of {', '.join(names())}{hint}")
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").SELECTION
 
