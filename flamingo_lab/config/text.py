@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flamingo_lab.config.kinds import Activation, Norm
+from flamingo_lab.config.kinds import Activation, Norm, refuse_more
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Experts:
     chosen: Literal[1, 2] = 2
     has_common: bool = False
 
+    def __post_init__(self) -> None:
+        refuse_more(experts=max(self.counts, default=0))
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -93,6 +96,9 @@ class Decoder:
     ties_embeddings: bool = False
     experts: Experts | None = None
     share: tuple[int, int] = field(default=(0, 1), repr=False)
+
+    def __post_init__(self) -> None:
+        refuse_more(layers=self.layers)
 
     @property
     def head_width(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flamingo_lab.config.kinds import Activation
+from flamingo_lab.config.kinds import Activation, refuse_more
 from flamingo_lab.pixels import OneView
 
 
@@ -35,6 +35,9 @@ class Tower:
     drops_first: bool = False
     stored_positions: int | None = None
     projection: int | None = None
+
+    def __post_init__(self) -> None:
+        refuse_more(layers=self.layers)
 
     @property
     def positions(self) -> int:
@@ -67,6 +70,9 @@ class Resampler:
     has_input_norm: bool = False
     has_place: bool = False
     projects_to: int | None = None
+
+    def __post_init__(self) -> None:
+        refuse_more(layers=self.depth)
 
     @property
     def out_width(self) -> int:

@@ -158,6 +158,6 @@ def side(settings: Mapping[str, Any], key: str, default: int) -> int:
     held = settings.get(key, default)
     if isinstance(held, Mapping):
         held = held.get("shortest_edge", held.get("height"))
-    if not isinstance(held, int):
+    if not isinstance(held, int) or held < 1:
         raise BadConfig(f"preprocessor_config.json: {key} is {settings[key]!r}; a side in pixels is expected")
     return held
