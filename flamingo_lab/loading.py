@@ -17,8 +17,8 @@ from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
 from flamingo_lab.engine.budget import Room, free_bytes
-from flamingo_lab.errors import BadSetting, MissingModel
-from flamingo_lab.family import Folder, flag
+from flamingo_lab.errors import BadSetting
+from flamingo_lab.family import Folder
 from flamingo_lab.files import file_digest
 from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
@@ -29,7 +29,7 @@ from flamingo_lab.placement.plan import plan
 from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.quant import copy
 from flamingo_lab.render import Renderer
-from flamingo_lab.understanding import family_of, understand
+from flamingo_lab.understanding import understand
 from flamingo_lab.weights import check
 from flamingo_lab.wording import Running
 
@@ -221,20 +221,12 @@ def prepare(
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:
-    """The models that one is made of. A part's folder without a model's name is for every one that has such a part."""
-    used = set(made.models)
+    """The models that one is made of, by role."""
+    parts = made.parts(given)
     prepared: dict[str, Prepared] = {}
     for role, listed in made.models.items():
-        try:
-            folder = hub.locate(listed, weights=given.get(role), download=how.download)
-            wanted = family_of(Folder(folder), listed).parts(Folder(folder))
-        except (MissingModel, BadSetting) as error:
-            raise type(error)(str(error).replace("--weights DIR", flag(role))) from None
-        parts = made.parts_of(role, wanted, given)
-        used |= parts.keys() | {f"{role}_{part}" for part in wanted}
-        prepared[role] = prepare(listed, folder, parts, how, is_part=True)
-    for part in given.keys() - used:
-        raise BadSetting(f"{flag(part)}: none of the models that {made.name} is made of has such a part; leave it away")
+        with composed.as_part(role):
+            prepared[role] = prepare(listed, given.get(role), parts[role], how, is_part=True)
     return prepared
 
 

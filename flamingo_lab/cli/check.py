@@ -66,18 +66,12 @@ def check(
 
 def _each(made: Composed, chosen: options.Chosen) -> Iterator[Understood]:
     """The models that one is made of."""
-    from flamingo_lab import hub, understanding
-    from flamingo_lab.errors import BadSetting, MissingModel
-    from flamingo_lab.family import Folder, flag
+    from flamingo_lab import composed, understanding
 
+    parts = made.parts(chosen.parts)
     for role, listed in made.models.items():
-        try:
-            folder = Folder(hub.locate(listed, weights=chosen.parts.get(role), download=chosen.download))
-            wanted = understanding.family_of(folder, listed).parts(folder)
-        except (MissingModel, BadSetting) as error:
-            raise type(error)(str(error).replace("--weights DIR", flag(role))) from None
-        parts = made.parts_of(role, wanted, chosen.parts)
-        yield understanding.understand(listed, folder.path, parts, download=chosen.download)
+        with composed.as_part(role):
+            yield understanding.understand(listed, chosen.parts.get(role), parts[role], download=chosen.download)
 
 
 def _facts(found: Understood, matched: Matched) -> dict[str, object]:

@@ -57,7 +57,8 @@ def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Path, Architec
     if made is None:
         asked = [(chosen.model, chosen.weights, chosen.parts)]
     else:
-        asked = [(listed, chosen.parts.get(role), {}) for role, listed in made.models.items()]
+        parts = made.parts(chosen.parts)
+        asked = [(listed, chosen.parts.get(role), parts[role]) for role, listed in made.models.items()]
     for name, weights, parts in asked:
         try:
             folder, family = understanding.find(

@@ -115,6 +115,11 @@ def test_a_model_made_of_others_is_checked_model_by_model(capsys: pytest.Capture
     facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["family"] for one in facts] == ["seal_vqa", "seal_vsm"]
     assert all(one["loads"] for one in facts)
+    assert run(["check", *map(str, given), "--vision", str(vqa / "vision"), "--plan", "--json"]) == 0
+    planned = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["model"] for one in planned] == ["seal_vqa_7b", "seal_vsm_7b"]
+    assert run(["check", *map(str, given), "--base", str(vqa / "vision")]) == 2
+    assert "--base DIR: none of the models that seal is made of has such a part" in capsys.readouterr().err
     assert run(["check", "seal", "--vqa", str(vqa / "checkpoint"), "--vision", str(vqa / "vision")]) == 2
     assert "--vsm DIR" in capsys.readouterr().err
 
