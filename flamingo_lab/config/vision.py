@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flamingo_lab.config.kinds import Activation, refuse_more
+from flamingo_lab.config.kinds import Activation, check_counts, check_few, check_numbers, check_side
 from flamingo_lab.pixels import OneView
 
 
@@ -37,7 +37,17 @@ class Tower:
     projection: int | None = None
 
     def __post_init__(self) -> None:
-        refuse_more(layers=self.layers)
+        check_few(layers=self.layers)
+        check_side(self.image_px)
+        check_counts(
+            patch_px=self.patch_px,
+            width=self.width,
+            heads=self.heads,
+            head_width=self.width // self.heads,
+            positions=self.positions,
+            mlp_width=self.mlp_width,
+        )
+        check_numbers(norm_eps=self.norm_eps)
 
     @property
     def positions(self) -> int:
@@ -72,7 +82,14 @@ class Resampler:
     projects_to: int | None = None
 
     def __post_init__(self) -> None:
-        refuse_more(layers=self.depth)
+        check_few(layers=self.depth)
+        check_counts(
+            width=self.width,
+            heads=self.heads,
+            head_width=self.head_width,
+            latents=self.latents,
+            mlp_width=self.mlp_width,
+        )
 
     @property
     def out_width(self) -> int:
