@@ -31,7 +31,7 @@ from apart import apart
 from torch import Tensor, nn
 
 import flamingo_lab as fl
-from flamingo_lab import loading
+from flamingo_lab import understanding
 from flamingo_lab.config import Decoder
 from flamingo_lab.nn.decoder import CausalDecoder
 from flamingo_lab.nn.positions import Places
@@ -200,7 +200,7 @@ def sizes() -> list[str]:
         published = Path(scratch) / "published"
         published.mkdir()
         loading_memory.write(published, "safetensors")
-        found = loading.understand(str(published))
+        found = understanding.understand(str(published))
         rows: list[tuple[str, Path, str | None]] = [("bfloat16", published, None)]
         for form in FORMS:
             rows.append((f"{form}, while it loads", published, form))

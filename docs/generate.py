@@ -4,9 +4,9 @@
     python docs/generate.py --check    fails where something written is stale
 
 Facts come from `flab ... --json`, so that these pages say what the command line says. In any page, what stands between
-`<!-- begin: WHAT -->` and `<!-- end -->` is written here. WHAT is `models` or `tasks`, for a short list, `metrics` for all
-of them, `disagreements` or `chartqa` for the cases of a JSON file beside this one, scored here, or `report NAME`, for the
-first table of `benchmarks/reports/NAME.md`.
+`<!-- begin: WHAT -->` and `<!-- end -->` is written here. WHAT is `models` or `tasks`, for a short list, `families` for what
+each model is made of, `metrics` for all of them, `disagreements` or `chartqa` for the cases of a JSON file beside this one,
+scored here, or `report NAME`, for the first table of `benchmarks/reports/NAME.md`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def command_line() -> str:
     return "\n".join([HEAD, "# The command line\n", about, *sections])
 
 
+@cache
 def by_family() -> dict[str, list[dict[str, Any]]]:
     """What `flab show model` says of every listed model, by its family's title."""
     families: dict[str, list[dict[str, Any]]] = {}
@@ -129,6 +131,57 @@ def recommended(models: Sequence[Mapping[str, Any]]) -> str:
     return "".join(["\nAs their authors decode, in options of `flab eval`:\n\n", *lines])
 
 
+def families() -> str:
+    """What each model is made of, where its parts are and how it is spoken to, by family; models that are alike in a row."""
+    sections: list[str] = []
+    for family, held in by_family().items():
+        if "made of" in held[0]:
+            continue
+        alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        for one in held:
+            alike.setdefault(tuple(made_of(one).items()), []).append(code(one["name"]))
+        rows = [{"model": ", ".join(names)} | dict(parts) for parts, names in alike.items()]
+        folders = {f"{name}: {where}" for one in held for name, where in one["further folders"].items()}
+        templates = dict.fromkeys(name for one in held for name in (one["style"], *one["other templates"]))
+        lines = [
+            *(f"- further folder, {where}" for where in sorted(folders)),
+            f"- templates: {', '.join(map(code, templates))}",
+        ]
+        sections.append(f"### {family}\n\n{table(rows)}\n" + "".join(map(wrapped, lines)))
+    return "\n" + "\n".join(sections)
+
+
+def made_of(model: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of a model in few words."""
+    tower, patches, decoder = model.get("tower"), model.get("patches"), model["decoder"]
+    seen = (
+        f"{tower['layers']} layers of {tower['width']:,}, {tower['image_px']} px in patches of {tower['patch_px']}"
+        if tower
+        else f"none: patches of {patches['patch_px']} px, {patches['width_px']:,} x {patches['height_px']:,} px at most"
+    )
+    experts = decoder["experts"]
+    mixed = f", {experts['counts'][0]} experts in {len(experts['layers'])} of them" if experts else ""
+    text = f"{decoder['layers']} layers of {decoder['width']:,}{mixed}, {decoder['positions']:,} positions"
+    connector = model.get("connector", {"kind": "none"})
+    widths = connector.get("widths") or connector.get("long", {}).get("widths", ())
+    path = f" {' to '.join(f'{width:,}' for width in widths)}" if widths else ""
+    return {
+        "tower": seen + (", in tiles" if "tiles" in model else ""),
+        "connector": connector["kind"] + path,
+        "decoder": text,
+        "pictures come": model["join"]["how"],
+        "tokens a picture": f"{model['tokens per image']:,}"
+        if isinstance(model["tokens per image"], int)
+        else model["tokens per image"],
+    }
+
+
+def wrapped(line: str) -> str:
+    """A line of a list, cut where a review wants it cut."""
+    options: dict[str, Any] = {"width": 120, "subsequent_indent": "  "}
+    return textwrap.fill(line, **options, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
 def tasks() -> str:
     """`tasks.md`: every benchmark."""
     sections: list[str] = []
@@ -163,14 +216,7 @@ def part(what: str, name: str | None, page: Path) -> str:
     """What a mark asks for."""
     if what == "models":
         return "".join(
-            textwrap.fill(
-                f"- {family}: {', '.join(code(one['name']) for one in held)}",
-                width=120,
-                subsequent_indent="  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            + "\n"
+            wrapped(f"- {family}: {', '.join(code(one['name']) for one in held)}")
             for family, held in by_family().items()
         )
     if what == "tasks":
@@ -240,7 +286,7 @@ def chartqa() -> str:
     return "\n" + table(rows)
 
 
-CASES = {"metrics": metrics_listed, "disagreements": disagreements, "chartqa": chartqa}
+CASES = {"families": families, "metrics": metrics_listed, "disagreements": disagreements, "chartqa": chartqa}
 
 
 def cases(name: str) -> list[dict[str, Any]]:

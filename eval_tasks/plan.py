@@ -45,6 +45,7 @@ class Settings:
     options: frozenset[str] = field(default_factory=frozenset[str])
     decoding: Decoding | None = None
     max_new_tokens: int | None = None
+    min_new_tokens: int = 0
     allow_partial: bool = False
     features: Path | None = None
     also: tuple[MetricName, ...] = ()
@@ -121,6 +122,10 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda w
     settings = replace(settings, num_fewshot=settings.num_fewshot or selection.shots)
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
+    if settings.min_new_tokens > (limit := settings.max_new_tokens or task.max_new_tokens):
+        raise UnknownTask(
+            f"{task.name}: no answer has {settings.min_new_tokens} new tokens at least and {limit} at most"
+        )
     check_options([task], settings.options)
     if LEAVE_ONE_OUT in settings.options and not settings.num_fewshot:
         raise UnknownTask(f"{task.name}: {LEAVE_ONE_OUT} is about examples, and none are asked for (--num-fewshot)")
@@ -195,8 +200,8 @@ def _ask(
     sample: Sample,
     chosen: Shots,
 ) -> Asked:
-    limit = settings.max_new_tokens or task.max_new_tokens
-    request = Request(sample.id, Prompt.ask(), decoding, limit, stop=task.stop)
+    limit, least = settings.max_new_tokens or task.max_new_tokens, settings.min_new_tokens
+    request = Request(sample.id, Prompt.ask(), decoding, limit, least, stop=task.stop)
     shots: Sequence[Sample] = ()
     try:
         shots = chosen.of(sample, settings.data, settings.options)

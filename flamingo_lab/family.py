@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Architecture
-from flamingo_lab.errors import BadCheckpoint
+from flamingo_lab.errors import BadCheckpoint, BadConfig
 from flamingo_lab.files import COPIED, read_json
 from flamingo_lab.markup import Finish, Markup
 from flamingo_lab.model import BeamCounts
@@ -126,6 +126,15 @@ def plain_sources(folder: Folder, rules: Mapping[str, Rules]) -> Mapping[str, Te
     return {name: folder.checkpoint if name == MAIN else folder.part(name).checkpoint for name in rules}
 
 
+def stated_eos(folder: Folder) -> tuple[int, ...]:
+    """The ids at which transformers' `generate` ends an answer, as `generation_config.json` says, config.json without it."""
+    stated = folder.json("generation_config.json").get("eos_token_id", folder.config.get("eos_token_id"))
+    held = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    if not all(isinstance(one, int) for one in held):
+        raise BadConfig(f"{folder.path}: eos_token_id {stated!r} is no token's id")
+    return tuple(held)
+
+
 @dataclass(frozen=True)
 class Family:
     """All that makes a family of published checkpoints; every function takes the model's `Folder`.
@@ -137,6 +146,7 @@ class Family:
     - `architecture`; `rules`, by part; `tensors` by part, where they are not the files' own (deltas, adapters).
     - `pipeline`, `tokenizer`, `markup`: pictures to pixels, text to ids, and how the two become one sequence.
     - `wordings` by name, and `wording`, which names the folder's own. A wording holds its stop rules.
+    - `eos`: ids at which an answer ends in any wording, where the authors' code takes them from the files (`stated_eos`).
     - `forbidden`: tokens that an answer never holds; `beam_counts`: what the authors' beam search counts as a length.
     - `answers_apart`: whether an answer's beginning is encoded by itself, behind the prompt's last token.
     - `boxes`: the notation in which its models write boxes, a variant of the metric `iou`; empty where they write none.
@@ -158,6 +168,7 @@ class Family:
     sizes: tuple[Size, ...]
     parts: Callable[[Folder], Mapping[str, str | None]] = lambda folder: {}
     tensors: Callable[[Folder, Mapping[str, Rules]], Mapping[str, Tensors]] = plain_sources
+    eos: Callable[[Folder], Iterable[int]] = lambda folder: ()
     forbidden: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     beam_counts: BeamCounts = "new"

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from flamingo_lab import backends, composed, families, hub, noise
+from flamingo_lab import backends, composed, hub, noise
 from flamingo_lab.asking import Askable
 from flamingo_lab.checkpoint import Tensors
 from flamingo_lab.composed import Composed
 from flamingo_lab.engine.budget import Room, free_bytes
-from flamingo_lab.errors import BadConfig, BadSetting, MissingModel
-from flamingo_lab.family import Family, Folder, flag
+from flamingo_lab.errors import BadSetting
+from flamingo_lab.family import Folder
 from flamingo_lab.files import file_digest
 from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
@@ -30,8 +29,8 @@ from flamingo_lab.placement.plan import plan
 from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.quant import copy
 from flamingo_lab.render import Renderer
-from flamingo_lab.vlm import VLM
-from flamingo_lab.weights import Source, check
+from flamingo_lab.understanding import understand
+from flamingo_lab.weights import check
 from flamingo_lab.wording import Running
 
 if TYPE_CHECKING:
@@ -147,41 +146,6 @@ class How(NamedTuple):
     room: Room = Room()
 
 
-class Understood(NamedTuple):
-    """What a model's files describe, and where its tensors are. `vlm` is on the meta device; no weights are read."""
-
-    folder: Folder
-    family: Family
-    vlm: VLM
-    tensors: Mapping[str, Tensors]
-    sources: Sequence[Source]
-
-    @property
-    def parameters(self) -> int:
-        """How many the model has."""
-        return sum(parameter.numel() for parameter in self.vlm.parameters())
-
-
-def understand(
-    name: str,
-    weights: Path | None = None,
-    parts: Mapping[str, Path] | None = None,
-    settings: Mapping[str, int] | None = None,
-    *,
-    download: bool = False,
-) -> Understood:
-    """A model's files, found and understood. Raises `LabError` kinds; whether they hold what they say is `weights.check`'s."""
-    folder, family = find(name, weights=weights, parts=parts, options=settings, download=download)
-    with _configured(folder):
-        built = family.architecture(folder)
-        rules = family.rules(folder, built)
-        with torch.device("meta"):
-            vlm = VLM(built)
-    tensors = family.tensors(folder, rules)
-    sources = [(tensors[part], rules[part]) for part in rules]
-    return Understood(folder, family, vlm, tensors, sources)
-
-
 def prepare(
     name: str,
     weights: Path | None,
@@ -196,15 +160,9 @@ def prepare(
 
     Where it goes is planned before. is_part: of a model made of several.
     """
-    found = understand(name, weights, parts, settings, download=how.download)
-    folder, family, vlm, tensors = found.folder, found.family, found.vlm, found.tensors
-    built = vlm.architecture
-    tokenizer = family.tokenizer(folder)
-    chosen = wording or family.wording(folder)
-    if chosen not in family.wordings:
-        raise BadSetting(f"wording {chosen!r} is none of the {family.name} family's: {', '.join(family.wordings)}")
-    said = family.wordings[chosen]
-    pipeline, markup, finish = family.pipeline(folder, built), family.markup(folder), family.finish(folder)
+    found = understand(name, weights, parts, settings, wording, download=how.download)
+    folder, family, vlm, said = found.folder, found.family, found.vlm, found.wording
+    built, tokenizer, pipeline = vlm.architecture, found.tokenizer, found.pipeline
     listed = hub.listed(name)
     called = listed.name if listed else folder.path.resolve().name
     if listed and listed.parameters != found.parameters:
@@ -221,8 +179,8 @@ def prepare(
         # Of the ranks on one machine, which read the same files, one is enough to know them by.
         digest=_digest(
             folder,
-            tensors,
-            f"{family.name} {said!r} {markup!r} {pipeline!r} {finish!r} {built!r} {family.beam_counts} {kind}"
+            found.tensors,
+            f"{family.name} {said!r} {found.markup!r} {pipeline!r} {found.finish!r} {built!r} {family.beam_counts} {kind}"
             f"{f' {quant}' if quant else ''}",
         )
         if placed.slices == 1 or is_first_here()
@@ -230,7 +188,7 @@ def prepare(
         vlm=vlm,
         tokenizer=tokenizer,
         renderer=Renderer(
-            markup,
+            found.markup,
             said,
             tokenizer,
             lambda image: built.tokens_of(image.size),
@@ -238,10 +196,10 @@ def prepare(
             built.most_pictures,
         ),
         pipeline=pipeline,
-        stop_ids=frozenset(token for token in stop_ids if token is not None),
+        stop_ids=found.eos.union(token for token in stop_ids if token is not None),
         forbidden=family.forbidden,
         beam_counts=family.beam_counts,
-        finish=finish,
+        finish=found.finish,
         noise=noise.router_noise(built.decoder) or no_noise,
         room=how.room,
         about={
@@ -252,7 +210,7 @@ def prepare(
             **({"quantisation": quant} if quant else {}),
             "device": str(placed.devices[0]),
             "weights": str(folder.path),
-            "wording": chosen,
+            "wording": found.chosen,
             "reads": "running text" if isinstance(said, Running) else "turns",
             "boxes": family.boxes,
             "cuts": dict(said.cuts) if isinstance(said, Running) else {},
@@ -263,75 +221,13 @@ def prepare(
 
 
 def prepare_all(made: Composed, given: Mapping[str, Path], how: How) -> dict[str, Prepared]:
-    """The models that one is made of. A part's folder without a model's name is for every one that has such a part."""
-    used = set(made.models)
+    """The models that one is made of, by role."""
+    parts = made.parts(given)
     prepared: dict[str, Prepared] = {}
     for role, listed in made.models.items():
-        try:
-            folder = hub.locate(listed, weights=given.get(role), download=how.download)
-            wanted = family_of(Folder(folder), listed).parts(Folder(folder))
-        except (MissingModel, BadSetting) as error:
-            raise type(error)(str(error).replace("--weights DIR", flag(role))) from None
-        parts = {part: given[part] for part in wanted if part in given}
-        parts |= {part: given[f"{role}_{part}"] for part in wanted if f"{role}_{part}" in given}
-        used |= parts.keys() | {f"{role}_{part}" for part in wanted}
-        prepared[role] = prepare(listed, folder, parts, how, is_part=True)
-    for part in given.keys() - used:
-        raise BadSetting(f"{flag(part)}: none of the models that {made.name} is made of has such a part; leave it away")
+        with composed.as_part(role):
+            prepared[role] = prepare(listed, given.get(role), parts[role], how, is_part=True)
     return prepared
-
-
-def find(
-    name: str,
-    *,
-    weights: Path | None = None,
-    parts: Mapping[str, Path] | None = None,
-    options: Mapping[str, int] | None = None,
-    download: bool = False,
-) -> tuple[Folder, Family]:
-    """A model's folder with the further folders that it needs, and its family. Raises `LabError` kinds."""
-    folder = Folder(hub.locate(name, weights=weights, download=download), options=options)
-    given = copy.parts_of(folder.path, parts or {})
-    with _configured(folder):
-        family = family_of(folder, name)
-        own = family.parts(folder)
-        if not all(where is None or isinstance(where, str) for where in cast(Mapping[str, object], own).values()):
-            raise TypeError(f"where its parts are: {own}")
-    for option in folder.options:
-        if option not in family.options:
-            raise BadSetting(f"{option}: {folder.path} of the {family.name} family has no such option; leave it away")
-    listed = hub.listed(name)
-    wanted = {**own, **(listed.part_hubs if listed else {})}
-    for part in given:
-        if part not in wanted:
-            there = ", ".join(map(flag, wanted)) or "nothing else"
-            raise BadSetting(f"{flag(part)}: {folder.path} of the {family.name} family needs {there}; leave it away")
-    return hub.parts(folder, wanted, given, download=download), family
-
-
-@contextmanager
-def _configured(folder: Folder) -> Generator[None]:
-    """Says of `config.json` what its settings of a wrong kind or size end in. Raises `BadConfig`."""
-    try:
-        yield
-    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise BadConfig(f"{folder.path / 'config.json'}: not a usable configuration ({reason})") from error
-
-
-def family_of(folder: Folder, name: str) -> Family:
-    """The folder's family. Raises `BadSetting` where the name is listed in another one.
-
-    Files converted to another family's layout are refused too: they give other answers, and have a name of their own.
-    """
-    family = families.of(folder)
-    listed = hub.listed(name)
-    if listed and families.listing(listed) is not family:
-        raise BadSetting(
-            f"{folder.path} is of the {family.name} family, {listed.name} of the {families.listing(listed).name} family: "
-            f"give {listed.name} its own files with --weights DIR, or name this folder itself with --model"
-        )
-    return family
 
 
 def _digest(folder: Folder, tensors: Mapping[str, Tensors], how: str) -> str:

@@ -76,7 +76,8 @@ class Column:
 def entrant(run: Run) -> Entrant:
     """The row that a run belongs to."""
     settings = run.settings
-    length = settings.get("max_new_tokens")
+    bounds = {"at least": settings.get("min_new_tokens"), "at most": settings.get("max_new_tokens")}
+    lengths = [f"{bound} {count:,} new tokens" for bound, count in bounds.items() if count]
     return Entrant(
         model=run.model,
         digest=run.model_digest,
@@ -86,9 +87,7 @@ def entrant(run: Run) -> Entrant:
         num_fewshot=run.num_fewshot,
         shots=run.shot_selection if run.num_fewshot else "",
         wording=settings.get("wording") or "",
-        decoding=", ".join(
-            filter(None, (settings.get("chosen_decoding"), length and f"at most {length:,} new tokens"))
-        ),
+        decoding=", ".join(filter(None, (settings.get("chosen_decoding"), *lengths))),
         options=" ".join(settings.get("options") or ()),
         seed=run.seed,
         limit=run.limit,

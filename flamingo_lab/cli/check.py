@@ -14,7 +14,7 @@ from flamingo_lab.cli.show import print_facts
 
 if TYPE_CHECKING:
     from flamingo_lab.composed import Composed
-    from flamingo_lab.loading import Understood
+    from flamingo_lab.understanding import Understood
     from flamingo_lab.weights import Matched
 
 EXAMPLE = options.example("flab check flamingo-tiny --plan")
@@ -43,7 +43,7 @@ def check(
     json: options.Json = False,
 ) -> int:
     """Say whether every tensor has its place and every parameter its tensor, and what memory it takes. Reads no weights."""
-    from flamingo_lab import composed, loading, weights
+    from flamingo_lab import composed, understanding, weights
 
     if plan:
         from flamingo_lab.cli import planned
@@ -52,9 +52,8 @@ def check(
         return 0
     made = composed.find(chosen.model, ())
     if made is None:
-        found = [
-            loading.understand(chosen.model, chosen.weights, chosen.parts, chosen.settings, download=chosen.download)
-        ]
+        told = (chosen.model, chosen.weights, chosen.parts, chosen.settings, chosen.template)
+        found = [understanding.understand(*told, download=chosen.download)]
     else:
         found = list(_each(made, chosen))
     has_faults = False
@@ -67,18 +66,12 @@ def check(
 
 def _each(made: Composed, chosen: options.Chosen) -> Iterator[Understood]:
     """The models that one is made of."""
-    from flamingo_lab import hub, loading
-    from flamingo_lab.errors import BadSetting, MissingModel
-    from flamingo_lab.family import Folder, flag
+    from flamingo_lab import composed, understanding
 
+    parts = made.parts(chosen.parts)
     for role, listed in made.models.items():
-        try:
-            folder = Folder(hub.locate(listed, weights=chosen.parts.get(role), download=chosen.download))
-            wanted = loading.family_of(folder, listed).parts(folder)
-        except (MissingModel, BadSetting) as error:
-            raise type(error)(str(error).replace("--weights DIR", flag(role))) from None
-        parts = made.parts_of(role, wanted, chosen.parts)
-        yield loading.understand(listed, folder.path, parts, download=chosen.download)
+        with composed.as_part(role):
+            yield understanding.understand(listed, chosen.parts.get(role), parts[role], download=chosen.download)
 
 
 def _facts(found: Understood, matched: Matched) -> dict[str, object]:
@@ -95,7 +88,7 @@ def _facts(found: Understood, matched: Matched) -> dict[str, object]:
         "passed over": rest.total(),
         "parameters": found.parameters,
         "memory": hub.memory_needed(found.vlm.architecture),
-        "template": found.family.wording(found.folder),
+        "template": found.chosen,
     }
     if rest:
         facts["left over"] = _in_groups(rest)

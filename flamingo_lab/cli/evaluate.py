@@ -88,6 +88,9 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0.0, help="Draw tokens at this temperature; 0: do not.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Draw from this share of the probability.")] = 1.0,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer; the task's own by default.")] = None,
+    min_new_tokens: Annotated[
+        int, typer.Option(min=0, help="Of an answer, before which it does not end. Not with an endpoint.")
+    ] = 0,
     max_error_rate: Annotated[float, typer.Option(min=0, max=1, help="More errors than this share: exit 3.")] = 0.01,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Let --limit cut sets whose metrics need all questions.")
@@ -116,6 +119,7 @@ def evaluate(
         wording=None if wording == EVERY else wording,
         options=frozenset(task_option or ()),
         max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
         allow_partial=allow_partial,
         features=chosen.features,
     )

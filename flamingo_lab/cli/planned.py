@@ -49,7 +49,7 @@ def show(chosen: options.Chosen, placing: Placing, as_json: bool) -> None:
 
 def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Path, Architecture]]:
     """A model, or those that one is made of: as its files say, and as it is listed where they are not on this machine."""
-    from flamingo_lab import composed, families, hub, loading
+    from flamingo_lab import composed, families, hub, understanding
     from flamingo_lab.errors import MissingModel
     from flamingo_lab.family import Folder
 
@@ -57,10 +57,11 @@ def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Path, Architec
     if made is None:
         asked = [(chosen.model, chosen.weights, chosen.parts)]
     else:
-        asked = [(listed, chosen.parts.get(role), {}) for role, listed in made.models.items()]
+        parts = made.parts(chosen.parts)
+        asked = [(listed, chosen.parts.get(role), parts[role]) for role, listed in made.models.items()]
     for name, weights, parts in asked:
         try:
-            folder, family = loading.find(
+            folder, family = understanding.find(
                 name, weights=weights, parts=parts, options=chosen.settings, download=chosen.download
             )
         except MissingModel:
@@ -69,7 +70,7 @@ def _architectures(chosen: options.Chosen) -> Iterator[tuple[str, Path, Architec
                 raise
             folder = Folder.listed(size)
             family = families.listing(size)
-        yield name, folder.path, family.architecture(folder)
+        yield name, folder.path, understanding.architecture(folder, family)
 
 
 def table(name: str, planned: Plan) -> Table:

@@ -33,7 +33,7 @@ def quantise(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from flamingo_lab import composed, hub, loading
+    from flamingo_lab import composed, hub, understanding
     from flamingo_lab.errors import BadSetting
     from flamingo_lab.quant import FORMS, check_form, copy
 
@@ -43,7 +43,9 @@ def quantise(
     made = composed.find(chosen.model, ())
     if made is not None:
         raise BadSetting(f"{made.name} is made of {' and '.join(made.models.values())}: quantise these one by one")
-    found = loading.understand(chosen.model, chosen.weights, chosen.parts, chosen.settings, download=chosen.download)
+    found = understanding.understand(
+        chosen.model, chosen.weights, chosen.parts, chosen.settings, download=chosen.download
+    )
     console = Console(stderr=True, markup=False)
     columns = (
         TextColumn("{task.description}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ def of_model(family: Family, size: Size, *, whole: bool) -> dict[str, object]:
         "decoder": built.decoder,
         "locator": built.locator,
     }
+    told = {name: described(part, whole=whole) for name, part in parts.items() if part is not None}
+    if built.connector:
+        told["connector"] = {"kind": kind(built.connector)} | told["connector"]
     joined = "in the sequence" if isinstance(built.join, Inline) else "gated cross-attention"
     return {
         "name": size.name,
@@ -49,7 +53,7 @@ def of_model(family: Family, size: Size, *, whole: bool) -> dict[str, object]:
         "other templates": [name for name in family.wordings if name != size.wording],
         "recommended": dict(size.recommended),
         "tokens per image": tokens(built),
-        **{name: described(part, whole=whole) for name, part in parts.items() if part is not None},
+        **told,
         "join": {"how": joined} | described(built.join, whole=whole),
         "prompt": example(family, size, built),
         "published": published(size.name),
@@ -115,6 +119,11 @@ def described(part: Any, *, whole: bool) -> dict[str, Any]:
     return {name: _said(value) for name, value in told if name != "pipeline"}
 
 
+def kind(part: object) -> str:
+    """What a part is called, in words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(part).__name__).lower()
+
+
 def _is_default(part: Any, one: Any) -> bool:
     return one.default is not MISSING and getattr(part, one.name) == one.default
 
@@ -123,7 +132,7 @@ def _said(value: Any) -> Any:
     """A setting as people read it."""
     if is_dataclass(value):
         inner = ", ".join(f"{key} {_said(one)}" for key, one in described(value, whole=False).items())
-        return f"{type(value).__name__.lower()}" + (f" ({inner})" if inner else "")
+        return kind(value) + (f" ({inner})" if inner else "")
     if isinstance(value, tuple):
         return ", ".join(" x ".join(map(str, one)) if isinstance(one, tuple) else str(_said(one)) for one in value)
     if isinstance(value, bool):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flamingo_lab import families
-from flamingo_lab.errors import BadSetting
-from flamingo_lab.family import Size
+from flamingo_lab.errors import BadSetting, MissingModel
+from flamingo_lab.family import Folder, Size, flag
 
 if TYPE_CHECKING:
     from flamingo_lab.prepared import Seats
@@ -39,10 +40,24 @@ class Composed:
         """Of all its models together."""
         return sum(size.parameters for size in self.sizes)
 
-    def parts_of(self, role: str, wanted: Collection[str], given: Mapping[str, Path]) -> dict[str, Path]:
-        """The given folders of the parts that the model in this role wants; one without a model's name is for all."""
-        parts = {part: given[part] for part in wanted if part in given}
-        return parts | {part: given[f"{role}_{part}"] for part in wanted if f"{role}_{part}" in given}
+    def parts(self, given: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+        """By role, the given folders of the parts that its model takes; one without a role before its name is for all.
+
+        Raises `BadSetting` for a folder that no model takes.
+        """
+        used = set(self.models)
+        parts: dict[str, dict[str, Path]] = {}
+        for role, listed in self.models.items():
+            (size,) = (size for size in self.sizes if size.name == listed)
+            wanted = families.listing(size).parts(Folder.listed(size))
+            names = {name: part for part in wanted for name in (part, f"{role}_{part}")}
+            parts[role] = {part: given[name] for name, part in names.items() if name in given}
+            used |= names.keys()
+        for name in given.keys() - used:
+            raise BadSetting(
+                f"{flag(name)}: none of the models that {self.name} is made of has such a part; leave it away"
+            )
+        return parts
 
 
 @cache
@@ -50,6 +65,15 @@ def all_composed() -> tuple[Composed, ...]:
     """Every composed model, in the order of their names."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return tuple(importlib.import_module(f"{__name__}.{name}").COMPOSED for name in names)
+
+
+@contextmanager
+def as_part(role: str) -> Generator[None]:
+    """Says by which option a model's files are named where it is one of several."""
+    try:
+        yield
+    except (MissingModel, BadSetting) as error:
+        raise type(error)(str(error).replace("--weights DIR", flag(role))) from None
 
 
 def find(name: str | None, given: Collection[str]) -> Composed | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flamingo_lab.config.kinds import Activation, Norm
+from flamingo_lab.config.kinds import Activation, Norm, check_counts, check_few, check_numbers
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,10 @@ class Rotary:
     fraction: float = 1.0
     ntk_length: int | None = None
     stretch: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_numbers(rotary_base=self.base, rotary_share=self.fraction, rotary_factor=self.stretch)
+        check_counts(length=self.ntk_length)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Experts:
     noise_seed: int | None = None
     chosen: Literal[1, 2] = 2
     has_common: bool = False
+
+    def __post_init__(self) -> None:
+        check_numbers(capacity_factor=self.capacity_factor, min_capacity=self.min_capacity)
+        for count in self.counts:
+            check_few(experts=count)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,21 @@ class Decoder:
     ties_embeddings: bool = False
     experts: Experts | None = None
     share: tuple[int, int] = field(default=(0, 1), repr=False)
+
+    def __post_init__(self) -> None:
+        check_few(layers=self.layers)
+        check_counts(
+            vocab=self.vocab,
+            width=self.width,
+            heads=self.heads,
+            head_width=self.head_width,
+            key_value_heads=self.kv_heads,
+            mlp_width=self.mlp_width,
+            positions=self.positions,
+            window=self.window,
+            log_n_length=self.log_n_length,
+        )
+        check_numbers(norm_eps=self.norm_eps, qkv_limit=self.qkv_limit)
 
     @property
     def head_width(self) -> int:

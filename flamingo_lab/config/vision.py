@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flamingo_lab.config.kinds import Activation
+from flamingo_lab.config.kinds import Activation, check_counts, check_few, check_numbers, check_side
 from flamingo_lab.pixels import OneView
 
 
@@ -35,6 +35,19 @@ class Tower:
     drops_first: bool = False
     stored_positions: int | None = None
     projection: int | None = None
+
+    def __post_init__(self) -> None:
+        check_few(layers=self.layers)
+        check_side(self.image_px)
+        check_counts(
+            patch_px=self.patch_px,
+            width=self.width,
+            heads=self.heads,
+            head_width=self.width // self.heads,
+            positions=self.positions,
+            mlp_width=self.mlp_width,
+        )
+        check_numbers(norm_eps=self.norm_eps)
 
     @property
     def positions(self) -> int:
@@ -67,6 +80,16 @@ class Resampler:
     has_input_norm: bool = False
     has_place: bool = False
     projects_to: int | None = None
+
+    def __post_init__(self) -> None:
+        check_few(layers=self.depth)
+        check_counts(
+            width=self.width,
+            heads=self.heads,
+            head_width=self.head_width,
+            latents=self.latents,
+            mlp_width=self.mlp_width,
+        )
 
     @property
     def out_width(self) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.config import Architecture
 from flamingo_lab.errors import BadSetting
-from flamingo_lab.family import MAIN, Family, Folder, Size, flag, plain_sources
+from flamingo_lab.family import MAIN, Family, Folder, Size, flag, plain_sources, stated_eos
 from flamingo_lab.layouts import clip, llama, llava_text, unmerged
 from flamingo_lab.layouts import llava as layout
 from flamingo_lab.notes import note
@@ -220,6 +220,7 @@ FAMILY = Family(
     markup=lambda folder: llava_text.markup(_home(folder), folder.config),
     wordings=LLAVA,
     wording=wording,
+    eos=lambda folder: stated_eos(_home(folder)),
     sizes=(
         _size("LLaVA-7b-delta-v0", 7_045_818_368, _7B | _1, "llava_v0", _LLAMA_TERMS),
         _size("LLaVA-13b-delta-v0", 13_324_322_816, _13B | _1, "llava_v0", _LLAMA_TERMS),

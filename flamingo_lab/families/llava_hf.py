@@ -11,7 +11,7 @@ from typing import Any
 
 from flamingo_lab.config import Architecture, Inline, Projector
 from flamingo_lab.errors import BadConfig
-from flamingo_lab.family import MAIN, Family, Folder, Size
+from flamingo_lab.family import MAIN, Family, Folder, Size, stated_eos
 from flamingo_lab.layouts import activation, clip, llama, reading, refuse
 from flamingo_lab.layouts.llava import RECOMMENDED, padded
 from flamingo_lab.markup.runs import Runs
@@ -105,6 +105,7 @@ FAMILY = Family(
     markup=lambda folder: Runs(start="<s>"),
     wordings=LLAVA,
     wording=lambda folder: "vicuna_v1",
+    eos=stated_eos,
     sizes=(
         _size("llava-1.5-7b-hf", 7_063_427_072, 4096, 11008, 32, 32),
         _size("llava-1.5-13b-hf", 13_351_494_656, 5120, 13824, 40, 40),

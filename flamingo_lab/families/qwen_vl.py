@@ -182,12 +182,12 @@ _PUBLISHED: dict[str, Any] = {
 
 
 RECOMMENDED = {
-    "captions": "--beams 1 --length-penalty 0 --max-new-tokens 30",
-    "question answering": "--beams 1 --max-new-tokens 10",
-    "documents and charts": "--beams 1 --max-new-tokens 100",
-    "boxes": "--beams 1 --max-new-tokens 28",
+    "captions": "--beams 1 --length-penalty 0 --min-new-tokens 8 --max-new-tokens 30",
+    "question answering": "--beams 1 --min-new-tokens 1 --max-new-tokens 10",
+    "documents and charts": "--beams 1 --min-new-tokens 1 --max-new-tokens 100",
+    "boxes": "--beams 1 --min-new-tokens 10 --max-new-tokens 28",
 }
-"""As eval_mm decodes. Captions have 8 tokens and boxes 10 at least there, for which there is no option."""
+"""As eval_mm decodes."""
 
 CHAT = {what: f"--template raw {options}" for what, options in RECOMMENDED.items()} | {
     "MME": "--template chatml_unnumbered --temperature 1 --top-p 0.01 --max-new-tokens 512",

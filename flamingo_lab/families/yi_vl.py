@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flamingo_lab.config import Architecture, Inline
-from flamingo_lab.family import MAIN, Family, Folder, Size
+from flamingo_lab.family import MAIN, Family, Folder, Size, stated_eos
 from flamingo_lab.layouts import clip, llama
 from flamingo_lab.layouts import llava as layout
 from flamingo_lab.markup.chunks import Chunks
@@ -129,6 +129,7 @@ FAMILY = Family(
     markup=markup,
     wordings={"mm_default": MM_DEFAULT},
     wording=lambda folder: "mm_default",
+    eos=stated_eos,
     sizes=(
         _size("Yi-VL-6B", 6_714_829_312, 4096, 11008, 32, 32, 4),
         _size("Yi-VL-34B", 35_081_264_640, 7168, 20480, 60, 56, 8),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flamingo_lab.config import Tower
+from flamingo_lab.config.kinds import MOST_PX
 from flamingo_lab.errors import BadConfig
 from flamingo_lab.layouts import activation, reading, refuse
 from flamingo_lab.pixels import (
@@ -158,6 +159,6 @@ def side(settings: Mapping[str, Any], key: str, default: int) -> int:
     held = settings.get(key, default)
     if isinstance(held, Mapping):
         held = held.get("shortest_edge", held.get("height"))
-    if not isinstance(held, int):
+    if not isinstance(held, int) or not 0 < held <= MOST_PX:
         raise BadConfig(f"preprocessor_config.json: {key} is {settings[key]!r}; a side in pixels is expected")
     return held

@@ -13,7 +13,7 @@ from flamingo_lab.layouts import anyres, clip, llama, reading
 from flamingo_lab.pixels import RGB, OneView, PadSquare, Pipeline, Views
 from flamingo_lab.weights import Rule
 
-PROJECTOR = re.compile(r"mlp(\d+)x_gelu(_Norm)?")
+PROJECTOR = re.compile(r"mlp(\d{1,2})x_gelu(_Norm)?")
 
 INNER_TOWER = "model.vision_tower.vision_tower.vision_model"
 """Where the main files keep a tower of their own, read or not."""

@@ -33,7 +33,7 @@ from flamingo_lab.quant.linear import place
 from flamingo_lab.vlm import VLM
 
 if TYPE_CHECKING:
-    from flamingo_lab.loading import Understood
+    from flamingo_lab.understanding import Understood
 
 PARTS = "parts"
 """The folder of a copy's further folders."""

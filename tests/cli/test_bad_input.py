@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import flamingo_lab as fl
-from flamingo_lab import loading
+from flamingo_lab import understanding
 from flamingo_lab.cli import run
 from flamingo_lab.notes import note
 from flamingo_lab.prompt import CAPTION
@@ -149,7 +149,7 @@ def test_settings_of_a_wrong_kind(fails: Fails, model: Path) -> None:
         for value in WRONG:
             file.write_text(json.dumps(sound | {key: value}))
             try:
-                loading.understand(str(model))
+                understanding.understand(str(model))
             except fl.LabError as error:
                 assert "\n" not in str(error)
                 refused.add(key)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flamingo_lab.cli import run
+from tests.families import tiny_fuyu
 from tests.families.goldens import Golden, found
 from tests.families.tiny_idefics import write_checkpoint
 from tests.folders import GOLDENS
@@ -62,6 +63,24 @@ def test_every_fault_is_named(sound: Path, tmp_path: Path, capsys: pytest.Captur
     assert "faults" in capsys.readouterr().out
 
 
+def test_what_loading_needs_besides_weights_is_looked_at_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "fuyu"
+    folder.mkdir()
+    tiny_fuyu.write_checkpoint(folder, {}, 0)
+    assert checked(capsys, 0, folder)["template"] == "base"
+    assert run(["check", str(folder), "--template", "chatml"]) == 2
+    assert "wording 'chatml' is none of the fuyu family's" in capsys.readouterr().err
+    (folder / "preprocessor_config.json").write_text('{"patch_size": 7}')
+    assert run(["check", str(folder)]) == 2
+    assert "patch_size is 7" in capsys.readouterr().err
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    assert run(["check", str(folder)]) == 2
+    assert "tokenizer.json: the tokenizer is missing" in capsys.readouterr().err
+
+
 def test_no_weights_are_read(sound: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from flamingo_lab.checkpoint import Checkpoint
 
@@ -96,6 +115,11 @@ def test_a_model_made_of_others_is_checked_model_by_model(capsys: pytest.Capture
     facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["family"] for one in facts] == ["seal_vqa", "seal_vsm"]
     assert all(one["loads"] for one in facts)
+    assert run(["check", *map(str, given), "--vision", str(vqa / "vision"), "--plan", "--json"]) == 0
+    planned = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["model"] for one in planned] == ["seal_vqa_7b", "seal_vsm_7b"]
+    assert run(["check", *map(str, given), "--base", str(vqa / "vision")]) == 2
+    assert "--base DIR: none of the models that seal is made of has such a part" in capsys.readouterr().err
     assert run(["check", "seal", "--vqa", str(vqa / "checkpoint"), "--vision", str(vqa / "vision")]) == 2
     assert "--vsm DIR" in capsys.readouterr().err
 

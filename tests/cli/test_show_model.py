@@ -77,6 +77,9 @@ def test_people_are_told_what_is_not_as_usual(capsys: pytest.CaptureFixture[str]
     assert "qkv_limit" not in text
     assert "grids: 336 x 672, 672 x 336" in text
     assert "qkv_limit" in shown("llava-v1.6-mistral-7b", capsys)["decoder"]
+    kinds = {"idefics-9b": "resampler", "llava-v1.5-7b": "projector", "seal_vqa_7b": "two lengths"}
+    for name, kind in kinds.items():
+        assert f"kind: {kind}" in said(name, capsys)
 
 
 def test_scores_stand_by_benchmark_and_protocol_over_the_shots(capsys: pytest.CaptureFixture[str]) -> None:

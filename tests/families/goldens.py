@@ -70,6 +70,12 @@ class Row:
     input_ids: list[int] | None
     expect: Mapping[str, Any]
 
+    @property
+    def stages(self) -> dict[str, Any]:
+        """What is expected, with the text and the ids that stand beside the prompt."""
+        beside = {"rendered": self.rendered, "input_ids": self.input_ids}
+        return {stage: value for stage, value in beside.items() if value is not None} | dict(self.expect)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -122,6 +128,15 @@ class Golden:
         config = self.folder / self.facts["load"]["path"] / "config.json"
         known = _keys(json.loads(config.read_text(encoding="utf-8"))) if config.is_file() else set()
         return tuple((key, value) for key, value in case.options.items() if key in known)
+
+    @cached_property
+    def fault(self) -> str | None:
+        """Why it cannot be read, None where it can: a golden in another form fails by itself, not all tests with it."""
+        try:
+            assert self.kind and self.cases
+        except Exception as error:
+            return f"{self.folder.name}: {type(error).__name__}: {error}"
+        return None
 
     @property
     def kind(self) -> str:
@@ -278,8 +293,11 @@ KINDS = {
 
 
 def found(root: Path, kind: str = "model") -> list[Golden]:
-    """The goldens of a kind under a folder. One that no family knows, or two, fails where it is loaded."""
-    return [golden for golden in every(root) if golden.kind == kind]
+    """The goldens of a kind under a folder. One that no family knows, or two, fails where it is loaded.
+
+    Those that cannot be read at all are told by test_golden_format.py.
+    """
+    return [golden for golden in every(root) if golden.fault is None and golden.kind == kind]
 
 
 def every(root: Path) -> list[Golden]:

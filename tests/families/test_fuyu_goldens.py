@@ -14,7 +14,7 @@ from flamingo_lab.family import Folder
 from flamingo_lab.markup import Rendered
 from flamingo_lab.markup.patches import PatchRows
 from flamingo_lab.render import Renderer
-from tests.families.goldens import Case, Golden, apart, found, params
+from tests.families.goldens import Case, Golden, Row, apart, found, params
 from tests.families.stages.patches import indices
 from tests.folders import GOLDENS
 
@@ -30,7 +30,7 @@ SAMPLE, SAMPLE_ROWS = "patch_sample", "patch_sample_rows"
 class Processor:
     """What a folder without weights gives: its tokenizer, markup and pipeline, and a case's prompt through them."""
 
-    def __init__(self, golden: Golden, case: Case) -> None:
+    def __init__(self, golden: Golden, case: Case, row: Row) -> None:
         folder = Folder(golden.folder / golden.facts["load"]["path"])
         built = FAMILY.architecture(folder)
         markup = FAMILY.markup(folder)
@@ -41,21 +41,22 @@ class Processor:
             markup, FAMILY.wordings["base"], self.tokenizer, lambda image: built.tokens_of(image.size)
         )
         self.pipeline = FAMILY.pipeline(folder, built)
-        self.case = case
-        self.expect = case.rows[0].expect
+        self.options = case.options
+        self.prompt = row.prompt
+        self.expect = row.expect
 
     @property
     def rendered(self) -> Rendered:
-        return self.renderer.render(self.case.rows[0].prompt)
+        return self.renderer.render(self.prompt)
 
     @property
     def size(self) -> tuple[int, int]:
-        (image,) = self.case.rows[0].prompt.images
+        (image,) = self.prompt.images
         return image.size
 
     @property
     def patches(self) -> np.ndarray:
-        (image,) = self.case.rows[0].prompt.images
+        (image,) = self.prompt.images
         patches = self.pipeline(image.load())
         assert len(patches) == sum(slot.tokens for slot in self.rendered.slots)
         return patches
@@ -66,11 +67,15 @@ class Processor:
 
     @property
     def output_ids(self) -> list[int]:
-        height, width = self.case.options["target_size_hw"]
-        return self.locations.in_pixels(self.case.options["output_ids"], self.tokenizer, (width, height))
+        height, width = self.options["target_size_hw"]
+        return self.locations.in_pixels(self.options["output_ids"], self.tokenizer, (width, height))
 
 
 STAGES: dict[str, Callable[[Processor], Any]] = {
+    "input_ids": lambda made: list(made.rendered.ids),
+    "rendered": lambda made: made.rendered.text,
+    "pixel_values": lambda made: made.patches,
+    "image_patches_indices": lambda made: made.indices,
     "num_patches": lambda made: len(made.patches),
     "patch_mean": lambda made: made.patches.mean(1),
     "patch_std": lambda made: made.patches.std(1),
@@ -87,12 +92,12 @@ STAGES: dict[str, Callable[[Processor], Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("golden", "name", "stage"),
-    params(FOUND, lambda case: [stage for stage in case.rows[0].expect if stage != SAMPLE_ROWS]),
-)
-def test_golden_processor_stages_are_equal(golden: Golden, name: str, stage: str) -> None:
+@pytest.mark.parametrize(("golden", "name", "number"), params(FOUND, lambda case: range(len(case.rows))))
+def test_golden_processor_stages_are_equal(golden: Golden, name: str, number: int) -> None:
     case = golden.cases[name]
-    expected = case.rows[0].expect[stage]
-    computed = STAGES[stage](Processor(golden, case))
-    assert apart(computed, expected) <= golden.tolerance
+    row = case.rows[number]
+    made = Processor(golden, case, row)
+    stages = {stage: expected for stage, expected in row.stages.items() if stage != SAMPLE_ROWS}
+    assert stages.keys() <= STAGES.keys(), f"stages that no test knows: {sorted(stages.keys() - STAGES.keys())}"
+    for stage, expected in stages.items():
+        assert apart(STAGES[stage](made), expected) <= golden.tolerance, stage

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.families.goldens import KINDS, Golden, Row, apart, every
+from tests.families.goldens import KINDS, Golden, Row, apart, every, found
 from tests.families.goldens import _of_row as of_row  # pyright: ignore[reportPrivateUsage] - told by its results
 from tests.families.stages import PARTS, compute
 from tests.folders import GOLDENS
@@ -19,9 +19,29 @@ FOUND = every(GOLDENS)
 
 
 @pytest.mark.skipif(not FOUND, reason=f"no goldens under FLAB_GOLDENS ({GOLDENS})")
-def test_every_golden_is_read_by_the_tests_of_its_kind() -> None:
-    kinds = {golden.folder.name: golden.kind for golden in FOUND}
-    assert set(kinds.values()) <= KINDS.keys(), kinds
+@pytest.mark.parametrize("golden", FOUND, ids=lambda one: one.folder.name)
+def test_every_golden_is_read_by_the_tests_of_its_kind(golden: Golden) -> None:
+    assert golden.fault is None
+    assert golden.kind in KINDS
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "{",
+        '{"load": {}}',
+        '{"load": {}, "cases": []}',
+        '{"load": {}, "cases": [{"name": "odd", "expect": {}, "mood": "sad"}]}',
+        '{"load": {}, "cases": [{"name": "odd", "expect": {"logits": {"tensor": "odd/logits"}}}]}',
+    ],
+)
+def test_a_golden_that_cannot_be_read_fails_alone(facts: str, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / "golden.json").write_text(facts)
+    (odd,) = every(tmp_path)
+    assert odd.fault is not None and odd.fault.startswith("odd: ")
+    assert not found(tmp_path, "search")
 
 
 def test_a_stage_that_no_test_knows_is_a_failure() -> None:
@@ -127,7 +147,7 @@ def test_what_no_test_knows_of_a_case_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not FOUND, reason=f"no goldens under FLAB_GOLDENS ({GOLDENS})")
-@pytest.mark.parametrize("golden", [one for one in FOUND if one.kind == "model"], ids=lambda one: one.folder.name)
+@pytest.mark.parametrize("golden", found(GOLDENS), ids=lambda one: one.folder.name)
 def test_every_case_is_known(golden: Golden) -> None:
     for case in golden.cases.values():
         golden.model(case)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flamingo_lab import loading
+from flamingo_lab import understanding
 from flamingo_lab.errors import LabError
 from tests.families import tiny_fuyu, tiny_idefics, tiny_moe_llava, tiny_qwen_vl, tiny_yi_vl
 from tests.families.test_llava_bad_input import CONVERTED
@@ -54,7 +54,7 @@ def understood(root: Path, config: Mapping[str, Any]) -> object:
     towers = [part for part in (root / "clip", root / "vision") if part.is_dir()]
     parts = dict(zip(("vision",), towers, strict=False))
     try:
-        found = loading.understand(str(root / "model"), parts=parts)
+        found = understanding.understand(str(root / "model"), parts=parts)
     except LabError as error:
         return str(error)
     return found.family.name, found.vlm.architecture, found.family.wording(found.folder)

@@ -191,18 +191,23 @@ def assert_equal(computed: Any, expected: Any) -> None:
         assert computed == expected
 
 
+def expected_of(case: Mapping[str, Any]) -> dict[str, Any]:
+    """What is expected, with the text and the ids that stand beside the prompt."""
+    return {stage: case[stage] for stage in ("rendered", "input_ids") if stage in case} | case["expect"]
+
+
 CASES = [
     pytest.param(golden, case, stage, id=f"{golden.folder.name}-{case['name']}-{stage}")
     for golden in FOUND
     for case in golden.facts["cases"]
-    for stage in case["expect"]
+    for stage in expected_of(case)
 ]
 
 
 @pytest.mark.parametrize(("golden", "case", "stage"), CASES)
 def test_golden_stage_of_the_tokenizer_is_equal(golden: Golden, case: dict[str, Any], stage: str) -> None:
     assert stage in STAGES, f"a stored stage that no test knows: {stage}"
-    expected = case["expect"][stage]
+    expected = expected_of(case)[stage]
     computed = settled(lambda: STAGES[stage](golden, case))
     assert_equal(computed, {"error": expected} if stage == "error" else expected)
 

@@ -68,7 +68,7 @@ def searched(golden: Golden, name: str) -> seal_searches.Searched:
     return seal_searches.searched(options, golden.folder, Stub(options["stub"]))
 
 
-@pytest.mark.parametrize(("golden", "name", "stage"), params(FOUND, lambda case: case.rows[0].expect))
+@pytest.mark.parametrize(("golden", "name", "stage"), params(FOUND, lambda case: case.rows[0].stages))
 def test_golden_search_stages_are_equal(golden: Golden, name: str, stage: str) -> None:
     case = golden.cases[name]
     options = case.options
@@ -82,4 +82,4 @@ def test_golden_search_stages_are_equal(golden: Golden, name: str, stage: str) -
             computed = seal_searches.splits(options["boxes"])
         case mode, _:
             raise AssertionError(f"a stored stage that no test knows: {stage} of mode {mode}")
-    assert apart(computed, case.rows[0].expect[stage]) <= golden.tolerance
+    assert apart(computed, case.rows[0].stages[stage]) <= golden.tolerance

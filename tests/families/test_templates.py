@@ -17,6 +17,7 @@ from flamingo_lab.render import Renderer
 from flamingo_lab.tokens import SentencePieceFile
 from tests.families.goldens import Golden, found
 from tests.families.test_llava_bad_input import CONVERTED
+from tests.families.test_null_settings import WRITERS
 from tests.families.tiny_llava import ANYRES, TOWER, edit, picture, sentencepiece, write, write_converted
 from tests.folders import GOLDENS
 
@@ -185,6 +186,23 @@ def test_converted_files_can_be_asked_in_any_wording(name: str, converted: Path)
     shown = fl.Shot(picture(0), "Q1", answer="A1")
     assert model.renderer.render(fl.Prompt.ask("Q2", shots=[shown])).text == TWO_TURNS[name]
     assert ends_of(model, fl.Request("0", fl.Prompt.ask("Q1"))).stop_texts == STOPS[name][0]
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_hf", "yi_vl"])
+def test_an_answer_ends_in_any_wording_where_the_files_say(family: str, tmp_path: Path) -> None:
+    """As `generate` does; the 34B's vocabulary, for one, has no `</s>`."""
+    WRITERS[family](tmp_path)
+    path, vision = tmp_path / "model", tmp_path / "clip"
+
+    def stops() -> frozenset[int]:
+        return fl.load(path, **({"vision": vision} if vision.is_dir() else {})).stop_ids
+
+    own = stops()
+    assert not own & {7, 8, 9}
+    edit(path / "config.json", eos_token_id=[7, 8])
+    assert stops() == own | {7, 8}
+    edit(path / "generation_config.json", eos_token_id=9)  # goes before
+    assert stops() == own | {9}
 
 
 def test_an_unknown_wording_names_those_there_are(folder: Folder) -> None:

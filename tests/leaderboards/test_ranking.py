@@ -94,6 +94,7 @@ def test_a_row_that_lacks_a_task_has_no_average_and_says_which(store: Store) -> 
         {"limit": 300},
         {"quantisation": "int8"},
         {"settings": {"max_new_tokens": 3}},
+        {"settings": {"min_new_tokens": 3}},
     ],
 )
 def test_other_weights_dtype_or_protocol_are_another_row(store: Store, facts: dict[str, object]) -> None:

@@ -16,7 +16,7 @@ from PIL import Image as pil
 from safetensors.torch import load_file
 
 import flamingo_lab as fl
-from flamingo_lab import loading
+from flamingo_lab import understanding
 from flamingo_lab.cli import run
 from flamingo_lab.engine import reference
 from flamingo_lab.engine.budget import BATCH_TOKENS, GIB, ROWS, taken_bytes
@@ -131,7 +131,7 @@ def test_files_larger_than_the_systems_cache(folder: Path, monkeypatch: pytest.M
 def test_what_a_gpu_may_hold_takes_nothing_from_the_cache_of_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources = loading.understand(str(folder)).sources
+    sources = understanding.understand(str(folder)).sources
     monkeypatch.setattr(streamed, "free_bytes", lambda device: 2 * GIB)
     monkeypatch.setattr(streamed, "taken_bytes", lambda device: 0)
     assert streamed._are_cached(sources, torch.device("cuda"), 80 * GIB)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import flamingo_lab as fl
-from flamingo_lab import loading
+from flamingo_lab import understanding
 from flamingo_lab.errors import BadCheckpoint, BadSetting, LabError
 from flamingo_lab.quant import FORMS, copy
 from tests.families import tiny_llava, tiny_llava_parts
@@ -40,7 +40,7 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(
     folder: Path, form: str, to: Path, parts: dict[str, Path] | None = None, settings: dict[str, int] | None = None
 ) -> Path:
-    return copy.write(loading.understand(str(folder), None, parts, settings), form, to).folder
+    return copy.write(understanding.understand(str(folder), None, parts, settings), form, to).folder
 
 
 def same(ours: fl.LoadedModel, theirs: fl.LoadedModel) -> None:

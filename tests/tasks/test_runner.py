@@ -21,7 +21,7 @@ from PIL import Image
 import flamingo_lab as fl
 from eval_tasks import plan as plans
 from eval_tasks import runner, session, task
-from eval_tasks.errors import PromptMismatch
+from eval_tasks.errors import PromptMismatch, UnknownTask
 from eval_tasks.plan import Settings
 from flamingo_lab.errors import BadPrompt
 from leaderboards.errors import BadStore, RunLocked
@@ -100,6 +100,7 @@ OTHERS = {
     "decoding": replace(BASE, decoding=fl.Beam(3)),
     "penalty": replace(BASE, decoding=fl.Beam(3, 0.0)),
     "tokens": replace(BASE, max_new_tokens=5),
+    "least tokens": replace(BASE, min_new_tokens=5),
 }
 
 
@@ -110,6 +111,13 @@ def test_what_can_change_an_answer_makes_another_run(other: str, data: Path) -> 
 
     assert run_id(BASE) == run_id(BASE)
     assert run_id(BASE) != run_id(OTHERS[other])
+
+
+def test_answers_are_as_long_as_is_asked(data: Path) -> None:
+    asked = plans.plan(Scripted(), CHARTQA, Settings(data=data, min_new_tokens=3, max_new_tokens=7)).asked
+    assert {(one.request.min_new_tokens, one.request.max_new_tokens) for one in asked} == {(3, 7)}
+    with pytest.raises(UnknownTask, match="chartqa: no answer has 8 new tokens at least and 7 at most"):
+        plans.plan(Scripted(), CHARTQA, Settings(data=data, min_new_tokens=8, max_new_tokens=7))
 
 
 def test_another_split_makes_another_run(data: Path) -> None:
