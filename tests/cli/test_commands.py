@@ -312,5 +312,5 @@ def test_a_flag_is_for_those_tasks_that_have_it(capsys: pytest.CaptureFixture[st
     assert kept == {"easy-vqa": [], "shapes-binding": ["shuffle-pictures"]}
     assert run([*several, "--task-option", "shufle-pictures"]) == 2
     assert capsys.readouterr().err == (
-        "error: none of the tasks has an option 'shufle-pictures'; did you mean shuffle-pictures?\n"
+        "error: none of the tasks has an option 'shufle-pictures'; did you mean shuffle-pictures or other-pictures?\n"
     )
