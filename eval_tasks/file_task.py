@@ -99,9 +99,11 @@ class FileTask(Task):
         return found
 
     def _else_there(self, hub: Hub) -> str:
-        """The end of a message, where the hub's cache has another revision than is asked."""
-        is_there = hub.revision and parquet.folder(replace(hub, revision=None)) is not None
-        return f"; the cache has another revision, which {self.name}@main reads" if is_there else ""
+        """The end of a message, where the hub's cache has another revision of the task's own data set than is asked."""
+        is_own = self.hub is not None and hub.repository == self.hub.repository
+        if not is_own or not hub.revision or parquet.folder(replace(hub, revision=None)) is None:
+            return ""
+        return f"; the cache has another revision, which {self.name}@main reads"
 
     def from_files(self, split: str, root: Path) -> Iterator[Sample]:
         """The samples of the original files."""

@@ -44,13 +44,13 @@ def ratio(prediction: Prediction, targets: Targets) -> Outcome:
 
 
 def shares(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, Figure]:
-    """The mean, and the standard deviation between the means of the gradings, 0 for one, as the authors print it."""
+    """The mean, and the standard deviation between the means of the gradings."""
     gradings: dict[str, list[float]] = {}
     for item, outcome in zip(items, outcomes, strict=True):
         gradings.setdefault(item.slices.get("grading", ""), []).append(outcome.score)
     means = [sum(scores) / len(scores) for scores in gradings.values()]
     centre = sum(means) / len(means) if means else 0.0
-    spread = math.sqrt(sum((one - centre) ** 2 for one in means) / len(means)) if means else None
+    spread = math.sqrt(sum((one - centre) ** 2 for one in means) / len(means)) if len(means) > 1 else None
     return {**mean(items, outcomes), "std": Figure(spread)}
 
 
