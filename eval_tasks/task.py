@@ -224,5 +224,5 @@ def check_options(tasks: Sequence[Task], options: frozenset[str]) -> None:
     who = f"{tasks[0].name} has no option" if len(tasks) == 1 else "none of the tasks has an option"
     for option in sorted(options.difference(there)):
         found = near(option, there)
-        hint = f"did you mean {' or '.join(found)}?" if found else f"there is {', '.join(there) or 'none'}"
+        hint = f"did you mean {found[0]}?" if found else f"there is {', '.join(there) or 'none'}"
         raise UnknownTask(f"{who} {option!r}; {hint}")
