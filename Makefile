@@ -10,7 +10,7 @@ PACKAGE := $(VENV)/.package-installed
 PAGES := $(VENV)/.pages-installed
 TOOLS := $(VENV)/.tools-installed
 
-PARTS := $(addprefix benchmarks/,apart.py machine.py rank_memory.py simulated_cluster.py)
+PARTS := $(addprefix benchmarks/,apart.py asked_for.py machine.py rank_memory.py simulated_cluster.py)
 BENCHMARKS := $(filter-out $(PARTS) benchmarks/full_size.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
@@ -56,6 +56,7 @@ format: $(TOOLS) ## format the code and mend what ruff can
 
 bench: $(TOOLS) ## measure everything in benchmarks/ but full_size.py and write the reports
 	@failed=; for script in $(BENCHMARKS); do echo "python $$script"; $(RUN) $$script || failed="$$failed $$script"; done; \
+	  $(RUN) benchmarks/asked_for.py; \
 	  [ -z "$$failed" ] || { echo "failed or short of what is asked for:$$failed" >&2; exit 1; }
 
 clean: ## remove what make made; results stay

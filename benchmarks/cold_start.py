@@ -9,7 +9,6 @@ features. Writes `reports/cold_start.md` and `.json`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -154,7 +153,7 @@ def seconds(command: list[str]) -> float:
 
 def main() -> int:
     """Measure every side in turn, write the report, and fail where less is reached than is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = machine.options(__doc__)
     parser.add_argument("--charts", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sides", default="flab,transformers,lm-eval")
@@ -176,8 +175,9 @@ def main() -> int:
     ratio = statistics.median(
         min(took[side][turn] for side in others) / took["flab"][turn] for turn in range(told.repeats)
     )
+    title = "A hundred charts from a cold start" if told.charts == 100 else f"{told.charts} charts from a cold start"
     lines = [
-        "# A hundred charts from a cold start" if told.charts == 100 else f"# {told.charts} charts from a cold start",
+        f"# {title}",
         "",
         f"`{machine.command()}`, {datetime.now(UTC):%Y-%m-%d}, {machine.facts()}; load {os.getloadavg()[0]:.1f}.",
         "",
@@ -189,7 +189,9 @@ def main() -> int:
         *(f"| {side} | {spent:.1f} |" for side, spent in medians.items()),
     ]
     (told.out / "cold_start.md").write_text("\n".join(lines) + "\n")
-    (told.out / "cold_start.json").write_text(json.dumps({"seconds": took, "ratio": ratio}, indent=1) + "\n")
+    measured = f"{datetime.now(UTC):%Y-%m-%d}, {machine.facts()}"
+    row = {"title": title, "seconds": took, "ratio": ratio, "at_least": AT_LEAST, "machine": measured}
+    (told.out / "cold_start.json").write_text(json.dumps([row], indent=1) + "\n")
     if ratio < AT_LEAST:
         print(f"the faster other side takes {ratio:.2f} x our time, {AT_LEAST:g} x asked for", file=sys.stderr)
         return 1

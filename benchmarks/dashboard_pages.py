@@ -274,8 +274,11 @@ def report(rounds: Sequence[Mapping[str, Took]], loads: Sequence[float]) -> tupl
     ], [slow for _, slow in rows if slow]
 
 
-def main(folder: str | None) -> None:
+def main() -> None:
     """Build, measure, write the report, and fail where something takes longer than is allowed."""
+    parser = machine.options(__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the store is built and left")
+    folder = parser.parse_args().folder
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("no chromium here: apt-get install chromium")
@@ -283,7 +286,7 @@ def main(folder: str | None) -> None:
     loads: list[float] = []
     slow: list[str] = []
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
-        path = Path(folder or temporary).resolve()
+        path = (folder or Path(temporary)).resolve()
         leaderboard_store.build(path)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for _ in range(ROUNDS):
@@ -299,4 +302,4 @@ def main(folder: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main()

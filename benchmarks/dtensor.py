@@ -85,6 +85,7 @@ def measure(rank: int, meeting: str, out: str) -> None:
 
 def main() -> None:
     """Start both processes, and write the report."""
+    machine.options(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         processes.spawn(measure, (f"{scratch}/meeting", f"{scratch}/rows"), RANKS)
         rows = Path(f"{scratch}/rows").read_text()

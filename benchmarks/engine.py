@@ -10,7 +10,6 @@ quoted. Rows that miss their ratio are run once more under torch's profiler, and
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -302,7 +301,7 @@ def report(rows: Sequence[Measured]) -> str:
         "*Floor*: the arithmetic that cannot be avoided, at the measured rate of a 2048 x 2048 product, over our time;",
         "*at the floor*: the ratio, if that were all.",
         "",
-        *(f"{letter(number)}: {one}." for number, one in enumerate(machines)),
+        *(f"{machine.letter(number)}: {one}." for number, one in enumerate(machines)),
         "",
         "| workload | ours | transformers (batch) | ratio (pairs) | asked for | answers that differ | floor | at the floor "
         "| load | machine |",
@@ -314,7 +313,7 @@ def report(rows: Sequence[Measured]) -> str:
             f"| {row.title} | {turns.ours_seconds:.1f} s | {turns.theirs_seconds:.1f} s ({turns.theirs_batch}) "
             f"| {turns.ratio:.1f} x ({row.repeats}) | {row.at_least:g} x | {100 * turns.differing:.1f} % "
             f"| {100 * row.floor:.0f} % | {turns.ratio / row.floor:.1f} x | {turns.load:.1f} "
-            f"| {letter(machines.index(row.machine))} |"
+            f"| {machine.letter(machines.index(row.machine))} |"
         )
     lines += [
         "",
@@ -335,11 +334,6 @@ def report(rows: Sequence[Measured]) -> str:
         if row.ours:
             lines += ["", *profiled(row)]
     return "\n".join(lines) + "\n"
-
-
-def letter(number: int) -> str:
-    """What the table calls a machine."""
-    return chr(ord("A") + number)
 
 
 def profiled(row: Measured) -> list[str]:
@@ -370,7 +364,7 @@ def kept(file: Path) -> dict[str, Measured]:
 
 def main() -> int:
     """Measure the rows, write the report, and fail where less is reached than is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = machine.options(__doc__)
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)

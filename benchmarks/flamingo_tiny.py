@@ -9,7 +9,6 @@ fails where the bundled seed, or the median one where none of them is bundled, m
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
@@ -266,7 +265,7 @@ def report(found: Sequence[Measured], chosen: str, limit: int | None) -> str:
 
 def main() -> None:
     """Measure every folder under every condition, and write the reports."""
-    parser = argparse.ArgumentParser(description="Evaluate trained flamingo-tiny folders, one a seed.")
+    parser = machine.options(__doc__)
     parser.add_argument("folders", nargs="*", type=Path, default=[SHIPPED], help="folders of finished models")
     parser.add_argument("--limit", type=int, help="only the first so many questions, to try the command out")
     parser.add_argument("--reports", type=Path, default=REPORTS, help="folder of the reports")

@@ -10,7 +10,6 @@ Writes `reports/full_size.md` and removes the files. Not for CI: three passes ov
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -285,7 +284,7 @@ def sections() -> dict[str, str]:
 
 def main() -> None:
     """Write, check, load and ask each model; put it into the report, which keeps what it has of others."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = machine.options(__doc__)
     parser.add_argument("--models", default="idefics-9b,idefics-80b", help="listed names, with commas")
     parser.add_argument("--memory", type=float, default=20.0, help="GiB that a process may take with --offload")
     parser.add_argument("--dtype", default="bfloat16", help="in which is computed; the files are in bfloat16")

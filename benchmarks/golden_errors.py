@@ -107,6 +107,7 @@ def wide(model: fl.LoadedModel) -> fl.LoadedModel:
 
 def main() -> None:
     """Write the report."""
+    machine.options(__doc__).parse_args()
     goldens = found(GOLDENS, "model")
     if not goldens:
         raise SystemExit(f"no goldens under FLAB_GOLDENS ({GOLDENS})")

@@ -84,7 +84,7 @@ def run_of(model: int, task: int) -> tuple[Run, pa.Table]:
     for label, inside in parts:
         mean = interval(scores[inside].tolist(), [documents[number] for number in inside])
         assert mean is not None
-        found.append(Score(*metric.split("/"), label, *mean, n=len(inside)))
+        found.append(Score(*metric.split("/"), label, *mean[:4], n=len(inside), interval=mean.kind))
     questions = [f"What does part {number} of the picture in task {task} say?" for number in range(SAMPLES)]
     answers = [f"answer {number} of model {model}, said in some words" for number in range(SAMPLES)]
     columns = {
@@ -220,10 +220,13 @@ def report(path: Path, built: float) -> tuple[list[str], list[str]]:
     ], failed
 
 
-def main(folder: str | None) -> None:
+def main() -> None:
     """Build, measure, write the report, and fail where something takes more than is allowed."""
+    parser = machine.options(__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the store is built and left")
+    folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary:
-        path = Path(folder or temporary)
+        path = folder or Path(temporary)
         built = build(path)
         lines, failed = report(path, built)
     REPORT.write_text("\n".join(lines))
@@ -233,4 +236,4 @@ def main(folder: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main()

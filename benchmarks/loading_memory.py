@@ -116,6 +116,7 @@ def measure(folder: str, form: str, dtype: str) -> Measured:
 
 def main() -> None:
     """Measure every form and dtype, write the report, and fail where a rise is more than is allowed."""
+    machine.options(__doc__).parse_args()
     found: list[Measured] = []
     for form in ("safetensors", "bin"):
         with tempfile.TemporaryDirectory() as folder:

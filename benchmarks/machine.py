@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -24,3 +25,13 @@ def command() -> str:
     """The command, as it is typed at the repository's root."""
     script, *told = sys.argv
     return " ".join(["python", f"benchmarks/{Path(script).name}", *told])
+
+
+def letter(number: int) -> str:
+    """What a report's table calls the machine of this number."""
+    return chr(ord("A") + number)
+
+
+def options(what: str | None) -> argparse.ArgumentParser:
+    """The command line of a script; `what` is its docstring, shown by `--help` as it stands."""
+    return argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -10,7 +10,6 @@ questions enter. Writes `reports/offload.md`; ends with 1 where memory or answer
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import statistics
@@ -214,7 +213,7 @@ def refill_part() -> list[str]:
 
 def main() -> int:
     """Measure and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = machine.options(__doc__)
     parser.add_argument("--megabytes", type=int, default=400, help="above what the imports take")
     parser.add_argument("--repeats", type=int, default=3)
     told = parser.parse_args()

@@ -52,6 +52,7 @@ def _shown(value: Any) -> str:
 
 def main() -> None:
     """Write the report, and fail where a figure is another one."""
+    machine.options(__doc__).parse_args()
     entries = [one.values[0] for one in oracles.entries()]
     if not entries:
         raise SystemExit(f"no ORACLES.json under FLAB_DATA ({DATA})")

@@ -277,7 +277,9 @@ SECTIONS: Mapping[str, Callable[[], list[str]]] = {
 
 def main() -> None:
     """Write the report, or some of its sections."""
-    wanted = sys.argv[1:] or list(SECTIONS)
+    parser = machine.options(__doc__)
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="of the report, all by default")
+    wanted = parser.parse_args().sections or list(SECTIONS)
     written = REPORT.read_text().split("\n## ")[1:] if REPORT.is_file() else []
     held = {text.splitlines()[0].lower(): text.partition("\n")[2].strip("\n") for text in written}
     for name in wanted:

@@ -301,7 +301,7 @@ def handed_out(asked: Sequence[fl.Request], replicas: int) -> Iterator[Shard]:
 
 def main() -> int:
     """Measure, write the report, and fail where less is reached than is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = machine.options(__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the longest run through the driver")
     parser.add_argument("--drive", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()

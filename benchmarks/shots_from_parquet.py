@@ -9,7 +9,6 @@ order of the questions. Writes benchmarks/reports/shots_from_parquet.md.
 
 from __future__ import annotations
 
-import argparse
 import io
 import resource
 import sys
@@ -89,7 +88,7 @@ def plainly(run: Callable[[], tuple[Plan, float, int]]) -> tuple[Plan, float, in
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser()
+    parser = machine.options(__doc__)
     for name, usual in (("rows", 443_757), ("questions", 2_000), ("shots", 4), ("side", 8)):
         parser.add_argument(f"--{name}", type=int, default=usual)
     asked = parser.parse_args()

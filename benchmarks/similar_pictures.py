@@ -9,7 +9,6 @@ benchmarks/reports/similar_pictures.md.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import tempfile
@@ -65,7 +64,7 @@ def seconds(began: float) -> float:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser()
+    parser = machine.options(__doc__)
     for name, usual in (("pictures", 1_200_000), ("width", 256), ("exact-up-to", module.EXACT_UP_TO)):
         parser.add_argument(f"--{name}", type=int, default=usual)
     asked = parser.parse_args()

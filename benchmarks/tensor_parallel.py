@@ -90,6 +90,7 @@ def run(folder: Path, ranks: int, dtype: str, before: int) -> Loaded:
 
 def main() -> None:
     """Load over one, two and four processes in either dtype, write the report, and fail where a rank takes too much."""
+    machine.options(__doc__).parse_args()
     before = imported_bytes()
     found: list[Loaded] = []
     with tempfile.TemporaryDirectory() as scratch:

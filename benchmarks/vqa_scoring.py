@@ -146,6 +146,7 @@ def seconds_of(what: Callable[[], T]) -> tuple[float, T]:
 
 def main() -> None:
     """Measure every variant, then the official program's steps; write the report, and fail where a bound is not kept."""
+    machine.options(__doc__).parse_args()
     asked = items()
     rows: list[str] = []
     slowest, first_of_official = 0.0, 0.0

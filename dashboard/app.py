@@ -15,13 +15,14 @@ import streamlit as st
 from dashboard import views
 from dashboard.results import USUAL, opened
 from dashboard.shown import ASSETS
-from leaderboards.errors import ResultsError
+from leaderboards.errors import BadStore, ResultsError
 
 
 def main() -> None:
     """Show the page of the address."""
     st.set_page_config(page_title="flamingo-lab", page_icon=":material/leaderboard:", layout="wide")
     st.html(ASSETS / "page.css")
+    st.logo(str(ASSETS / "name.svg"), size="small")
     found = views.found()
     shown = {
         name: st.Page(guarded(name), title=page.TITLE, url_path=name, default=number == 0)
@@ -40,7 +41,7 @@ def guarded(name: str) -> views.Show:
             if results.runs:
                 page.show(results)
             elif results.problems:
-                views.titled(page.TITLE, "", results)
+                raise BadStore("\n".join(results.problems))
             else:
                 st.title(page.TITLE)
                 st.text(f"There are no runs in {results.name} yet. This makes two, in a minute:")

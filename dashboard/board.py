@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dashboard import address, reports
-from dashboard.models import Model
-from dashboard.numbers import MISSING, amount, bracket, date, percent, quantity, scored
+from dashboard.numbers import MISSING, amount, bracket, date, or_why, percent, quantity, scored
 from dashboard.ranks import key, what
 from dashboard.tree import Element, element, link
-from leaderboards.entrants import Column
+from leaderboards.entrants import Column, Model, model
 from leaderboards.ranking import AVERAGE, Cell, Matrix, Row
 from leaderboards.records import SHARE, Run, Score
+from leaderboards.table import interval_kind, intervals_said
 from leaderboards.tasks import Task
 
 MOST_ROWS = 200
@@ -31,13 +31,18 @@ class Axis(NamedTuple):
         return f"{min(1.0, max(0.0, (value - self.low) / (self.high - self.low))):.4f}"
 
 
-def board(held: Matrix, colour: Mapping[Model, str], tasks: Mapping[Task, str], *, is_beside: bool) -> Element:
-    """Rows of models with their cells; with `is_beside` also what their authors reported. `tasks`: what they are called."""
+def board(
+    held: Matrix, names: Mapping[Model, str], colour: Mapping[Model, str], tasks: Mapping[Task, str], *, is_beside: bool
+) -> Element:
+    """Rows of models with their cells; with `is_beside` also what their authors reported.
+
+    `names`, `tasks`: what models and tasks are called.
+    """
     axes = {
         column: _axis([row.cells[column].score for row in held.rows if column in row.cells]) for column in held.columns
     }
     rows = _sorted(held)
-    body = [_row(row, held, axes, colour, tasks, is_beside=is_beside) for row in rows[:MOST_ROWS]]
+    body = [_row(row, held, axes, names, colour, tasks, is_beside=is_beside) for row in rows[:MOST_ROWS]]
     table_ = element("table", element("thead", _heads(held, tasks)), element("tbody", body), kind="cards board")
     more = len(rows) - MOST_ROWS
     note = element("p", f"{more} more rows; filter or download to see them", kind="grey") if more > 0 else None
@@ -93,20 +98,20 @@ def _row(
     row: Row,
     held: Matrix,
     axes: Mapping[Column, Axis],
+    names: Mapping[Model, str],
     colour: Mapping[Model, str],
     tasks: Mapping[Task, str],
     *,
     is_beside: bool,
 ) -> Element:
     one = row.entrant
-    swatch = element("span", kind="swatch", __colour=colour[Model(one.model, one.digest)], aria_hidden="true")
-    named = link(
-        address.to("runs", model=one.model), one.model, title=f"weights {one.digest[:16]}, its runs", kind="name"
-    )
+    swatch = element("span", kind="swatch", __colour=colour[model(one)], aria_hidden="true")
+    at = address.to("runs", model=one.model)
+    named = link(at, names[model(one)], title=f"weights {one.digest[:16]}, its runs", kind="name")
     by_second = _speed(row)
     return element(
         "tr",
-        element("td", _places(row), kind="number rank", data_label="rank"),
+        element("td", or_why(_places(row), _lacks(row, tasks)), kind="number rank", data_label="rank"),
         element("td", swatch, named, element("div", what(one), kind="thin"), kind="first model"),
         _parameters(row.run),
         _average(row, tasks),
@@ -114,14 +119,16 @@ def _row(
             _cell(row, column, held, axes[column], colour, tasks[column.task, column.split], is_beside=is_beside)
             for column in held.columns
         ],
-        element("td", quantity(by_second), kind="number", data_label="q/s"),
-        element("td", quantity(1000 / 60 / by_second if by_second else None), kind="number", data_label="min/1k q"),
+        [
+            element("td", or_why(quantity(value), "its runs do not record their time"), kind="number", data_label=name)
+            for name, value in (("q/s", by_second), ("min/1k q", 1000 / 60 / by_second if by_second else None))
+        ],
     )
 
 
 def _parameters(run: Run) -> Element:
-    reason = None if run.parameters is not None else "its runs do not record how many parameters the model has"
-    return element("td", amount(run.parameters), kind="number", data_label="params", title=reason)
+    reason = "its runs do not record how many parameters the model has"
+    return element("td", or_why(amount(run.parameters), reason), kind="number", data_label="params")
 
 
 def _places(row: Row) -> str:
@@ -131,10 +138,16 @@ def _places(row: Row) -> str:
     return str(first) if first == last else f"{first}–{last}"
 
 
+def _lacks(row: Row, tasks: Mapping[Task, str]) -> str:
+    """Why a row has no average, and so no rank."""
+    if row.missing:
+        return f"no average: lacks {', '.join(tasks[column.task, column.split] for column in row.missing)}"
+    return "no average: not yet worked out, or its points have no scale, or a run of it has too many errors"
+
+
 def _average(row: Row, tasks: Mapping[Task, str]) -> Element:
     if row.average is None:
-        lacks = ", ".join(tasks[column.task, column.split] for column in row.missing) or "a scale for its points"
-        return element("td", MISSING, kind="number", data_label="average", title=f"no average: lacks {lacks}")
+        return element("td", or_why(MISSING, _lacks(row, tasks)), kind="number", data_label="average")
     low, high = row.average.low, row.average.high
     interval = element("div", bracket(low, high, SHARE), kind="thin")
     return element("td", percent(row.average.value), interval, kind="number", data_label="average", title=AVERAGE)
@@ -146,7 +159,7 @@ def _cell(
     """A score with its interval as mark on the column's axis. The number leads to the run, the mark to the comparison."""
     cell = row.cells.get(column)
     if cell is None:
-        return element("td", MISSING, kind="cell", data_label=task, title="this row has no such run")
+        return element("td", or_why(MISSING, "this row has no such run"), kind="cell", data_label=task)
     score = cell.score
     number = link(
         address.to("runs", run=cell.run.run_id),
@@ -154,7 +167,7 @@ def _cell(
         kind="best" if cell.is_best else None,
         title=_about(cell),
     )
-    mark = _mark(score, axis, colour[Model(row.entrant.model, row.entrant.digest)])
+    mark = _mark(score, axis, colour[model(row.entrant)])
     if cell.rival is not None:
         at = address.to("compare", a=key(cell.rival), b=key(row.entrant), task=task)
         mark = link(at, mark, kind="axis-link", aria_label=f"compare with {cell.rival.model}")
@@ -171,7 +184,9 @@ def _cell(
 def _about(cell: Cell) -> str:
     score, run = cell.score, cell.run
     said = [
-        f"95 % {bracket(score.low, score.high, score.unit)}, {_kind(run)}" if score.low is not None else "no interval",
+        f"95 % {bracket(score.low, score.high, score.unit)}, {interval_kind(score)}"
+        if score.low is not None
+        else "no interval",
         f"n {score.n:,}",
         f"{score.n_errors:,} without an answer",
         f"{percent(score.n_unparsed / score.n if score.n else None)} % unreadable",
@@ -180,14 +195,6 @@ def _about(cell: Cell) -> str:
         f"{cell.others} older runs" if cell.others else "",
     ]
     return " · ".join(filter(None, said))
-
-
-def _kind(run: Run) -> str:
-    """How a score's interval was made (leaderboards/statistics.py)."""
-    kind = (
-        "Wilson's where every question scores 0 or 1, otherwise a bootstrap, with what questions share taken together"
-    )
-    return f"mean of its slices' ({kind})" if run.mean_of else kind
 
 
 def _mark(score: Score, axis: Axis, colour: str) -> Element:
@@ -211,10 +218,17 @@ def _speed(row: Row) -> float | None:
     return sum(cell.run.n for cell in row.cells.values()) / seconds if seconds else None
 
 
-def legend(held: Matrix) -> Element:
+def legend(held: Matrix, tasks: Mapping[Task, str]) -> Element:
     """What the table's signs mean."""
+    scores = [
+        (tasks[column.task, column.split], row.cells[column].score)
+        for column in held.columns
+        for row in held.rows
+        if column in row.cells
+    ]
     said = (
-        "Scores in percent, points where a metric counts points. Marks: 95 % interval, one axis a column. ",
+        "Scores in percent, points where a metric counts points. Marks: the intervals, one axis a column. ",
+        f"{intervals_said(scores)}. ",
         "Shaded: not distinguishable from the highest in the column; bold: surely above every other "
         f"(Holm over all {held.tests:,} tests of the table). Average: {AVERAGE}. "
         if held.tests

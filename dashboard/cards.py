@@ -80,7 +80,7 @@ def _card(
         element(
             "div",
             element("p", element("b", cut(one.question, 300))),
-            element("p", "target: ", cut(" or ".join(dict.fromkeys(one.targets)), 200) or "–", kind="small grey"),
+            element("p", "target: ", seen.targets(one.targets), kind="small grey"),
             element("table", element("tbody", answers)),
             _fold(one, is_open=is_open),
             kind="texts",

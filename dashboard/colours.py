@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard.models import Model, models
+from dashboard.models import models
+from leaderboards.entrants import Model
 from leaderboards.records import Run
 
 LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dashboard import address
-from dashboard.models import Model
-from dashboard.numbers import scored
+from dashboard.numbers import MISSING, or_why, scored
 from dashboard.tree import Element, Node, element, link
 from leaderboards.compare import Comparison, Difference
-from leaderboards.entrants import Entrant
+from leaderboards.entrants import Entrant, Model, model
 from leaderboards.records import ALL, SHARE
 from leaderboards.tasks import Task
 
@@ -47,9 +46,10 @@ def forest(
     notes = dict.fromkeys(
         note for task, held in compared.items() for one in held.values() for note in _notes(one, tasks[task])
     )
+    kinds = "; ".join(dict.fromkeys(line.found.interval for line in lines if line.found.interval))
     legend = (
-        "Dot and line: difference with its 95 % interval (paired, questions on one picture taken together). Grey band: "
-        "differences that so many questions would mostly not show (80 % power). Sure: after Holm's correction."
+        f"Dot and line: paired difference with its 95 % interval ({kinds or 'none'}). Grey band: differences that so many "
+        "questions would mostly not show (80 % power). Sure: after Holm's correction."
     )
     table = element("table", element("thead", _heads(several, reach)), element("tbody", rows), kind="cards forest")
     return element(
@@ -73,15 +73,17 @@ def _row(line: Line, task: str, other: str | None, reach: float, colour: Mapping
             kind=f"first {'whole-task' if is_whole else 'part'}",
         ),
         element("td", other, kind="thin full", data_label="compared with base") if other else None,
-        element("td", scored(one.a, one.unit), kind="number", data_label="base"),
-        element("td", scored(one.b, one.unit), kind="number", data_label="compared"),
+        *(
+            element("td", or_why(scored(value, one.unit), one.reason), kind="number", data_label=name)
+            for name, value in (("base", one.a), ("compared", one.b))
+        ),
         element(
             "td",
-            _plot(one, reach, colour[Model(line.other.model, line.other.digest)]),
+            _plot(one, reach, colour[model(line.other)]),
             kind="plot",
             data_label="−, 0, +",
         ),
-        element("td", _points(one), kind="nowrap full", data_label="difference"),
+        element("td", _points(one), kind="nowrap full", data_label="difference", title=one.interval or None),
         element(
             "td",
             f"{one.wins:,} / {one.losses:,} / {one.ties:,}",
@@ -146,7 +148,7 @@ def _plot(one: Difference, reach: float, colour: str) -> Element:
 
 def _points(one: Difference) -> list[Node]:
     if one.difference is None:
-        return ["–"]
+        return [or_why(MISSING, one.reason)]
     said: list[Node] = [element("b", _signed(one.difference, one.unit))]
     if one.low is not None and one.high is not None:
         said.append(f" [{_signed(one.low, one.unit)}, {_signed(one.high, one.unit)}]")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dashboard.tree import Node, element
 from leaderboards.records import SHARE, Run, Score
 
 MISSING = "–"
+
+
+def or_why(text: str, reason: str) -> Node:
+    """The text; a dash says on hover why there is none."""
+    return element("span", text, title=reason) if text == MISSING else text
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -53,8 +53,8 @@ def shots_place(shots: int) -> float:
     return math.log2(shots) if shots > 0 else -1.0
 
 
-def curves(lines: Sequence[Line], x_title: str, y_title: str) -> Spec:
-    """Scores against shots: a line a model, with a band."""
+def curves(lines: Sequence[Line], x_title: str, y_title: str, chosen: Sequence[str]) -> Spec:
+    """Scores against shots: a line a model, with a band. The points of the runs `chosen` are so from the beginning."""
     joined = [line for line in lines if len(line.means) > 1]
     banded = [line for line in joined if all(point.low is not None for point in line.means)]
     behind = [line for line in lines if len(line.single) > len(line.means)]
@@ -71,13 +71,15 @@ def curves(lines: Sequence[Line], x_title: str, y_title: str) -> Spec:
         _intervals([line for line in lines if len(line.means) == 1], "means"),
         _points(dots),
     ]
-    return _finished(lines, layers, x_title, y_title, x)
+    return _finished(lines, layers, x_title, y_title, x, chosen)
 
 
-def scatter(lines: Sequence[Line], front: Sequence[Point], x_title: str, y_title: str, tick: str) -> Spec:
+def scatter(
+    lines: Sequence[Line], front: Sequence[Point], x_title: str, y_title: str, tick: str, chosen: Sequence[str]
+) -> Spec:
     """Scores against a size or a cost, with intervals; `front` are the points that nothing beats in both.
 
-    tick: Vega's expression for a number beside the x-axis.
+    tick: Vega's expression for a number beside the x-axis. `chosen` as in `curves`.
     """
     step = {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "strokeDash": [2, 3], "color": _grey()}
     beyond = {
@@ -87,7 +89,7 @@ def scatter(lines: Sequence[Line], front: Sequence[Point], x_title: str, y_title
     dots = _rows(lines, "single", size=100, opacity=1.0)
     x = _along([point.x for line in lines for point in line.single])
     x["axis"] |= {"labelExpr": tick, "grid": False}
-    return _finished(lines, [beyond, _intervals(lines, "single"), _points(dots)], x_title, y_title, x)
+    return _finished(lines, [beyond, _intervals(lines, "single"), _points(dots)], x_title, y_title, x, chosen)
 
 
 def _along(values: Sequence[float]) -> Spec:
@@ -140,15 +142,18 @@ def _intervals(lines: Iterable[Line], of: str) -> Spec:
 
 def _points(rows: Sequence[Mapping[str, Any]]) -> Spec:
     size = {"field": "size", "type": "quantitative", "scale": None}
-    mark = {"type": "point", "filled": True, "cursor": "pointer"}
+    mark = {"type": "point", "filled": True, "strokeWidth": 2.5, "cursor": "pointer"}
     about = {"field": "about", "type": "nominal"}
-    return _layer(mark, rows, size=size, tooltip=about, description=about) | {"name": POINTS}
+    ring = {"condition": {"param": POINTS, "empty": False, "value": _text()}, "value": None}
+    return _layer(mark, rows, size=size, tooltip=about, description=about, stroke=ring) | {"name": POINTS}
 
 
-def _finished(lines: Sequence[Line], layers: Sequence[Spec], x_title: str, y_title: str, x: Spec) -> Spec:
+def _finished(
+    lines: Sequence[Line], layers: Sequence[Spec], x_title: str, y_title: str, x: Spec, chosen: Sequence[str]
+) -> Spec:
     colours = {line.name: line.colour for line in lines}
     column = CHARACTER_PX * max(map(len, colours), default=0) + SYMBOL_PX
-    text = "#E8EAED" if is_dark() else "#1D2025"
+    text = _text()
     legend = {
         "orient": "top",
         "title": None,
@@ -165,6 +170,7 @@ def _finished(lines: Sequence[Line], layers: Sequence[Spec], x_title: str, y_tit
                 "name": POINTS,
                 "select": {"type": "point", "fields": ["run_id"], "toggle": "event.shiftKey"},
                 "views": [POINTS],
+                "value": [{"run_id": run_id} for run_id in chosen],
             },
             {
                 "name": NAMED,
@@ -198,6 +204,10 @@ def _finished(lines: Sequence[Line], layers: Sequence[Spec], x_title: str, y_tit
             "legend": {"labelColor": text, "labelFontSize": 13, "symbolSize": 90, "rowPadding": 4},
         },
     }
+
+
+def _text() -> str:
+    return "#E8EAED" if is_dark() else "#1D2025"
 
 
 def _grey() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dashboard import address, boxes, pictures, questions, seen, steps
-from dashboard.models import labels, run_label
+from dashboard.models import run_label
 from dashboard.numbers import duration, metric_of, official, one_score
 from dashboard.questions import Row
 from dashboard.results import Results
@@ -64,7 +64,7 @@ def _head(run: Run, row: Row, listed: list[str], *, is_whole: bool) -> Element:
             " ",
             element("span", cut(said, 200), kind="answer"),
             element("span", "  target: ", kind="grey"),
-            cut(" or ".join(dict.fromkeys(row["targets"] or [])), 200) or "–",
+            seen.targets(row["targets"] or []),
         ),
     )
 
@@ -153,7 +153,6 @@ def _others(results: Results, run: Run, row: Row) -> Element | None:
         for other in results.runs
         if other.run_id != run.run_id and (other.task, other.split) == (run.task, run.split) and other.scores
     }
-    names = labels(results.runs)
     metric = metric_of(run)
     found = questions.others(results.store, [*same], row["sample_id"], metric)
     if not found:
@@ -168,7 +167,7 @@ def _others(results: Results, run: Run, row: Row) -> Element | None:
             "tr",
             element("td", seen.mark(seen.verdict(one["score"], one["error_kind"], None)), kind="narrow"),
             element("td", cut(said, 120)),
-            element("td", link(at, run_label(other, names), kind="link small")),
+            element("td", link(at, run_label(other, results.names), kind="link small")),
         )
 
     rows = [line(one) for one in sorted(found, key=lambda one: order[one["run_id"]])]

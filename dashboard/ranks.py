@@ -10,7 +10,7 @@ from functools import partial
 
 from dashboard.results import Results
 from dashboard.workshop import PATIENCE_SECONDS, workshop
-from leaderboards.entrants import Column, Entrant, entrant
+from leaderboards.entrants import Column, Entrant, entrant, labels, model
 from leaderboards.ranking import Cell, Matrix, Row, matrix
 from leaderboards.records import Run
 
@@ -80,13 +80,11 @@ def what(one: Entrant) -> str:
 
 def in_short(shown: Sequence[Entrant]) -> dict[Entrant, str]:
     """Names of rows: the model, its shots, and of the rest only what tells rows of one model apart."""
-    digests: dict[str, set[str]] = defaultdict(set)
-    for one in shown:
-        digests[one.model].add(one.digest)
+    called = labels(map(model, shown))
     found: dict[Entrant, str] = {}
     for one in shown:
         same = [other for other in shown if other.model == one.model]
-        parts = [one.model if len(digests[one.model]) == 1 else f"{one.model} · {one.digest[:6]}"]
+        parts = [called[model(one)]]
         parts += [_shots(one)] if len({other.num_fewshot for other in same}) > 1 else []
         parts += [say(one) for of, say in _APART if len({of(other) for other in same}) > 1 and of(one)]
         found[one] = ", ".join(parts)
@@ -104,8 +102,6 @@ _APART: tuple[tuple[Callable[[Entrant], object], Callable[[Entrant], str]], ...]
     (lambda one: one.options, lambda one: one.options),
     (lambda one: one.seed, lambda one: f"seed {one.seed}"),
     (lambda one: one.limit, lambda one: f"first {one.limit:,}"),
-    (lambda one: one.dtype, lambda one: one.dtype),
-    (lambda one: one.quantisation, lambda one: one.quantisation),
     (lambda one: one.backend, lambda one: one.backend),
 )
 """What may tell rows apart beside model and shots, and how it is said."""

@@ -16,6 +16,7 @@ import streamlit as st
 
 import leaderboards
 from dashboard.pictures import Sources
+from leaderboards.entrants import Model, labels, model
 from leaderboards.places import Place, Stamp
 from leaderboards.records import Run
 from leaderboards.store import Store
@@ -66,6 +67,11 @@ class Results:
     def runs(self) -> Sequence[Run]:
         """Every run that can be read, the newest first."""
         return self.store.runs()
+
+    @cached_property
+    def names(self) -> Mapping[Model, str]:
+        """What every model is called on all pages."""
+        return labels(map(model, self.runs))
 
     @cached_property
     def problems(self) -> Sequence[str]:

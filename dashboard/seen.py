@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard import boxes, pictures
+from dashboard.numbers import MISSING, or_why
 from dashboard.pictures import Sources
 from dashboard.prompts import Part, Piece, elided, parts, pieces
 from dashboard.questions import SHOWN_CHARACTERS
-from dashboard.tree import Element, cut, element, link
+from dashboard.tree import Element, Node, cut, element, link
 
 SMALLEST_PX = 320
 """How wide a small picture is shown at least; pictures of 64 pixels cannot be judged at 64."""
@@ -148,7 +149,7 @@ def _gap(missing: int, whole_at: str, *, is_whole: bool) -> Element:
 def long_text(text: str | None, length: int | None, whole_at: str, *, is_whole: bool) -> Element:
     """A text as it is, white space and all; where it was cut, a link shows the whole."""
     if text is None:
-        return element("span", "–", kind="grey")
+        return element("span", MISSING, kind="grey", title="the question has none")
     if is_whole or len(text) <= SHOWN_CHARACTERS:
         rest = f"… {length:,} characters; the rest is in samples.parquet" if length and length > len(text) else None
         return element("span", element("span", text or "(empty)", kind="verbatim"), rest)
@@ -156,7 +157,16 @@ def long_text(text: str | None, length: int | None, whole_at: str, *, is_whole: 
     return element("span", element("span", text[:SHOWN_CHARACTERS] + "…", kind="verbatim"), " ", show)
 
 
+def targets(held: Sequence[str]) -> Node:
+    """What would have been right, each once."""
+    return or_why(cut(" or ".join(dict.fromkeys(held)), 200) or MISSING, "no right answer is recorded")
+
+
 def facts(pairs: Sequence[tuple[str, Element | str | None]]) -> Element:
     """Names and values; those that are None are left away."""
-    held = [(element("dt", name), element("dd", value)) for name, value in pairs if value is not None]
+    held = [
+        (element("dt", name), element("dd", or_why(value, "not recorded") if isinstance(value, str) else value))
+        for name, value in pairs
+        if value is not None
+    ]
     return element("dl", [one for pair in held for one in pair])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import address, boxes, seen
+from dashboard.numbers import MISSING, or_why
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
@@ -43,8 +44,8 @@ def _queue(search: boxes.Search, now: int) -> Element:
             "tr",
             element("td", link(address.here("samples", step=number), str(number)), data_label="step"),
             element("td", str(step.level), data_label="level"),
-            element("td", _two(step.priority), data_label="priority"),
-            element("td", _two(step.confidence), data_label="confidence"),
+            element("td", or_why(_two(step.priority), "the search begins here"), data_label="priority"),
+            element("td", or_why(_two(step.confidence), "the search does not record it"), data_label="confidence"),
             element("td", cut(step.cue, 80), data_label="cue"),
             kind="current" if number == now else None,
         )
@@ -56,4 +57,4 @@ def _queue(search: boxes.Search, now: int) -> Element:
 
 
 def _two(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return MISSING if value is None else f"{value:.2f}"

@@ -26,7 +26,7 @@ import typer
 from typer.testing import CliRunner
 
 from eval_tasks import metrics
-from eval_tasks.metrics import Prediction, Targets
+from eval_tasks.metrics import HEADLINE, Item, Prediction, Targets
 from flamingo_lab.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,11 +253,14 @@ def disagreements() -> str:
         rows: list[dict[str, str]] = []
         for one in held:
             shown = one.get("variants") or list(variants)
-            scored = {variant: score(name, variant, one) for variant in shown}
+            is_set = "labels" in one
+            scored = {variant: (score_of_set if is_set else score)(name, variant, one) for variant in shown}
+            right = listed(one["labels"]) if is_set else counted(one["targets"], one.get("choices", ()))
+            said = listed(one["scores"]) if is_set else code(blanks_shown(one["prediction"]))
             rows.append(
                 {
-                    "right answers": counted(one["targets"], one.get("choices", ())),
-                    "answer": code(EDGES.sub(lambda blanks: "␣" * len(blanks[0]), one["prediction"])),
+                    "right answers": right,
+                    "answer": said,
                     **{f"`{variant}`": scored[variant] for variant in shown},
                     "elsewhere": one.get("elsewhere", ""),
                 }
@@ -294,9 +297,29 @@ def cases(name: str) -> list[dict[str, Any]]:
 def score(metric: str, variant: str, case: Mapping[str, Any]) -> str:
     """What a case gets, and why nothing could be read in it."""
     targets = tuple(itertools.chain.from_iterable([text] * count for text, count in case["targets"].items()))
-    given = Targets(targets, tuple(case.get("choices", ())))
+    given = Targets(targets, tuple(case.get("choices", ())), case.get("facts", {}))
     found = metrics.get(metric, variant).outcome(Prediction(case["prediction"]), given)
     return f"{found.score:.3g}" + (f" ({found.problem})" if found.problem else "")
+
+
+def score_of_set(metric: str, variant: str, case: Mapping[str, Any]) -> str:
+    """What a set of answers gets as a whole."""
+    pairs = zip(case["scores"], case["labels"], strict=True)
+    items = [
+        Item(Prediction(str(score)), Targets((str(label),)), str(place)) for place, (score, label) in enumerate(pairs)
+    ]
+    chosen = metrics.get(metric, variant)
+    return f"{chosen.figures(items, chosen.outcomes(items))[HEADLINE].value:.3g}"
+
+
+def listed(held: Sequence[float]) -> str:
+    """Numbers of a set."""
+    return ", ".join(code(str(one)) for one in held)
+
+
+def blanks_shown(text: str) -> str:
+    """A text whose blanks at the ends a page shows."""
+    return EDGES.sub(lambda blanks: "␣" * len(blanks[0]), text)
 
 
 def counted(targets: Mapping[str, int], choices: Sequence[str]) -> str:

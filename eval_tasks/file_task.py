@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,14 +41,19 @@ class FileTask(Task):
 
     def version(self, data: Path | None, splits: Iterable[str] = ()) -> str | None:
         """The data sets and their revisions, where they are read from the hub's cache."""
-        hubs = [self.hub, *map(self.hub_of, splits)] if data is None else []
+        hubs = [self._own_hub(), *map(self.hub_of, splits)] if data is None else []
         found = {hub.repository: folder.name for hub in hubs if hub and (folder := parquet.folder(hub))}
         return ", ".join(f"{repository}@{revision}" for repository, revision in found.items()) or None
 
     def hub_of(self, split: str) -> Hub | None:
-        """The data set on the hub that a split is fetched from."""
+        """The data set on the hub that a split is fetched from, None where none has it."""
         others = self.hub.shots if self.hub is not None and split in self.splits_for_shots else None
-        return others or self.hub
+        found = others or self._own_hub()
+        return None if found is None or split in found.lacks else found
+
+    def _own_hub(self) -> Hub | None:
+        """The task's data set on the hub, at the revision that is asked."""
+        return replace(self.hub, revision=self.revision) if self.hub and self.revision else self.hub
 
     def _read(self, split: str, root: Path) -> list[Sample]:
         there = self.parquet(split, root)
@@ -77,20 +83,27 @@ class FileTask(Task):
     def root(self, data: Path | None, split: str) -> Path:
         """The folder of a split's files: the given one, or the hub's cache."""
         if data is not None:
+            if self.revision is not None:
+                raise MissingData(
+                    f"{self.name}@{self.revision}: a revision is one of the hub, and --data {data} a folder; leave one away"
+                )
             if not data.is_dir():
                 raise MissingData(f"{data}: no such folder; --data is the root of the benchmark's own files")
             return data
         hub = self.hub_of(split)
         found = parquet.folder(hub) if hub is not None else None
         if found is None:
-            fetch = (
-                f", or fetch it with flab eval --download, or: hf download --repo-type dataset {hub.repository}"
-                + (f" --revision {hub.revision}" if hub.revision else "")
-                if hub is not None
-                else ""
-            )
-            raise MissingData(f"{self.name}: no data; point --data to a folder with {self.files}{fetch}")
+            lacking = f" of the {split} split, which {self.hub.repository} lacks" if self.hub and hub is None else ""
+            fetch = f", or fetch it with {_command(hub)}{self._else_there(hub)}" if hub is not None else ""
+            raise MissingData(f"{self.name}: no data{lacking}; point --data to a folder with {self.files}{fetch}")
         return found
+
+    def _else_there(self, hub: Hub) -> str:
+        """The end of a message, where the hub's cache has another revision of the task's own data set than is asked."""
+        is_own = self.hub is not None and hub.repository == self.hub.repository
+        if not is_own or not hub.revision or parquet.folder(replace(hub, revision=None)) is None:
+            return ""
+        return f"; the cache has another revision, which {self.name}@main reads"
 
     def from_files(self, split: str, root: Path) -> Iterator[Sample]:
         """The samples of the original files."""
@@ -99,3 +112,8 @@ class FileTask(Task):
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
         """The samples of the data set's rows, in their order."""
         raise NotImplementedError
+
+
+def _command(hub: Hub) -> str:
+    revision = f" --revision {hub.revision}" if hub.revision else ""
+    return f"flab eval --download, or: hf download --repo-type dataset {hub.repository}{revision}"

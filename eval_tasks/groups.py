@@ -1,8 +1,10 @@
-"""Groups of tasks that are asked for by one name, as data. `NAME:SPLIT` is a task on one of its splits."""
+"""Groups of tasks that are asked for by one name, as data. `NAME:SPLIT` is a task on one of its splits.
+
+`NAME@REVISION` is one whose data set is read from the hub as it was at that revision.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from eval_tasks import task
@@ -53,15 +55,22 @@ def _wanted(named: str, *, download: bool) -> list[Wanted]:
         from eval_tasks.lm_eval.task import named as bridged
 
         return [Wanted(one, None) for one in bridged(named, download=download)]
-    return [single(named, (*GROUPS, EVERY))]
+    return [single(named)]
 
 
-def single(named: str, others: Sequence[str] = ()) -> Wanted:
-    """The task that NAME or NAME:SPLIT stands for. Raises `UnknownTask` with the nearest names, `others` among them."""
-    name, colon, split = named.partition(":")
-    if name in others:
-        raise UnknownTask(f"{named}: {name} is a group, whose tasks have their own splits; name one of its tasks")
-    found = task.get(name, others)
+def single(named: str) -> Wanted:
+    """The task that NAME, NAME:SPLIT, NAME@REVISION or NAME:SPLIT@REVISION stands for.
+
+    Raises `UnknownTask` with the nearest names, those of groups among them.
+    """
+    asked, at, revision = named.partition("@")
+    name, colon, split = asked.partition(":")
+    if name in (*GROUPS, EVERY):
+        members = ", ".join(GROUPS.get(name, task.names()))
+        raise UnknownTask(f"{named}: {name} is a group of tasks, whose splits are their own; name one of {members}")
+    found = task.get(name, (*GROUPS, EVERY))
     if colon and split not in found.splits:
         raise UnknownTask(f"{name} has no split {split!r}; there are {', '.join(found.splits)}")
-    return Wanted(found, split or None)
+    if at and not revision:
+        raise UnknownTask(f"{named}: a revision of the data set is expected behind @")
+    return Wanted(found.at(revision) if at else found, split or None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from eval_tasks.errors import BadRow, NoAnswer, UnknownTask
 from eval_tasks.metrics import Item, Prediction
-from eval_tasks.plan import Asked, Plan, Settings, digest, identity
+from eval_tasks.plan import Asked, Naming, Plan, Settings, digest
 from eval_tasks.rubrics import Rubric
 from eval_tasks.scoring import check
 from eval_tasks.task import Sample, Task
@@ -87,6 +87,8 @@ def plan(judge: Judge, task: Task, graded: Run, store: Store, settings: Settings
     rubric, metrics = judge.rubric, task.metrics
     check(task, None, False, metrics)
     count = rubric.gradings if gradings is None else gradings
+    task_digest = digest([task.name, graded.split, rubric.source, rubric.tries, [str(metric) for metric in metrics]])
+    naming = Naming(judge.digest, task_digest, graded.run_id, settings.max_error_rate)
     answers = _answers(graded, store)
     samples = {sample.id: sample for sample in task.samples(graded.split, settings.data)}
     asked: list[Asked] = []
@@ -95,11 +97,8 @@ def plan(judge: Judge, task: Task, graded: Run, store: Store, settings: Settings
             raise BadRow(f"{task.name}: the question {key} is another one than when run {graded.run_id[:8]} asked it")
         for number in range(1, count + 1):
             grading = {"grading": str(number)} | dict(samples[key].slices)
-            asked.append(_ask(judge, replace(samples[key], id=f"{key}/{number}", slices=grading), answer))
+            asked.append(naming.named(_ask(judge, replace(samples[key], id=f"{key}/{number}", slices=grading), answer)))
     wording = Wording("judge", rubric.source)
-    task_digest = digest([task.name, graded.split, rubric.source, rubric.tries, [str(metric) for metric in metrics]])
-    names = [identity(one) for one in asked]
-    run_id = digest([judge.digest, task_digest, graded.run_id, settings.max_error_rate, names])[:16]
     return Plan(
         task=task,
         settings=replace(settings, num_fewshot=graded.num_fewshot, shot_selection=graded.shot_selection),
@@ -108,7 +107,7 @@ def plan(judge: Judge, task: Task, graded: Run, store: Store, settings: Settings
         split=graded.split,
         decoding=rubric.decoding,
         asked=asked,
-        run_id=run_id,
+        run_id=naming.run_id(),
         task_digest=task_digest,
         mean_of=[f"grading={number}" for number in range(1, count + 1)],
         heard=lambda item: heard(rubric, item),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from eval_tasks.errors import BadRow, MissingData
@@ -150,8 +151,14 @@ def _late(held: Any, path: Path, group: int, number: int, column: str) -> Any:
 
 
 def _bytes(path: Path, group: int, number: int, column: str, place: int | None) -> bytes:
-    held = _group(path, group, column)[number].as_py()
+    with _reading:
+        held = _group(path, group, column)[number]
+    held = held.as_py()
     return (held if place is None else held[place])["bytes"]
+
+
+_reading = Lock()
+"""Threads that want pictures of one group wait for the first one to have read it."""
 
 
 @lru_cache(maxsize=GROUPS_KEPT)

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval_tasks import postprocess
+from eval_tasks import looking, postprocess
 from eval_tasks import shots as selections
 from eval_tasks.errors import BadRow, MissingData, PromptMismatch, TaskError, UnknownTask
 from eval_tasks.fitting import unread
 from eval_tasks.metrics import Item, MetricName
 from eval_tasks.scoring import check
 from eval_tasks.shots import Looked, Pool, Shots
-from eval_tasks.task import Sample, Task, check_options, split_of
+from eval_tasks.task import LEAVE_ONE_OUT, Sample, Task, check_options, split_of
 from eval_tasks.wording import FAMILYS, Wording
 from flamingo_lab.errors import BadImage, BadPrompt
 from flamingo_lab.model import Decoding, Model, Rank, Request, Sent
@@ -53,7 +53,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Asked:
-    """A sample as it will be asked. Without `sent` it cannot be, and `error` says why."""
+    """A sample as it will be asked. Without `sent` it cannot be, and `error` says why.
+
+    In a plan the prompt `sent` has no token ids any more: see `Naming`.
+    """
 
     sample: Sample
     shots: Sequence[Sample]
@@ -109,10 +112,10 @@ class Plan:
         return type(self.decoding).__name__.lower() + (f"({inside})" if inside else "")
 
 
-def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda done, total: None) -> Plan:
+def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda what, done, total: None) -> Plan:
     """The plan of a run. Raises `TaskError` kinds for settings that the task or its data cannot satisfy.
 
-    `looked` hears how many pictures have been looked at where shots are chosen by their pictures.
+    `looked` hears how many pictures have been looked at for shots, and how many questions are planned.
     """
     split = split_of(task, settings.split)
     selection = selections.get(settings.shot_selection)
@@ -121,6 +124,8 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
     lengths(task, settings)
     check_options([task], settings.options)
+    if LEAVE_ONE_OUT in settings.options and not settings.num_fewshot:
+        raise UnknownTask(f"{task.name}: {LEAVE_ONE_OUT} is about examples, and none are asked for (--num-fewshot)")
     wording = task.wording(settings.wording, model.about.get("reads"), model.about.get("boxes", ""))
     if wording.rank and settings.decoding:
         raise UnknownTask(
@@ -139,18 +144,20 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda d
     pool = Pool((), task.name, settings.num_fewshot, settings.seed, model, samples, settings.features, looked, whole)
     shots = Shots(task, selection, pool, lambda: _pool(task, settings, split))
     decoding = settings.decoding or task.decoding
-    asked = [
-        _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots) for sample in samples
-    ]
     task_digest = digest([task.name, split, asdict(wording), [str(metric) for metric in metrics]])
-    names = [identity(one) for one in asked]
+    naming = Naming(model.digest, task_digest, settings.max_error_rate)
+    asked: list[Asked] = []
+    for sample in looking.ahead(samples):
+        one = _ask(model, task, settings, wording, _decoding(wording, decoding, sample), sample, shots)
+        asked.append(naming.named(one))
+        looked("questions planned", len(asked), len(samples))
     if len({one.sample.id for one in asked}) < len(asked):
         raise BadRow(f"{task.name}: two questions of the {split} split have the same id; its files are damaged")
     if not asked:
         raise MissingData(f"{task.name}: the {split} split holds no questions")
-    run_id = digest([model.digest, task_digest, settings.max_error_rate, names])[:16]
     cut = model.about.get("cuts", {}).get(wording.running, "") if wording.cut == FAMILYS else wording.cut
     heard = partial(without_the_rest, postprocess.get(cut)) if cut else as_it_is
+    run_id = naming.run_id()
     return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of, cut, heard)
 
 
@@ -162,15 +169,20 @@ def lengths(task: Task, settings: Settings) -> tuple[int, int]:
     return least, most
 
 
-def splits_for_shots(task: Task, asked: str) -> list[str]:
-    """The splits that shots may come from where this one is asked, in the order in which they are tried: never from itself."""
+def splits_for_shots(task: Task, asked: str, options: frozenset[str]) -> list[str]:
+    """The splits that shots may come from where this one is asked, in the order in which they are tried.
+
+    Never from itself, but for a benchmark of one split where that is asked for.
+    """
+    if LEAVE_ONE_OUT in options & task.options.keys():
+        return [asked]
     return [split for split in task.splits_for_shots if split in task.splits and split != asked]
 
 
 def _pool(task: Task, settings: Settings, asked: str) -> Sequence[Sample]:
     """The samples that shots come from. Raises `UnknownTask` where there are none."""
     reasons: list[str] = []
-    for split in splits_for_shots(task, asked):
+    for split in splits_for_shots(task, asked, settings.options):
         try:
             return task.samples(split, settings.data)
         except TaskError as error:
@@ -200,7 +212,7 @@ def _ask(
         shots = chosen.of(sample, settings.data, settings.options)
         prompt = Prompt.ask(
             *wording.parts(sample),
-            shots=[shot.shot(wording) for shot in shots],
+            shots=[chosen.shown(shot, wording) for shot in shots],
             system=wording.system,
             running=wording.running,
             separator=wording.separator,
@@ -218,6 +230,28 @@ def _ask(
             f"but {declared[0]} and {declared[1]} were declared; nothing was asked"
         )
     return Asked(sample, shots, request, sent)
+
+
+class Naming:
+    """The id of a run, taken from its questions one after the other, so that a large benchmark's are never held together.
+
+    It is that of `digest([*facts, [the identity of each question]])`.
+    """
+
+    def __init__(self, *facts: object) -> None:
+        self._hash = hashlib.sha256(f"{said([*facts])[:-1]}, [".encode())
+        self._count = 0
+
+    def named(self, asked: Asked) -> Asked:
+        """Take a question in; it comes back without its prompt's token ids, which nothing else needs."""
+        self._hash.update(f"{', ' if self._count else ''}{said(identity(asked))}".encode())
+        self._count += 1
+        return replace(asked, sent=replace(asked.sent, ids=())) if asked.sent else asked
+
+    def run_id(self) -> str:
+        """The first 16 hex digits; nothing can be taken in behind it."""
+        self._hash.update(b"]]")
+        return self._hash.hexdigest()[:16]
 
 
 def identity(asked: Asked) -> Mapping[str, Any]:
@@ -238,4 +272,9 @@ def identity(asked: Asked) -> Mapping[str, Any]:
 
 def digest(held: object) -> str:
     """Hex SHA-256 of what JSON can hold."""
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(said(held).encode()).hexdigest()
+
+
+def said(held: object) -> str:
+    """What JSON can hold, as it is digested."""
+    return json.dumps(held, sort_keys=True)

@@ -6,11 +6,11 @@ names what is cut off its answers, or the model's family does.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 
 from eval_tasks.errors import UnknownTask
+from eval_tasks.nearest import near
 
 OPENFLAMINGO_VQA = re.compile("Question|Answer|Short")
 
@@ -82,6 +82,7 @@ VARIANTS: dict[str, Callable[[str], str]] = {
 def get(name: str) -> Callable[[str], str]:
     """The function of this name. Raises `UnknownTask` with the nearest names."""
     if name not in VARIANTS:
-        near = difflib.get_close_matches(name, VARIANTS, n=3) or list(VARIANTS)
-        raise UnknownTask(f"unknown postprocessing {name!r}: did you mean {' or '.join(near)}?")
+        found = near(name, VARIANTS)
+        hint = f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(VARIANTS)}"
+        raise UnknownTask(f"unknown postprocessing {name!r}: {hint}")
     return VARIANTS[name]

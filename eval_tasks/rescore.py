@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eval_tasks import fitting
+from eval_tasks import fitting, judging
 from eval_tasks import task as tasks
 from eval_tasks.errors import BadRow, MissingData
 from eval_tasks.metrics import Item, MetricName, Prediction, Targets, named
@@ -40,15 +40,18 @@ def rescore(store: Store, prefix: str, data: Path | None = None, more: Sequence[
     one that does not fit the task.
 
     Right answers come from the benchmark's files where they are found (`data`, else where the run had them), otherwise
-    from the stored samples, which lack what single metrics need besides; raises `MissingData` then.
+    from the stored samples, which lack what single metrics need besides; raises `MissingData` then. A judge's run is marked
+    by what the judge said, which its samples hold.
     """
     run = store.run(prefix)
     if run.status == "running":
         raise BadStore(f"run {run.run_id} is not finished; the same flab eval command goes on with it, then rescore")
-    task = tasks.get(run.task)
+    task = tasks.as_read(run.task, run.versions.get("data") if data is None else None)
     options = frozenset(run.settings.get("options") or ())
     wording = task.wording(run.phrasing)
-    own = task.metrics_of(wording, options)
+    is_grading = run.judge is not None
+    own = task.metrics if is_grading else task.metrics_of(wording, options)
+    mean_of = tuple(run.mean_of if is_grading else task.mean_of)
     told = [*map(named, run.settings.get("also") or ()), *more]
     names = tuple(dict.fromkeys((*own, *told)))
     check(task, run.limit, True, names)
@@ -56,10 +59,10 @@ def rescore(store: Store, prefix: str, data: Path | None = None, more: Sequence[
     with store.begin(run.run_id) as folder:
         found = store.samples(run.run_id)
         samples = [SampleRecord.of_row(found.columns, row) for row in found.fetchall()]
-        items = _items(task, run, samples, data)
+        items = _graded(task, samples) if is_grading else _items(task, run, samples, data)
         for name in more:
             fitting.check(name, task, wording, items)
-        marked = _marked(names, items, task, run)
+        marked = _marked(names, items, mean_of, run)
         after = [_sample(sample, marked, number) for number, sample in enumerate(samples)]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(task, items)
         had = {key for sample in samples for key in sample.scores}
@@ -71,7 +74,7 @@ def rescore(store: Store, prefix: str, data: Path | None = None, more: Sequence[
             return Rescored(run, run, 0, (), None)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         settings = {**run.settings, "also": [str(name) for name in dict.fromkeys(told)]}
-        finished = replace(run, scores=scores, rescored=now, mean_of=tuple(task.mean_of), settings=settings)
+        finished = replace(run, scores=scores, rescored=now, mean_of=mean_of, settings=settings)
         aside = keep_aside(store, run)
         folder.finish(finished, after)
         return Rescored(run, finished, n_changed, [name for name in map(str, names) if name not in had], aside)
@@ -87,6 +90,12 @@ def _items(task: Task, run: Run, samples: Sequence[SampleRecord], data: Path | N
             f"{run.split} split of these files; --data names those that the run had"
         )
     return [_item(sample, known.get(sample.sample_id)) for sample in samples]
+
+
+def _graded(task: Task, samples: Sequence[SampleRecord]) -> list[Item]:
+    """The grades in what a judge said."""
+    said = [replace(sample, answer=(sample.answer_raw or "").strip()) for sample in samples]
+    return [judging.heard(judging.rubric_of(task), _item(sample, None)) for sample in said]
 
 
 def _known(task: Task, run: Run, data: Path | None) -> Mapping[str, Sample]:
@@ -117,9 +126,9 @@ def _item(record: SampleRecord, sample: Sample | None) -> Item:
     )
 
 
-def _marked(names: Sequence[MetricName], items: Sequence[Item], task: Task, run: Run) -> dict[str, Marked]:
+def _marked(names: Sequence[MetricName], items: Sequence[Item], mean_of: Sequence[str], run: Run) -> dict[str, Marked]:
     try:
-        return {str(name): mark(name, items, task.mean_of) for name in names}
+        return {str(name): mark(name, items, mean_of) for name in names}
     except BadRow as error:
         raise MissingData(f"run {run.run_id}: {error}; --data DIR names the benchmark's files that have it") from None
 

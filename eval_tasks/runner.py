@@ -41,7 +41,7 @@ def run(
     command: str = "",
     planned: Callable[[Plan], None] = lambda plan: None,
     progress: Progress = lambda done, total, errors: None,
-    looked: Looked = lambda done, total: None,
+    looked: Looked = lambda what, done, total: None,
 ) -> Run:
     """The record of a finished run: made now, gone on with, or found complete.
 
@@ -249,7 +249,7 @@ def _opened(model: Model, making: Plan, command: str) -> Run:
         mean_of=tuple(making.mean_of),
     )
     takes_shots = any(one.shots for one in making.asked)
-    splits = [making.split, *(splits_for_shots(making.task, making.split) if takes_shots else ())]
+    splits = [making.split, *(splits_for_shots(making.task, making.split, settings.options) if takes_shots else ())]
     if version := making.task.version(settings.data, splits):
         made = replace(made, versions={**made.versions, "data": version})
     if graded is None:

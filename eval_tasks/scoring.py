@@ -169,6 +169,7 @@ def _score(name: MetricName, key: str, label: str, figure: Figure, part: _Part, 
         n_errors=part.errors,
         n_unparsed=unparsed,
         unit=figure.unit,
+        interval=found.kind if found else None,
     )
 
 
@@ -180,8 +181,10 @@ def _mean(whole: Score, parts: Sequence[Score | None]) -> Score:
     intervals = [_interval(part) for part in known]
     if any(one is None for one in intervals):
         value = sum(part.value for part in known if part.value is not None) / len(known)
-        return replace(whole, value=value, low=None, high=None, stderr=None)
-    return replace(whole, **mean_of([one for one in intervals if one is not None])._asdict())
+        return replace(whole, value=value, low=None, high=None, stderr=None, interval=None)
+    found = mean_of([one for one in intervals if one is not None])
+    ends = {"low": found.low, "high": found.high, "stderr": found.stderr}
+    return replace(whole, value=found.value, **ends, interval=found.kind)
 
 
 def _interval(score: Score) -> Interval | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from eval_tasks import metrics
 from eval_tasks.errors import UnknownTask
 from eval_tasks.metrics import Metric, MetricName
+from eval_tasks.nearest import near
 from eval_tasks.wording import Reads, Wording
 from flamingo_lab.model import Decoding, Greedy
 from flamingo_lab.prompt import Image, Shot
@@ -81,6 +82,8 @@ class Task:
     stop: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, str]] = {}
     rubric: ClassVar[Rubric | None] = None
+    revision: str | None = None
+    """The one at which the data set on the hub is read, where it is not the task's own."""
 
     def samples(self, split: str, data: Path | None) -> Sequence[Sample]:
         """The split's samples, in the benchmark's own order. `data` is the benchmark's root folder."""
@@ -89,6 +92,14 @@ class Task:
     def version(self, data: Path | None, splits: Iterable[str] = ()) -> str | None:
         """Which version of the data is read, where its files are kept by version; `splits` are those that are read."""
         return None
+
+    def at(self, revision: str) -> Task:
+        """The task with its data set on the hub at this revision. Raises `UnknownTask` where it has none there."""
+        if self.hub is None:
+            raise UnknownTask(f"{self.name}@{revision}: {self.name} has no data set on the hub, so no revision of it")
+        made = copy(self)
+        made.revision = revision
+        return made
 
     def altered(self, samples: Sequence[Sample], seed: int, options: frozenset[str]) -> Sequence[Sample]:
         """The samples as the task's own flags change what is asked of them; shots are never changed here."""
@@ -141,7 +152,8 @@ class Hub:
 
     `configs`: the folder of each of our splits, where they differ; `beside`: a further folder that the questions need.
     `revision` is pinned where one is known to be good. `shots`: the data set with the splits for shots, where this one has
-    none of them; its rows have the same fields.
+    none of them; its rows have the same fields. `lacks`: splits of ours that it has not; their questions are in the authors'
+    own files alone.
     """
 
     repository: str
@@ -151,6 +163,7 @@ class Hub:
     configs: Mapping[str, str] = field(default_factory=dict[str, str])
     beside: str | None = None
     shots: Hub | None = None
+    lacks: tuple[str, ...] = ()
 
     def called(self, split: str) -> str:
         """The data set's name for a split of ours."""
@@ -161,6 +174,13 @@ class Hub:
         held = (self.configs.get(split, self.config), self.beside)
         return tuple(one.replace("{split}", split) for one in held if one)
 
+
+LEAVE_ONE_OUT = "leave-one-out"
+OF_ONE_SPLIT = {
+    LEAVE_ONE_OUT: "take examples from the other questions that are asked, none about the same picture or in another "
+    "form of the same question: the benchmark has no split for them"
+}
+"""The flag of tasks that have one split with answers. It stands in the record and in tables, since it is no split of training."""
 
 PLUS = "_plus"
 """What stands in a file's name for the `+` in a task's."""
@@ -177,11 +197,18 @@ def names() -> list[str]:
 def get(name: str, others: Sequence[str] = ()) -> Task:
     """The task of this name. Raises `UnknownTask` with the nearest names, `others` among them."""
     if name not in names():
-        near = difflib.get_close_matches(name.lower(), [*names(), *others], n=3)
-        hint = f"did you mean {' or '.join(near)}? (all: flab list tasks)" if near else "flab list tasks shows all"
+        found = near(name, [*names(), *others])
+        hint = f"did you mean {' or '.join(found)}? (all: flab list tasks)" if found else "flab list tasks shows all"
         raise UnknownTask(f"unknown task {name!r}: {hint}")
     file = name.replace("-", "_").replace("+", PLUS)
     return importlib.import_module(f"eval_tasks.tasks.{file}").TASK
+
+
+def as_read(name: str, version: str | None) -> Task:
+    """The task of a run, at the revision that the run read; `version`: what the run's record says of its data, see `Task`."""
+    task = get(name)
+    read = dict(one.split("@", 1) for one in (version or "").split(", ") if "@" in one)
+    return task.at(read[task.hub.repository]) if task.hub and task.hub.repository in read else task
 
 
 def split_of(task: Task, wanted: str | None) -> str:
@@ -196,6 +223,6 @@ def check_options(tasks: Sequence[Task], options: frozenset[str]) -> None:
     there = sorted({option for task in tasks for option in task.options})
     who = f"{tasks[0].name} has no option" if len(tasks) == 1 else "none of the tasks has an option"
     for option in sorted(options.difference(there)):
-        near = difflib.get_close_matches(option, there, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(there) or 'none'}"
+        found = near(option, there)
+        hint = f"did you mean {' or '.join(found)}?" if found else f"there is {', '.join(there) or 'none'}"
         raise UnknownTask(f"{who} {option!r}; {hint}")

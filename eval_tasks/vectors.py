@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval_tasks import looking
 from eval_tasks.errors import BadCache
-from flamingo_lab.errors import BadImage
+from flamingo_lab.decoding import THREADS
 from flamingo_lab.model import Embeds
 from flamingo_lab.prompt import Image
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 TOGETHER = 256
 """Pictures that are embedded and kept at once: what a kill loses."""
-
-THREADS = 2
-"""Threads that decode pictures; Pillow lets go of the interpreter while it does."""
 
 WAIT_SECONDS = 60
 """How long another process may write to the same file."""
@@ -71,7 +69,9 @@ class Vectors:
                 some = found[start : start + TOGETHER]
                 unread = [image for image in some if self._known(image) is None]
                 read = {
-                    digest: image for digest, image in zip(pool.map(_digest, unread), unread, strict=True) if digest
+                    digest: image
+                    for digest, image in zip(pool.map(looking.digest, unread), unread, strict=True)
+                    if digest
                 }
                 new = {digest: image for digest, image in read.items() if not self._has(digest)}
                 vectors = self._model.embed(list(new.values())).astype("<f4") if new else ()
@@ -84,7 +84,7 @@ class Vectors:
 
     def digest(self, image: Image) -> str | None:
         """The picture's digest, None where it cannot be read. A file that is as it was is not looked at again."""
-        return self._known(image) or _digest(image)
+        return self._known(image) or looking.digest(image)
 
     def index(self, entries: str) -> Path | None:
         """Where an index of some of the vectors is kept, which `entries` names; None without a folder."""
@@ -203,13 +203,6 @@ def _origin(image: Image) -> str | None:
     except OSError:
         return None
     return f"{source.resolve()} {place} {held.st_size} {held.st_mtime_ns}"
-
-
-def _digest(image: Image) -> str | None:
-    try:
-        return image.digest
-    except BadImage:
-        return None
 
 
 @contextmanager

@@ -13,11 +13,16 @@ import warnings
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
+from flamingo_lab import host
+
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-MAX_PIXELS = 178_956_970
-"""Largest picture that is decoded, in pixels: Pillow's own threshold for a decompression bomb."""
+THREADS = max(2, min(8, host.cores()))
+"""Threads that read pictures beside what is computed; Pillow lets go of the interpreter while it decodes."""
+
+MAX_PIXELS = 89_478_485
+"""Largest picture that is decoded, in pixels: where Pillow begins to warn of a decompression bomb."""
 
 KEPT_BYTES = 256 * 2**20
 """Decoded pictures that are kept until they are taken, at most."""
@@ -78,6 +83,9 @@ class _Memory:
 
 _memory = _Memory()
 
+_opening = threading.Lock()
+"""Warnings are the whole process' to filter, so that one thread at a time may."""
+
 
 def facts(encoded: bytes) -> Facts:
     """What the pixels are called, and their size. The decoded picture is kept for the next `take` of it."""
@@ -113,11 +121,11 @@ def decode(encoded: bytes) -> Picture:
     """The picture. Raises whatever Pillow does for what is none, and its errors of bombs for one of too many pixels."""
     from PIL import Image as pil
 
-    with warnings.catch_warnings():
-        # Pillow only warns between its limit and twice its limit; here both are refused.
-        warnings.simplefilter("error", pil.DecompressionBombWarning)
-        with pil.open(io.BytesIO(encoded)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise pil.DecompressionBombError(f"{picture.width} x {picture.height}")
-            picture.load()
-            return picture
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", pil.DecompressionBombWarning)  # what Pillow warns of is refused below
+        picture = pil.open(io.BytesIO(encoded))
+    with picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise pil.DecompressionBombError(f"{picture.width} x {picture.height}")
+        picture.load()
+        return picture

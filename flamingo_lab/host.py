@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,26 +31,49 @@ def free_bytes() -> int:
 
 
 def cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may keep busy: those that it may run on, or fewer where their time is rationed."""
+    held = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([held, *_rations()]))
 
 
-def _limits() -> Iterator[tuple[int, int]]:
-    """The limits on this process, and what is held of each: of its control group and of all that this one is in."""
+def _groups(controller: str) -> Iterator[tuple[Path, bool]]:
+    """This process' control group and all that this one is in, and whether they are of version 1.
+
+    A container may not see the groups that it is named by, but always has its own at the root.
+    """
     told = PROC / "self" / "cgroup"
     for line in told.read_text().splitlines() if told.is_file() else ():
         _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root, names = (CGROUPS / "memory", V1) if controllers else (CGROUPS, V2)
+        root = CGROUPS / controller if controllers else CGROUPS
         own = root / path.lstrip("/")
         for folder in (own, *own.parents):
             if folder.is_relative_to(root):
-                yield from _limit(folder, *names)
+                yield folder, bool(controllers)
+
+
+def _rations() -> Iterator[int]:
+    """Cores' worth of time that groups may use, rounded up."""
+    for folder, is_v1 in _groups("cpu"):
+        try:
+            if is_v1:
+                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+            else:
+                quota, period = (folder / "cpu.max").read_text().split()
+        except OSError:
+            continue
+        if quota not in ("max", "-1"):
+            yield math.ceil(int(quota) / int(period))
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """The limits on this process' memory, and what is held of each."""
+    for folder, is_v1 in _groups("memory"):
+        yield from _limit(folder, *(V1 if is_v1 else V2))
 
 
 def _limit(folder: Path, most: str, used: str, cached: str) -> Iterator[tuple[int, int]]:
-    """The limit of one group. A container may not see the groups that it is named by, but always has its own at the root."""
     try:
         limit = (folder / most).read_text().strip()
         held = int((folder / used).read_text())

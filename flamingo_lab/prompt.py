@@ -50,6 +50,7 @@ class Image:
         self.source = source
         self.is_object = is_object
         self.is_long = is_long
+        self._read: decoding.Facts | None = None
         if name is not None:
             self.name = name
         elif isinstance(source, str | PathLike) and not str(source).startswith("data:"):
@@ -79,7 +80,7 @@ class Image:
     @property
     def is_digested(self) -> bool:
         """Whether the digest is known already; it travels with the picture."""
-        return "_facts" in self.__dict__
+        return self._read is not None
 
     def is_same(self) -> bool:
         """Whether the source gives the picture that was digested, perhaps on another machine. Raises `BadImage`.
@@ -89,13 +90,18 @@ class Image:
         is_elsewhere = callable(self.source) or isinstance(self.source, str | PathLike)
         if not self.is_digested or not is_elsewhere:
             return True
-        return self.__dict__.pop("_facts") == self._facts
+        before, self._read = self._read, None
+        return before == self._facts
 
-    @cached_property
+    @property
     def _facts(self) -> decoding.Facts:
+        """Read once. No `cached_property`: before Python 3.12 that lets one thread at a time into all pictures together."""
         from PIL import Image as pil
 
-        return decoding.facts_of(self.source) if isinstance(self.source, pil.Image) else self._tried(decoding.facts)
+        if self._read is None:
+            held = self.source
+            self._read = decoding.facts_of(held) if isinstance(held, pil.Image) else self._tried(decoding.facts)
+        return self._read
 
     def _tried(self, read: Callable[[bytes], T]) -> T:
         """What is read of the encoded picture. Raises `BadImage` where it is none."""
@@ -111,7 +117,7 @@ class Image:
             raise BadImage(f"{self.name}: no such picture") from None
         except IsADirectoryError:
             raise BadImage(f"{self.name}: a folder; a picture is expected") from None
-        except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
+        except pil.DecompressionBombError as error:
             raise BadImage(
                 f"{self.name}: more than {decoding.MAX_PIXELS:,} pixels ({error}); make it smaller"
             ) from None
@@ -175,6 +181,11 @@ class Shot:
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "answer", answer)
 
+    @cached_property
+    def turns(self) -> tuple[Turn, Turn]:
+        """What both sides say; one pair for all prompts that the example stands in."""
+        return Turn("user", self.parts), Turn("assistant", (self.answer,))
+
 
 QUESTION_ANSWER = "Question: {text} Answer: {answer}"
 """Flamingo's wording of question answering as running text (arXiv 2204.14198, appendix C)."""
@@ -221,7 +232,7 @@ class Prompt:
             raise BadPrompt(f"shots {shots!r:.60}: a list of Shot(...) is expected")
         turns = [Turn("system", (system,))] if system else []
         for shot in shots:
-            turns += [Turn("user", shot.parts), Turn("assistant", (shot.answer,))]
+            turns += shot.turns
         return cls((*turns, Turn("user", parts)), running=running, separator=separator)
 
     @property

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from leaderboards.compare import Comparison, Difference, Differing
-from leaderboards.entrants import Column, entrant, told_apart
+from leaderboards.entrants import Column, Model, entrant, labels, model
 from leaderboards.forms import BEST, LEVEL, Cell, Sheet
 from leaderboards.ranking import AVERAGE, Matrix, Row
 from leaderboards.records import ALL, SHARE, Run
 from leaderboards.reported import Reported
-from leaderboards.table import shown
+from leaderboards.table import interval_kind, intervals_said, shown
 
 NO_VALUE = "–"
 
@@ -21,24 +21,33 @@ LONGEST = 80
 def matrix_sheet(matrix: Matrix) -> Sheet:
     """Models by tasks: score with interval and rank range; bold where a model is surely first, else who is level with it."""
     names = [column_name(column, matrix.columns) for column in matrix.columns]
-    called = told_apart([row.run for row in matrix.rows], [row.entrant.protocol for row in matrix.rows])
+    called = labels(model(row.entrant) for row in matrix.rows)
     lines = [
         [
             Cell(ranks(row.average.ranks) if row.average else NO_VALUE),
-            Cell(one.model, about=f"weights {row.entrant.digest[:12]}, {row.entrant.dtype}"),
-            Cell(one.protocol),
+            Cell(called[model(row.entrant)], about=f"weights {row.entrant.digest[:12]}, {row.entrant.dtype}"),
+            Cell(row.entrant.protocol),
             _average(row),
             *(_score(row, column) for column in matrix.columns),
         ]
-        for row, one in zip(matrix.rows, called, strict=True)
+        for row in matrix.rows
+    ]
+    shown = [
+        (name, row.cells[column].score)
+        for name, column in zip(names, matrix.columns, strict=True)
+        for row in matrix.rows
+        if column in row.cells
     ]
     notes = [
         "score [95 % interval] places it may have; bold: surely first; marked otherwise: not surely worse than the highest "
         f"(tests of {matrix.tests:,} pairs, Holm over the table)",
+        intervals_said(shown),
         f"average: {AVERAGE}",
     ]
-    head = ("rank", "model", "protocol", "average")
-    return Sheet([*head, *names], lines, frozenset(("rank", "average", *names)), frozenset(("protocol",)), notes)
+    heads = ("rank", "model", "protocol")
+    numbers = ("average", *names)
+    folded = frozenset(("model", "protocol", *numbers))
+    return Sheet([*heads, *numbers], lines, frozenset(("rank", *numbers)), folded, notes, heads=len(heads))
 
 
 def ranks(places: tuple[int, int] | None) -> str:
@@ -73,13 +82,17 @@ def _score(row: Row, column: Column) -> Cell:
     if cell is None:
         return Cell(NO_VALUE, about="not run")
     mark = BEST if cell.is_best else LEVEL if cell.is_level and cell.ranks != (1, 1) else ""
-    about = f"n {cell.score.n:,}, {cell.score.n_errors} errors, run {cell.run.run_id[:8]}, {cell.run.created[:10]}"
+    about = (
+        f"interval: {interval_kind(cell.score)}, n {cell.score.n:,}, {cell.score.n_errors} errors, "
+        f"run {cell.run.run_id[:8]}, {cell.run.created[:10]}"
+    )
     return Cell(f"{shown(cell.score)} {ranks(cell.ranks)}", mark, about)
 
 
 def comparison_sheet(found: Sequence[Comparison]) -> Sheet:
-    """A line a difference."""
+    """A line a difference; the notes name the runs in full."""
     columns = (
+        "run",
         "against",
         "metric",
         "slice",
@@ -87,40 +100,49 @@ def comparison_sheet(found: Sequence[Comparison]) -> Sheet:
         "B",
         "B - A [95 %]",
         "p",
-        "wins",
-        "losses",
+        "wins/losses",
         "ties",
         "n",
         "shows",
         "test",
     )
-    runs = [found[0].a, *(comparison.b for comparison in found)]
-    models = {
-        run.run_id: one.model
-        for run, one in zip(runs, told_apart(runs, [entrant(run).protocol for run in runs]), strict=True)
-    }
+    called = labels(map(model, [found[0].a, *(comparison.b for comparison in found)]))
     lines = [
         [
-            Cell(_run(comparison.b, models)),
+            Cell(comparison.b.run_id[:8]),
+            Cell(_run(comparison.b, called)),
             Cell(one.metric),
             Cell(one.slice),
             Cell(_number(one.a, one.unit)),
             Cell(_number(one.b, one.unit)),
             Cell(_difference(one), BEST if one.is_sure else ""),
             Cell(p_value(one.p_adjusted)),
-            *(Cell(f"{count:,}") for count in (one.wins, one.losses, one.ties, one.n)),
+            Cell(f"{one.wins:,}/{one.losses:,}"),
+            *(Cell(f"{count:,}") for count in (one.ties, one.n)),
             Cell(_number(one.detectable, one.unit)),
             Cell(one.test or one.reason),
         ]
         for comparison in found
         for one in comparison.differences
     ]
+    metrics = {one.metric: None for comparison in found for one in comparison.differences}
+    kinds = {one.interval: None for comparison in found for one in comparison.differences if one.interval}
     notes = [
-        f"A: {_run(found[0].a, models)}, {found[0].a.task}",
-        *(f"{comparison.b.run_id[:8]}: {'; '.join(said)}" for comparison in found if (said := _notes(comparison))),
+        f"A: {found[0].a.run_id[:8]} {_run(found[0].a, called)}, {found[0].a.task}"
+        + (f"; {next(iter(metrics))}" if len(metrics) == 1 else ""),
+        *(
+            "; ".join((f"B: {comparison.b.run_id[:8]} {_run(comparison.b, called)}", *_notes(comparison)))
+            for comparison in found
+        ),
+        *([f"95 % intervals: {'; '.join(kinds)}"] if kinds else []),
         "p is corrected (Holm); shows: the smallest true difference that so many questions show four times in five",
     ]
-    return Sheet(columns, lines, frozenset(columns[3:12]), frozenset(("against", "metric", "slice", "test")), notes)
+    spare: dict[str, str | None] = {"against": None}
+    spare |= {"metric": next(iter(metrics))} if len(metrics) == 1 else {}
+    spare |= {"slice": ALL, "run": lines[0][0].text} if lines else {}
+    spare |= dict.fromkeys(("test", "shows", "ties", "wins/losses"))
+    folded = frozenset(("against", "metric", "slice", "test"))
+    return Sheet(columns, lines, frozenset(columns[4:12]), folded, notes, spare=spare)
 
 
 def differing_sheet(comparison: Comparison, found: Sequence[Differing]) -> Sheet:
@@ -137,7 +159,8 @@ def differing_sheet(comparison: Comparison, found: Sequence[Differing]) -> Sheet
         for one in found
     ]
     notes = ["sure: the probability that the less sure of the two gave its answer, by token or among the options"]
-    return Sheet(columns, lines, frozenset(columns[5:]), frozenset(columns[1:5]), notes)
+    spare = {"sure": None}
+    return Sheet(columns, lines, frozenset(columns[5:]), frozenset(columns[:5]), notes, spare=spare)
 
 
 def _cut(text: str) -> str:
@@ -163,8 +186,8 @@ def _notes(found: Comparison) -> list[str]:
     return [*found.notes, *(f"{what}: {count:,}" for what, count in counts.items() if count)]
 
 
-def _run(run: Run, models: Mapping[str, str]) -> str:
-    return f"{run.run_id[:8]} {models[run.run_id]}, {entrant(run).protocol}, {run.dtype}"
+def _run(run: Run, called: Mapping[Model, str]) -> str:
+    return f"{called[model(run)]}, {entrant(run).protocol}, {run.dtype}"
 
 
 def _difference(one: Difference) -> str:
@@ -203,7 +226,9 @@ def published_sheet(runs: Sequence[Run], found: Sequence[Reported]) -> Sheet:
         "difference: measured minus reported, marked where the reported score lies in the measured one's 95 % interval; "
         "prompts are not compared by rule"
     ]
-    return Sheet(columns, lines, frozenset(columns[4:7]), frozenset(("metric", "what differs", "source")), notes)
+    folded = frozenset((*columns[:2], *columns[3:5], *columns[7:]))
+    spare = {"source": None, "shots": None}
+    return Sheet(columns, lines, frozenset(columns[4:7]), folded, notes, spare=spare)
 
 
 def _measured(run: Run, one: Reported) -> str:

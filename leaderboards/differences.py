@@ -12,9 +12,10 @@ from leaderboards.records import ALL, SHARE, Run
 class Difference:
     """Run B minus run A under one metric (METRIC/VARIANT) on one slice, over the questions that both answered.
 
-    `low`, `high`: the 95 % interval. `p_adjusted`: Holm over the slices of a metric, and over the pairs where several runs
-    are compared. `wins`: questions on which B scored more. `detectable`: the smallest true difference that so many
-    questions show with 80 % power. Without a `test`, `reason` says why there is none, and `a` and `b` are the runs' scores.
+    `low`, `high`: the 95 % interval, `interval` its kind. `p_adjusted`: Holm over the slices of a metric, and over the pairs
+    where several runs are compared. `wins`: questions on which B scored more. `detectable`: the smallest true difference that
+    so many questions show with 80 % power. Without a `test`, `reason` says why there is none, and `a` and `b` are the runs'
+    scores.
     `carried`: the metric under which the samples hold what was compared.
     """
 
@@ -28,6 +29,7 @@ class Difference:
     low: float | None = None
     high: float | None = None
     stderr: float | None = None
+    interval: str | None = None
     p_value: float | None = None
     p_adjusted: float | None = None
     test: str = ""

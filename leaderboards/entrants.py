@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,39 +94,37 @@ def entrant(run: Run) -> Entrant:
     )
 
 
-class Called(NamedTuple):
-    """What a run is called beside others: its model, and how that was asked."""
+class Model(NamedTuple):
+    """A model that was run: its name, the digest of all that can change its answers, and its number format."""
 
-    model: str
-    protocol: str
+    name: str
+    digest: str
+    dtype: str
+    quantisation: str
 
 
-def told_apart(ones: Sequence[Run | Row], protocols: Sequence[str]) -> list[Called]:
-    """What runs are called in one table, given how each was asked.
+def model(one: Run | Row | Entrant) -> Model:
+    """The model of a run, or of what stands for some."""
+    digest = one.digest if isinstance(one, Entrant) else one.model_digest
+    return Model(one.model, digest, one.dtype, one.quantisation or "")
 
-    Weights that share a name get the start of their digest, runs of a task that read alike their number format.
+
+def labels(models: Iterable[Model]) -> dict[Model, str]:
+    """What models are called beside each other, in tables and on pages: by their names.
+
+    Those that share one get in brackets their number format, if it has several, and the start of their digest, where that
+    format has several.
     """
-    weights = Counter(
-        (name, dtype, rounded) for name, dtype, rounded, _ in {(*_format(one), one.model_digest) for one in ones}
-    )
-    formats: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    for one, said in zip(ones, protocols, strict=True):
-        formats.setdefault((one.model, one.task, one.split, said), set()).add(_format(one)[1:])
-    found: list[Called] = []
-    for one, said in zip(ones, protocols, strict=True):
-        name, *numbers = _format(one)
-        is_shared = len(formats[one.model, one.task, one.split, said]) > 1
-        found.append(
-            Called(
-                f"{name} ({one.model_digest[:6]})" if weights[_format(one)] > 1 else name,
-                ", ".join(filter(None, [said, *numbers])) if is_shared else said,
-            )
-        )
+    every = dict.fromkeys(models)
+    formats = Counter(name for name, _, _ in {(one.name, one.dtype, one.quantisation) for one in every})
+    digests = Counter((one.name, one.dtype, one.quantisation) for one in every)
+    found: dict[Model, str] = {}
+    for one in every:
+        parts = [one.dtype, one.quantisation] if formats[one.name] > 1 else []
+        parts += [one.digest[:6]] if digests[one.name, one.dtype, one.quantisation] > 1 else []
+        told = ", ".join(filter(None, parts))
+        found[one] = f"{one.name} ({told})" if told else one.name
     return found
-
-
-def _format(one: Run | Row) -> tuple[str, str, str]:
-    return one.model, one.dtype, one.quantisation or ""
 
 
 def scale(column: Column, unit: str) -> tuple[float, float] | None:

@@ -79,7 +79,7 @@ def _cell(column: int, cell: Place) -> Mapping[str, Any]:
         "run": cell.run.run_id,
         **{
             key: getattr(score, key)
-            for key in ("value", "low", "high", "stderr", "n", "n_errors", "n_unparsed", "unit")
+            for key in ("value", "low", "high", "stderr", "interval", "n", "n_errors", "n_unparsed", "unit")
         },
         "ranks": cell.ranks,
         "is_best": cell.is_best,

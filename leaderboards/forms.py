@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html as htmls
 import io
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +51,7 @@ class Sheet:
 
     `whole`: those of the folded that break inside words last.
     `spare`: columns that a narrow terminal does without, in order, where their cells are empty or this text; None: any text.
+    `heads`: so many of the first columns stand in each part of a sheet that a terminal is too narrow for; 0: it has no parts.
     """
 
     columns: Sequence[str]
@@ -60,6 +61,7 @@ class Sheet:
     notes: Sequence[str] = ()
     whole: frozenset[str] = frozenset()
     spare: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    heads: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,14 @@ class Drawn:
     sheet: Sheet
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Generator[Table]:
-        """The table as far as possible without cut cells."""
-        yield _drawn(self.sheet, options.max_width)
+        """The table as far as possible without cut cells, in several parts where it has more columns than there is room."""
+        width = options.max_width
+        sheet = _spared(self.sheet, width)
+        if _frame(sheet) + sum(_sizes(sheet, by_word=True)) <= width:
+            yield _drawn(sheet, width, is_tight=False)
+            return
+        for part in _parts(sheet, width):
+            yield _drawn(part, width, is_tight=True)
 
 
 def rich_table(sheet: Sheet) -> Drawn:
@@ -78,14 +86,11 @@ def rich_table(sheet: Sheet) -> Drawn:
     return Drawn(sheet)
 
 
-def _drawn(sheet: Sheet, width: int) -> Table:
+def _drawn(sheet: Sheet, width: int, *, is_tight: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    while _frame(sheet) + sum(_sizes(sheet, by_word=True)) > width and (spare := _spare(sheet)):
-        sheet = _without(sheet, spare)
-    is_tight = _frame(sheet) + sum(_sizes(sheet, by_word=True)) > width
     drawn = Table(
         box=box.SIMPLE_HEAD if is_tight else box.HEAVY_HEAD,
         show_edge=not is_tight,
@@ -99,6 +104,38 @@ def _drawn(sheet: Sheet, width: int) -> Table:
     for line in sheet.lines:
         drawn.add_row(*(Text(cell.text, style=STYLES.get(cell.mark, "")) for cell in line))
     return drawn
+
+
+def _spared(sheet: Sheet, width: int) -> Sheet:
+    """The sheet without the columns that so much room is too little for, as far as it can do without."""
+    while _frame(sheet) + sum(_sizes(sheet, by_word=True)) > width and (spare := _spare(sheet)):
+        sheet = _without(sheet, spare)
+    return sheet
+
+
+def _parts(sheet: Sheet, width: int) -> Iterator[Sheet]:
+    """The sheet in parts that are as wide at most; each has the heads and some of the other columns, the last the notes.
+
+    The heads' words stay whole where they take no more than half of the room.
+    """
+    least = [size + 1 for size in _least(sheet)]
+    words = [size + 1 for size in _sizes(sheet, by_word=True)]
+    heads = max(sum(least[: sheet.heads]), min(sum(words[: sheet.heads]), width // 2))
+    first = last = sheet.heads
+    while last < len(least):
+        used = heads - 1
+        while last < len(least) and (last == first or not sheet.heads or used + least[last] <= width):
+            used += least[last]
+            last += 1
+        places = [*range(sheet.heads), *range(first, last)]
+        is_last = last == len(least)
+        yield replace(
+            sheet,
+            columns=[sheet.columns[place] for place in places],
+            lines=[[line[place] for place in places] for line in sheet.lines],
+            notes=sheet.notes if is_last else (),
+        )
+        first = last
 
 
 def _frame(sheet: Sheet) -> int:
@@ -122,14 +159,24 @@ def _fitted(sheet: Sheet, room: int) -> list[int]:
     """The columns' widths in so much room: folded ones shrink between words, then inside them, the widest first."""
     sizes = _sizes(sheet, by_word=False)
     words = _sizes(sheet, by_word=True)
-    least = [
-        min(size, LEAST) if name in sheet.folded else size for name, size in zip(sheet.columns, words, strict=True)
-    ]
+    least = _least(sheet)
     kept = [word if name in sheet.whole else size for name, word, size in zip(sheet.columns, words, least, strict=True)]
     for floors in (words, kept, least):
         while sum(sizes) > room and (able := [place for place, floor in enumerate(floors) if sizes[place] > floor]):
             sizes[max(able, key=lambda place: sizes[place])] -= 1
     return sizes
+
+
+def _least(sheet: Sheet) -> list[int]:
+    """The columns' least widths: folded ones break inside words, but a number only in its column's name."""
+    from rich.cells import cell_len
+
+    found: list[int] = []
+    for place, (name, size) in enumerate(zip(sheet.columns, _sizes(sheet, by_word=True), strict=True)):
+        numbers = [cell_len(word) for line in sheet.lines for word in line[place].text.split()]
+        floor = max(LEAST, *numbers) if name in sheet.right and numbers else LEAST
+        found.append(min(size, floor) if name in sheet.folded else size)
+    return found
 
 
 def _spare(sheet: Sheet) -> str | None:
@@ -145,7 +192,8 @@ def _spare(sheet: Sheet) -> str | None:
 def _without(sheet: Sheet, column: str) -> Sheet:
     place = sheet.columns.index(column)
     lines = [[*line[:place], *line[place + 1 :]] for line in sheet.lines]
-    return replace(sheet, columns=[*sheet.columns[:place], *sheet.columns[place + 1 :]], lines=lines)
+    columns = [*sheet.columns[:place], *sheet.columns[place + 1 :]]
+    return replace(sheet, columns=columns, lines=lines, heads=sheet.heads - (place < sheet.heads))
 
 
 def markdown(sheet: Sheet) -> str:

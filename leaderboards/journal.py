@@ -13,6 +13,9 @@ from typing import Any
 from leaderboards.errors import BadStore
 from leaderboards.files import told
 
+JOURNAL = "journal.jsonl"
+"""The file's name in a run's folder."""
+
 SYNC_SECONDS = 0.5
 """How often the disk itself is waited for; a kill of the process loses nothing in between, a power cut at most this."""
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from leaderboards.errors import RunLocked
 from leaderboards.files import told
 
+LOCK = "lock"
+"""The file's name in a run's folder."""
+
 
 @contextmanager
 def locked(path: Path) -> Generator[None]:

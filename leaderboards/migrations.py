@@ -19,7 +19,12 @@ def _to_3(record: Record) -> Record:
     return record
 
 
-STEPS: Mapping[int, Callable[[Record], Record]] = {1: _to_2, 2: _to_3}
+def _to_4(record: Record) -> Record:
+    """Version 4 says of each score which kind of interval it has, of which older records tell nothing."""
+    return record | {"scores": [{"interval": None} | score for score in record["scores"]]}
+
+
+STEPS: Mapping[int, Callable[[Record], Record]] = {1: _to_2, 2: _to_3, 3: _to_4}
 """The step from each version to the next."""
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from leaderboards.errors import BadStore, Conflict
 from leaderboards.files import told
-from leaderboards.lock import locked
+from leaderboards.journal import JOURNAL
+from leaderboards.lock import LOCK, locked
 from leaderboards.places import SAMPLES
 from leaderboards.records import Run
 from leaderboards.store import Store
-
-LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def _is_same(one: tuple[Store, Run], other: tuple[Store, Run]) -> bool:
 
 
 def _journal(store: Store, run: Run) -> bytes:
-    file = store.path / "runs" / run.run_id / "journal.jsonl"
+    file = store.path / "runs" / run.run_id / JOURNAL
     return file.read_bytes() if file.is_file() else b""
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from leaderboards.errors import BadStore
+from leaderboards.journal import JOURNAL, lines
+from leaderboards.lock import LOCK, is_held
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -30,6 +32,10 @@ class Place(Protocol):
 
     name: str
 
+    def problem(self) -> str | None:
+        """Why this cannot be where results lie, None where it can."""
+        ...
+
     def records(self) -> Mapping[str, Stamp]:
         """The ids of the runs that have a record, with their records' stamps."""
         ...
@@ -44,6 +50,10 @@ class Place(Protocol):
 
     def seen(self, run_id: str) -> Stamp:
         """The stamp that a run's samples had when `samples` last looked."""
+        ...
+
+    def progress(self, run_id: str) -> tuple[bool, int]:
+        """Of a run that is not finished: whether a process is at it, and how many answers it has."""
         ...
 
     def condemn(self, address: str) -> None:
@@ -76,6 +86,18 @@ class LocalPlace:
         self._damaged: dict[str, Stamp] = {}
         self._lock = threading.Lock()
         self._database: DuckDBPyConnection | None = None
+
+    def problem(self) -> str | None:
+        """That it may not be read, or that there are other files and no folder of runs."""
+        try:
+            names = {file.name for file in self.path.iterdir()}
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"{self.path}: cannot be read ({error.strerror}); choose another --results folder"
+        if "runs" in names or all(name.startswith(".") for name in names):
+            return None
+        return f"{self.path}: no results folder: there are other files in it, and no folder named runs"
 
     def records(self) -> Mapping[str, Stamp]:
         """The runs by folder. Raises `BadStore` where the folder may not be read."""
@@ -118,6 +140,11 @@ class LocalPlace:
     def seen(self, run_id: str) -> Stamp:
         """As it was looked at."""
         return self._sound[run_id]
+
+    def progress(self, run_id: str) -> tuple[bool, int]:
+        """By the run's lock and journal."""
+        folder = self.path / "runs" / run_id
+        return is_held(folder / LOCK), lines(folder / JOURNAL)
 
     def condemn(self, address: str) -> None:
         """Left out from now on."""

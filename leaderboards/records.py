@@ -1,4 +1,4 @@
-"""A run and its samples as records, schema version 3. Values are 0..1 where a score is a share."""
+"""A run and its samples as records, schema version 4. Values are 0..1 where a score is a share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from leaderboards.migrations import migrated
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Status = Literal["running", "complete", "too many errors"]
 
@@ -31,7 +31,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Score:
-    """One metric on one slice of a run, with its 95 % interval.
+    """One metric on one slice of a run, with its 95 % interval and the kind of that (`interval`: Wilson's, a bootstrap).
 
     `n` samples were scored; `n_errors` more have no answer and take no part; `n_unparsed` of the n gave no readable answer.
     """
@@ -47,6 +47,7 @@ class Score:
     n_errors: int = 0
     n_unparsed: int = 0
     unit: str = SHARE
+    interval: str | None = None
 
 
 @dataclass(frozen=True)

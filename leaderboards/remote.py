@@ -51,6 +51,9 @@ class RemotePlace:
         """A file of a run, as the file system names it."""
         return f"{self._root}/runs/{run_id}/{name}"
 
+    def problem(self) -> str | None:
+        """None: a bucket may hold anything else beside."""
+
     def records(self) -> Mapping[str, Stamp]:
         """The runs whose record is there, by one listing."""
         with _told(self.name):
@@ -101,6 +104,10 @@ class RemotePlace:
     def seen(self, run_id: str) -> Stamp:
         """As it was looked at."""
         return self._sound[self.key(run_id, SAMPLES)]
+
+    def progress(self, run_id: str) -> tuple[bool, int]:
+        """Nobody works here: there lie finished runs only."""
+        return False, 0
 
     def condemn(self, address: str) -> None:
         """Left out from now on."""

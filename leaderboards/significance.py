@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.statistics import NOTHING, Interval, Z, bootstrap, design_effect
+from leaderboards.statistics import NOTHING, Interval, Z, bootstrap, design_effect, kind_of
 
 Z_POWER = 0.8416212335729143
 """The standard normal's 80 % point."""
@@ -44,6 +44,8 @@ SIGN_FLIPS = "sign flips, exact"
 SADDLEPOINT = "sign flips, saddlepoint"
 NORMAL = "sign flips, normal"
 
+AGRESTI_MIN = "Agresti-Min"
+
 
 class Tested(NamedTuple):
     """A two-sided p-value and the test that gave it."""
@@ -53,7 +55,7 @@ class Tested(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """The mean of paired differences with its 95 % interval and test.
+    """The mean of paired differences with its 95 % interval, the kind of that, and test.
 
     `detectable` is the smallest true difference that as many questions show in four of five repetitions.
     """
@@ -62,6 +64,7 @@ class Paired(NamedTuple):
     low: float
     high: float
     stderr: float
+    interval: str
     p_value: float
     test: str
     wins: int
@@ -128,7 +131,8 @@ def interval_of(
     centre = differences.sum() / scale * (size - 2) / len(differences) / size
     stderr = float(scale * math.sqrt(max(moved - centre**2 * size, 0.0)) / size)
     value, middle = float(differences.mean()), float(scale * centre)
-    return Interval(value, min(value, middle - Z * stderr), max(value, middle + Z * stderr), stderr)
+    kind = kind_of(AGRESTI_MIN, groups)
+    return Interval(value, min(value, middle - Z * stderr), max(value, middle + Z * stderr), stderr, kind)
 
 
 def detectable(stderr: float) -> float:

@@ -22,13 +22,20 @@ KINDS_ARE_FEW = 10
 """Clusters for each kind of them, from which on drawing by kind is faster."""
 
 
+WILSON = "Wilson"
+BOOTSTRAP = "bootstrap"
+MOVER = "MOVER, mean of parts"
+BY_CLUSTER = "by cluster"
+
+
 class Interval(NamedTuple):
-    """An estimate with its 95 % interval and standard error."""
+    """An estimate with its 95 % interval and standard error, and which kind of interval that is."""
 
     value: float
     low: float
     high: float
     stderr: float
+    kind: str = ""
 
 
 NOTHING = 1e-9
@@ -45,12 +52,20 @@ def interval(scores: Sequence[float], clusters: Sequence[str]) -> Interval | Non
     values = np.asarray(scores, dtype=np.float64)
     groups = _groups(clusters)
     if np.isin(values, (0.0, 1.0)).all():
-        return wilson(float(values.sum()), len(values), design_effect(values, groups))
+        found = wilson(float(values.sum()), len(values), design_effect(values, groups))
+        return found._replace(kind=kind_of(WILSON, groups))
     found = bootstrap(values, groups)
     if found.stderr > NOTHING:
         return found
+    if values.min() < 0 or values.max() > 1:
+        return None
     count = int(groups.max()) + 1
-    return wilson(found.value * count, count) if values.min() >= 0 and values.max() <= 1 else None
+    return wilson(found.value * count, count)._replace(kind=kind_of(WILSON, groups))
+
+
+def kind_of(method: str, groups: NDArray[np.int64]) -> str:
+    """The kind of an interval made by a method: also whether what questions share was taken together."""
+    return f"{method}, {BY_CLUSTER}" if int(groups.max()) + 1 < len(groups) else method
 
 
 def wilson(successes: float, n: float, effect: float = 1.0) -> Interval:
@@ -63,7 +78,8 @@ def wilson(successes: float, n: float, effect: float = 1.0) -> Interval:
     centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
     half = Z / (1 + Z**2 / size) * math.sqrt(share * (1 - share) / size + Z**2 / (4 * size**2))
     # At 0 and 1 an end is the share itself, which rounding must not pass.
-    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), half / Z)
+    low, high = max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    return Interval(share, low, high, half / Z, WILSON)
 
 
 def design_effect(values: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
@@ -106,7 +122,8 @@ def bootstrap(values: NDArray[np.float64], groups: NDArray[np.int64]) -> Interva
             drawn = random.integers(count, size=(len(part), count))
             part[:] = totals[drawn].sum(axis=1) / (len(values) if are_alike else sizes[drawn].sum(axis=1))
     low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(float(values.mean()), float(low), float(high), float(means.std(ddof=1)))
+    kind = kind_of(BOOTSTRAP, groups)
+    return Interval(float(values.mean()), float(low), float(high), float(means.std(ddof=1)), kind)
 
 
 def mean_of(parts: Sequence[Interval]) -> Interval:
@@ -119,7 +136,7 @@ def mean_of(parts: Sequence[Interval]) -> Interval:
     below = math.hypot(*(max(0.0, part.value - part.low) for part in parts)) / len(parts)
     above = math.hypot(*(max(0.0, part.high - part.value) for part in parts)) / len(parts)
     stderr = math.hypot(*(part.stderr for part in parts)) / len(parts)
-    return Interval(value, value - below, value + above, stderr)
+    return Interval(value, value - below, value + above, stderr, MOVER)
 
 
 def around(value: float, stderr: float, n: int, *, is_share: bool) -> tuple[float, float]:

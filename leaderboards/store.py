@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from leaderboards.errors import BadStore, ResultsError, UnknownRun
 from leaderboards.files import told, write_whole
-from leaderboards.journal import Journal, lines
-from leaderboards.lock import is_held, locked
+from leaderboards.journal import JOURNAL, Journal
+from leaderboards.lock import LOCK, locked
 from leaderboards.places import RECORD, SAMPLES, LocalPlace, Place, Stamp
 from leaderboards.records import Run, SampleRecord, sample_schema, samples_table
 from leaderboards.samples import Samples, unreadable
@@ -92,7 +92,7 @@ class Store:
         folder = self.path / "runs" / run_id
         with told(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock"), Journal(folder / "journal.jsonl") as journal:
+        with locked(folder / LOCK), Journal(folder / JOURNAL) as journal:
             yield RunFolder(folder, journal)
 
     def runs(self) -> list[Run]:
@@ -101,9 +101,13 @@ class Store:
         return sorted(found, key=lambda run: run.created, reverse=True)
 
     def problems(self) -> list[str]:
-        """What is left out, a line each: records that cannot be read, and finished runs whose samples are cut or gone."""
+        """What is left out, a line each: records that cannot be read, and finished runs whose samples are cut or gone.
+
+        Of a folder that is none of results, that.
+        """
         held = self._all()
         found = [str(one.problem) for one in held.values() if one.problem is not None]
+        found += filter(None, [self.place.problem()])
         for run_id, one in held.items():
             if one.run is not None and one.run.status != "running":
                 try:
@@ -129,11 +133,10 @@ class Store:
 
     def standing(self, run: Run) -> Standing:
         """How far a run is."""
-        if run.status != "running" or not isinstance(self.place, LocalPlace):
+        if run.status != "running":
             return Standing(run.status, None, run.n)
-        folder = self.place.path / "runs" / run.run_id
-        status = "running" if is_held(folder / "lock") else "stopped"
-        return Standing(status, lines(folder / "journal.jsonl"), run.n)
+        is_at_work, answers = self.place.progress(run.run_id)
+        return Standing("running" if is_at_work else "stopped", answers, run.n)
 
     def samples(self, run_id: str | None = None) -> Samples:
         """The samples of a run in the order in which they were asked for, or those of all finished runs, run by run."""

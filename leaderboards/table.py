@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from leaderboards import forms
-from leaderboards.entrants import PLAIN, entrant, shots_said, told_apart
+from leaderboards.entrants import PLAIN, entrant, labels, model, shots_said
 from leaderboards.forms import BAD, Cell, Drawn, Sheet
 from leaderboards.records import ALL, SHARE, Run, Score, headline
 from leaderboards.tasks import Task
@@ -36,6 +36,7 @@ class Row:
     low: float | None
     high: float | None
     stderr: float | None
+    interval: str | None
     n: int
     n_errors: int
     n_unparsed: int
@@ -175,15 +176,15 @@ def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
     named as `--tasks` takes it, `TASK:SPLIT`.
     """
     tasks = tasks_called((*table, *spreads))
-    called = told_apart(table, [row.protocol for row in table])
-    models = {row.run_id: one.model for row, one in zip(table, called, strict=True)}
-    is_plain = all(PLAIN.fullmatch(one.protocol) for one in called)
+    names = labels(map(model, table))
+    models = {row.run_id: names[model(row)] for row in table}
+    is_plain = all(PLAIN.fullmatch(row.protocol) for row in table)
     lines = [
         [
             Cell(text, BAD if row.n_errors and column == "errors" else "")
-            for column, text in zip(COLUMNS, cells(_named(replace(row, **one._asdict()), tasks)), strict=True)
+            for column, text in zip(COLUMNS, cells(_named(replace(row, model=models[row.run_id]), tasks)), strict=True)
         ]
-        for row, one in zip(table, called, strict=True)
+        for row in table
     ]
     lines += [
         [*map(Cell, spread_cells(_named(replace(one, model=models.get(one.run_ids[0], one.model)), tasks)))]
@@ -194,7 +195,24 @@ def sheet(table: Sequence[Row], spreads: Sequence[Spread] = ()) -> Sheet:
         for line in lines:
             line[place] = Cell(line[place].text.partition(" ")[0])
     columns = COLUMNS if is_plain else (*COLUMNS[:place], "protocol", *COLUMNS[place + 1 :])
-    return Sheet(columns, lines, RIGHT, FOLDED, whole=WHOLE, spare=SPARE)
+    notes = [intervals_said((tasks[row.task, row.split], row) for row in table)] if table else []
+    return Sheet(columns, lines, RIGHT, FOLDED, notes, whole=WHOLE, spare=SPARE)
+
+
+def intervals_said(scores: Iterable[tuple[str, Row | Score]]) -> str:
+    """Which kinds of intervals a table's scores have, given with their columns' names: of each kind whose, if it has several."""
+    of: dict[str, dict[str, None]] = {}
+    for name, score in scores:
+        of.setdefault(interval_kind(score), {})[name] = None
+    kinds = [f"{kind} ({', '.join(names)})" if len(of) > 1 else kind for kind, names in of.items()]
+    return f"95 % intervals: {'; '.join(kinds)}"
+
+
+def interval_kind(score: Row | Score) -> str:
+    """The kind of a score's interval, in words."""
+    if score.low is None:
+        return "none"
+    return score.interval or "kind not recorded (flab results rescore adds it)"
 
 
 def _named(one: Told, tasks: Mapping[Task, str]) -> Told:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.statistics import BOOTSTRAP_SEED, DRAWN_AT_ONCE, RESAMPLES, Interval, bootstrap
+from leaderboards.statistics import BOOTSTRAP, BOOTSTRAP_SEED, DRAWN_AT_ONCE, RESAMPLES, Interval, bootstrap, kind_of
 
 Matrix = NDArray[np.float64]
 
@@ -87,7 +87,8 @@ def resampled(a: Ratios, b: Ratios, groups: NDArray[np.int64]) -> Interval:
     if len(found) < RESAMPLES // 2:
         return bootstrap(moved(a, b), groups)
     low, high = np.quantile(found, (0.025, 0.975))
-    return Interval(b.value - a.value, float(low), float(high), float(found.std(ddof=1)))
+    kind = kind_of(BOOTSTRAP, groups)
+    return Interval(b.value - a.value, float(low), float(high), float(found.std(ddof=1)), kind)
 
 
 def _totals(part: Matrix, groups: NDArray[np.int64]) -> Matrix:

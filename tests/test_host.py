@@ -69,6 +69,29 @@ def test_other_groups_are_none_of_this_process(machine: Path) -> None:
     assert host.free_bytes() == 400 * GIB
 
 
-def test_cores_are_those_that_it_may_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_are_those_that_it_may_run_on(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 5, 7}, raising=False)
     assert host.cores() == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "cores"),
+    [
+        ("0::/", {"cpu.max": "400000 100000\n"}, 4),
+        ("0::/kubepods/pod7", {"kubepods/cpu.max": "150000 100000\n", "kubepods/pod7/cpu.max": "max 100000\n"}, 2),
+        ("0::/", {"cpu.max": "1000 100000\n"}, 1),
+        ("0::/", {"cpu.max": "max 100000\n"}, 16),
+        ("4:cpu,cpuacct:/x", {"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ("4:cpu,cpuacct:/", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 16),
+    ],
+)
+def test_cores_are_those_whose_time_a_group_may_use(
+    line: str, files: dict[str, str], cores: int, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    (machine / "proc" / "self" / "cgroup").write_text(f"{line}\n")
+    for name, content in files.items():
+        file = machine / "cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    assert host.cores() == cores

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import streamlit as st
 
 from dashboard import address, colours, plots
-from dashboard.models import Model, labels, model
 from dashboard.numbers import amount, bracket, duration, scored, size
 from dashboard.plots import Line, Point
 from dashboard.ranks import in_short
@@ -20,13 +19,19 @@ from dashboard.tree import Element, element, link
 from dashboard.views import titled
 from leaderboards.curves import LOG, Fit, ShotCurve, newest, shot_curves
 from leaderboards.curves import Point as CurvePoint
-from leaderboards.entrants import Entrant, entrant
+from leaderboards.entrants import Entrant, Model, entrant, model
 from leaderboards.records import SHARE, Run
 from leaderboards.spread import Spread, spreads
 from leaderboards.store import Store
+from leaderboards.table import intervals_said
+from leaderboards.tasks import called
 
 TITLE = "Curves"
 PLACE = 4
+
+
+CHART, BEGUN = "curves", "curves.begun"
+"""Keys of the plot's state, and of the points that it began with."""
 
 
 class Against(NamedTuple):
@@ -113,6 +118,10 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
     if not having:
         st.text(f"No run of this task recorded its {against}.")
         return
+    chosen = {run.run_id for run in having}.intersection(st.query_params.get_all("point"))
+    if CHART not in st.session_state:  # a new plot begins with the address's points; then it has its own
+        st.session_state[BEGUN] = sorted(chosen)
+    begun: list[str] = st.session_state[BEGUN]
     front: list[Point] = []
     if against == "shots":
         ids = tuple(run.run_id for run in having)
@@ -121,24 +130,27 @@ def _plot(results: Results, runs: Sequence[Run], against: str, first: Run) -> No
         if answer:
             put(answer, "bought")
         lines = _shot_lines(results, having, curves)
-        figure = plots.curves(lines, quantity.name, y_title)
+        figure = plots.curves(lines, quantity.name, y_title, begun)
     else:
         lines = _lines(results, having, against)
         if quantity.is_cost:
             front = plots.pareto([point for line in lines for point in line.single])
-        figure = plots.scatter(lines, front, quantity.name, y_title, quantity.tick)
+        figure = plots.scatter(lines, front, quantity.name, y_title, quantity.tick, begun)
     label = f"{y_title} against {quantity.name}, {len(lines)} models; the table below holds the same figures"
-    picked = st.vega_lite_chart(
-        figure, theme=None, key="curves", on_select="rerun", selection_mode=plots.POINTS, alt=label
-    )
-    chosen = {str(point["run_id"]) for point in picked["selection"][plots.POINTS]}
+    st.vega_lite_chart(figure, theme=None, key=CHART, on_select=_keep, selection_mode=plots.POINTS, alt=label)
     put(_caption(having, against, has_front=len(front) > 1), "caption")
     put(_table(results, having, against, chosen), "runs")
 
 
+def _keep() -> None:
+    """Write the chosen points into the address."""
+    points = st.session_state[CHART]["selection"][plots.POINTS]
+    st.query_params["point"] = [str(point["run_id"]) for point in points]
+
+
 def _lines(results: Results, runs: Sequence[Run], against: str) -> list[Line]:
     """Every run as a point of its model."""
-    names, colour = labels(results.runs), colours.of_models(results.runs)
+    names, colour = results.names, colours.of_models(results.runs)
     quantity = AGAINST[against]
     held: dict[Model, list[Run]] = defaultdict(list)
     for run in runs:
@@ -163,18 +175,13 @@ def _shot_lines(results: Results, runs: Sequence[Run], curves: Sequence[ShotCurv
         single = [of[run_id] for point in curve.points for run_id in point.runs if run_id in of]
         points = [_point(run, plots.shots_place(run.num_fewshot), quantity) for run in single]
         means = [_mean(point, curve, names[curve.entrant]) for point in curve.points]
-        found.append(Line(names[curve.entrant], colour[_model(curve)], means, points))
+        found.append(Line(names[curve.entrant], colour[model(curve.entrant)], means, points))
     drawn = {point.run_id for line in found for point in line.single}
-    labelled = labels(results.runs)
     for run in newest(runs):
         if run.run_id not in drawn:
             point = _point(run, plots.shots_place(run.num_fewshot), quantity)
-            found.append(Line(labelled[model(run)], colour[model(run)], [point], [point]))
+            found.append(Line(results.names[model(run)], colour[model(run)], [point], [point]))
     return found
-
-
-def _model(curve: ShotCurve) -> Model:
-    return Model(curve.entrant.model, curve.entrant.digest)
 
 
 def _mean(point: CurvePoint, curve: ShotCurve, name: str) -> Point:
@@ -257,11 +264,13 @@ def _caption(runs: Sequence[Run], against: str, *, has_front: bool) -> Element:
     if against == "shots":
         said = (
             f"{n} questions a run. Line: mean over a model's runs (seeds) at a number of shots; light dots: those runs. "
-            "Band: 95 % interval of the mean."
+            "Band: 95 % interval of the mean (Wilson's, of points a normal one)."
         )
     else:
         front = " Dotted: nothing cheaper is better." if has_front else ""
-        said = f"{n} questions a run. Bars: 95 % interval of a run.{front}"
+        tasks = called(runs)
+        kinds = intervals_said((tasks[run.task, run.split], run.scores[0]) for run in runs)
+        said = f"{n} questions a run. Bars: {kinds}.{front}"
     return element("p", said, kind="grey small wide")
 
 
@@ -270,7 +279,7 @@ KINDS = {"model": "first", "wording": "full", "score [95 %]": "number full"}
 
 def _table(results: Results, runs: Sequence[Run], against: str, chosen: set[str]) -> Element:
     """The figures of the plot; the chosen points' runs first."""
-    names = labels(results.runs)
+    names = results.names
     quantity = AGAINST[against]
     columns = (
         ("model", "shots", "seed", "wording") + (() if against == "shots" else (against,)) + ("score [95 %]", "run")

@@ -59,8 +59,9 @@ def show(results: Results) -> None:
         said_of = "1 row lacks a column and is hidden" if hidden == 1 else f"{hidden} rows lack a column and are hidden"
         put(element("p", said_of, kind="grey small"), "hidden")
     tasks = called(results.runs)
-    put(board(held, colours.of_models(results.runs), tasks, is_beside=is_beside), "leaderboard")
-    put(legend(held), "legend")
+    colour = colours.of_models(results.runs)
+    put(board(held, results.names, colour, tasks, is_beside=is_beside), "leaderboard")
+    put(legend(held, tasks), "legend")
     if is_beside:
         put(reports.listed(held, tasks), "published")
     _downloads(results, runs)

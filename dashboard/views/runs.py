@@ -8,13 +8,28 @@ from collections.abc import Mapping
 import streamlit as st
 
 from dashboard import address, questions, seen
-from dashboard.models import Model, labels, model, run_label
-from dashboard.numbers import amount, bracket, date, duration, official, percent, quantity, scored, size
+from dashboard.models import run_label
+from dashboard.numbers import (
+    MISSING,
+    amount,
+    bracket,
+    date,
+    duration,
+    official,
+    or_why,
+    percent,
+    quantity,
+    scored,
+    size,
+)
 from dashboard.results import Results
 from dashboard.shown import show as put
-from dashboard.tree import Element, cut, element, link
+from dashboard.tree import Element, Node, cut, element, link
 from dashboard.views import titled
+from leaderboards.entrants import Model, model
 from leaderboards.records import Run
+from leaderboards.store import Standing, Store
+from leaderboards.table import interval_kind
 from leaderboards.tasks import Task, called
 
 TITLE = "Runs"
@@ -25,6 +40,9 @@ NUMBERS = {"shots", "seed", "score [95 %]", "n", "errors", "time", "q/s"}
 WHOLE_LINES = {"task", "score [95 %]", "when"}
 """Cells that have a line of their own on a phone."""
 
+UNSCORED = "the rule defines no score here, or a judge has yet to grade the answers (flab grade)"
+"""Why a finished run may have none."""
+
 MOST = 300
 """Runs that are listed at most; the filters find the others."""
 
@@ -32,7 +50,7 @@ MOST = 300
 def show(results: Results) -> None:
     """Every run, failed ones first; the chosen one with its settings, beside another one's."""
     runs = sorted(results.runs, key=lambda run: run.status == "complete")
-    names, named = labels(runs), called(runs)
+    names, named = results.names, called(runs)
     head = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         tasks = address.several("Tasks", "task", sorted({run.task for run in runs}))
@@ -43,12 +61,14 @@ def show(results: Results) -> None:
         titled(TITLE, run_label(chosen, names, named) if chosen else " · ".join((*tasks, *models)), results)
     if chosen is not None:
         _detail(results, chosen, names, named)
-    put(_table(listed, names, named, chosen), "runs")
+    put(_table(results.store, listed, names, named, chosen), "runs")
 
 
-def _table(runs: list[Run], names: Mapping[Model, str], tasks: Mapping[Task, str], chosen: Run | None) -> Element:
+def _table(
+    store: Store, runs: list[Run], names: Mapping[Model, str], tasks: Mapping[Task, str], chosen: Run | None
+) -> Element:
     head = [element("th", name, kind="number" if name in NUMBERS else None, scope="col") for name in COLUMNS]
-    rows = [_row(run, names, tasks, is_chosen=run is chosen) for run in runs[:MOST]]
+    rows = [_row(run, store.standing(run), names, tasks, is_chosen=run is chosen) for run in runs[:MOST]]
     more = element("p", f"{len(runs) - MOST} more runs; filter to see them", kind="grey") if len(runs) > MOST else None
     return element(
         "div",
@@ -62,20 +82,25 @@ def _table(runs: list[Run], names: Mapping[Model, str], tasks: Mapping[Task, str
     )
 
 
-def _row(run: Run, names: Mapping[Model, str], tasks: Mapping[Task, str], *, is_chosen: bool) -> Element:
+def _row(
+    run: Run, standing: Standing, names: Mapping[Model, str], tasks: Mapping[Task, str], *, is_chosen: bool
+) -> Element:
     score = official(run)
-    shown = [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"] if score else []
-    shown += [element("div", run.status, kind="thin failed")] if run.status != "complete" else []
+    shown: list[Node] = []
+    if score:
+        value = or_why(scored(score.value, score.unit), UNSCORED)
+        shown = [value, f" {bracket(score.low, score.high, score.unit)}"]
+    shown += [element("div", str(standing), kind="thin failed")] if standing.status != "complete" else []
     values = (
-        link(address.here("runs", run=run.run_id, beside=None), names.get(model(run), run.model), kind="link"),
+        link(address.here("runs", run=run.run_id, beside=None), names[model(run)], kind="link"),
         tasks[run.task, run.split],
         str(run.num_fewshot),
         str(run.seed),
         shown,
         f"{run.n:,}",
         str(run.n_errors),
-        duration(run.seconds) if run.scores else "–",
-        quantity(run.questions_per_second),
+        or_why(duration(run.seconds) if run.scores else MISSING, "the run is not finished"),
+        or_why(quantity(run.questions_per_second), "not recorded" if run.scores else "the run is not finished"),
         date(run.created),
     )
     cells = [
@@ -120,17 +145,19 @@ def _detail(results: Results, run: Run, names: Mapping[Model, str], tasks: Mappi
             ["", *others],
             says=lambda one: run_label(others[one], names, tasks) if one else "no other run",
         )
-        put(_settings(run, others.get(beside)), "settings")
+        put(_settings(results.store, run, others.get(beside)), "settings")
     with right:
         put(_time(run), "time")
         put(element("p", link(address.to("samples", run=run.run_id), "Its questions and answers", kind="link")), "on")
 
 
 def _failure(results: Results, run: Run) -> Element:
+    standing = results.store.standing(run)
     said = {
-        "running": "This run is not finished: the same command goes on with it.",
+        "running": f"This run is under way: {standing}.",
+        "stopped": f"No process is at this run: {standing}. The same command goes on with it.",
         "too many errors": f"{run.n_errors:,} of {run.n:,} questions have no answer, more than the run allows.",
-    }.get(run.status, f"{run.n_errors:,} of {run.n:,} questions have no answer.")
+    }.get(standing.status, f"{run.n_errors:,} of {run.n:,} questions have no answer.")
     kinds = [row for row in questions.faults(results.store, (run.run_id,)) if row["fault"] == "error"]
     lines = [
         element(
@@ -147,32 +174,38 @@ def _failure(results: Results, run: Run) -> Element:
     return element("div", element("p", said, kind="failed"), element("ul", lines))
 
 
-def _settings(run: Run, other: Run | None) -> Element:
+def _settings(store: Store, run: Run, other: Run | None) -> Element:
     """What decided the run's answers; where two runs differ, the line is marked."""
-    columns = [_told(run)] + ([_told(other)] if other else [])
+    columns = [_told(store, one) for one in (run, other) if one]
     rows: list[Element] = []
     for name in dict.fromkeys(name for column in columns for name in column):
-        values = [column.get(name, "–") for column in columns]
+        values = [column.get(name, MISSING) for column in columns]
         kind = "differs" if len(set(values)) > 1 else None
-        cells = [element("td", cut(value, 300), kind=kind) for value in values]
+        cells = [
+            element("td", or_why(cut(value, 300), "not recorded, or not asked for"), kind=kind) for value in values
+        ]
         rows.append(element("tr", element("td", name, kind="grey"), cells))
     title = "Settings and versions" + ("; what differs is marked" if other else "")
     return element("div", element("h3", title), element("table", element("tbody", rows)))
 
 
-def _told(run: Run) -> dict[str, str]:
+def _told(store: Store, run: Run) -> dict[str, str]:
     """Everything that was recorded about how a run was made, as text."""
     score = official(run)
     told = {
         "run": run.run_id,
-        "score": f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}" if score else "–",
-        "metric": f"{score.metric} {score.variant}" if score else "–",
+        "status": str(store.standing(run)),
+        "score": f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"
+        if score
+        else MISSING,
+        "interval": interval_kind(score) if score else MISSING,
+        "metric": f"{score.metric} {score.variant}" if score else MISSING,
         "model": run.model,
         "weights": run.model_digest[:16],
-        "family": run.family or "–",
+        "family": run.family or MISSING,
         "parameters": amount(run.parameters),
-        "backend": run.backend or "–",
-        "number type": run.dtype or "–",
+        "backend": run.backend or MISSING,
+        "number type": run.dtype or MISSING,
         "quantisation": run.quantisation or "none",
         "task": f"{run.task}, {run.split} split, {run.task_digest[:12]}",
         "shots": f"{run.num_fewshot}, {run.shot_selection}",
@@ -191,7 +224,7 @@ def _told(run: Run) -> dict[str, str]:
 
 def _said(value: object) -> str:
     if value is None or value == []:
-        return "–"
+        return MISSING
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import address, questions, seen
-from dashboard.models import labels, run_label
+from dashboard.models import run_label
 from dashboard.numbers import metric_of
 from dashboard.question import question
 from dashboard.questions import LISTED, VERDICTS, Filter, Row
@@ -28,7 +28,7 @@ OF_RUN = ("skip", "slice", "kind", *OF_ONE)
 def show(results: Results) -> None:
     """A list of a run's questions, and the chosen one in full."""
     runs = [run for run in results.runs if run.scores] or results.runs
-    names, tasks = labels(results.runs), called(results.runs)
+    names, tasks = results.names, called(results.runs)
     by_id = {run.run_id: run for run in runs}
     # The title says what is filtered, and is above the filters that say so.
     head = st.container()

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard import address, questions
-from dashboard.models import Model, labels, model, run_label
-from dashboard.numbers import bracket, percent, scored
+from dashboard.models import run_label
+from dashboard.numbers import MISSING, bracket, or_why, percent, scored
 from dashboard.results import Results
 from dashboard.shown import show as put
 from dashboard.tree import Element, cut, element, link
 from dashboard.views import titled
+from leaderboards.entrants import Model, model
 from leaderboards.records import ALL, SHARE, Run, Score
+from leaderboards.table import interval_kind
 from leaderboards.tasks import Task, called
 
 TITLE = "Slices & errors"
@@ -27,7 +29,7 @@ MOST_ROWS = 60
 def show(results: Results) -> None:
     """A heat map of runs by slices, then what went wrong by kind."""
     scored_runs = [run for run in results.runs if run.scores]
-    names = labels(results.runs)
+    names = results.names
     head = st.container()
     if not scored_runs:
         titled(TITLE, "", results)
@@ -116,9 +118,9 @@ def _by_slice(run: Run, kind: str) -> dict[str, Score]:
 def _cell(run: Run, score: Score | None, name: str, most: float) -> Element:
     label = _value(name)
     if score is None or score.value is None:
-        return element("td", "–", kind="number", data_label=label, title="this run has no such questions")
+        return element("td", or_why(MISSING, "this run has no such questions"), kind="number", data_label=label)
     interval = bracket(score.low, score.high, score.unit)
-    about = f"{score.n:,} questions · 95 % {interval}" if interval else f"{score.n:,} questions"
+    about = f"{score.n:,} questions" + (f" · 95 % {interval}, {interval_kind(score)}" if interval else "")
     missed = (1 - score.value) / most if score.unit == SHARE else 0.0
     at = address.to("samples", run=run.run_id, slice=None if name == ALL else name, score="wrong")
     return element(

@@ -6,6 +6,7 @@ from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
 from eval_tasks.metrics import Item
 from eval_tasks.predictions import Given, Read, all_have, as_text, field, identity, joined, question, rows, said
+from eval_tasks.sources import kinds_in, size_slice
 
 WITHIN = "annotations"
 
@@ -23,18 +24,17 @@ def read(given: Given) -> Read:
 
 
 def _pictures(given: Given) -> dict[str, Item]:
-    """The pictures by id, with all their references; nocaps names each one's domain."""
+    """The pictures by id, with all their references, in slices by their size; nocaps names each one's domain."""
     references: dict[str, list[str]] = {}
     for where, row in rows(given.annotations, WITHIN):
         caption = as_text(where, field(where, row, "caption"))
         references.setdefault(identity(where, row, "image_id"), []).append(caption)
-    domains: dict[str, str] = {}
+    slices: dict[str, dict[str, str]] = {}
     for where, row in rows(given.annotations, "images"):
         key = identity(where, row, "id")
-        if key in domains:
+        if key in slices:
             raise BadPredictions(f"{where}: the picture {key!r} occurs twice in the right answers")
-        domains[key] = str(row.get("domain", ""))
-    slices = {key: {"domain": domain} for key, domain in domains.items() if domain}
+        slices[key] = kinds_in(row, "domain") | size_slice(row.get("width"), row.get("height"))
     return {key: question(key, texts, slices=slices.get(key)) for key, texts in references.items()}
 
 

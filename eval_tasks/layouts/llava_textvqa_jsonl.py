@@ -12,7 +12,6 @@ from eval_tasks.predictions import (
     Said,
     all_have,
     as_text,
-    by_key,
     field,
     identity,
     joined,
@@ -20,6 +19,7 @@ from eval_tasks.predictions import (
     rows,
     texts,
 )
+from eval_tasks.sources import size_slice
 
 Key = tuple[str, str]
 
@@ -32,15 +32,20 @@ def recognises(given: Given) -> bool:
 
 
 def read(given: Given) -> Read:
-    """Line by line, so that a question which was answered twice counts twice."""
-    return Read(joined(given, list(_said(given)), by_key(_questions(given)), by_line=True))
+    """Line by line, so that a question which was answered twice counts twice.
+
+    QUIRK: of questions with the same words about one picture the last one's right answers count for all, as in LLaVA's script.
+    """
+    asked = dict(_questions(given))
+    return Read(joined(given, list(_said(given)), asked, by_line=True))
 
 
-def _questions(given: Given) -> Iterator[tuple[str, Key, Item]]:
+def _questions(given: Given) -> Iterator[tuple[Key, Item]]:
     for where, row in rows(given.annotations, "data"):
         picture, right = identity(where, row, "image_id"), texts(where, field(where, row, "answers"))
         asked = as_text(where, field(where, row, "question")).lower()
-        yield where, (picture, asked), question(identity(where, row, "question_id"), right, document=picture)
+        size = size_slice(row.get("image_width"), row.get("image_height"))
+        yield (picture, asked), question(identity(where, row, "question_id"), right, document=picture, slices=size)
 
 
 def _said(given: Given) -> Iterator[Said]:

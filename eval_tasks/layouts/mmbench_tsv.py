@@ -9,7 +9,7 @@ from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
 from eval_tasks.metrics import Item, Prediction
 from eval_tasks.predictions import Given, Read, Said, all_have, as_text, field, identity, question, rows, unique
-from eval_tasks.tasks.mmbench import ROTATION, options_of
+from eval_tasks.tasks.mmbench import ROTATION, kinds_of, options_of
 
 
 def recognises(given: Given) -> bool:
@@ -53,7 +53,8 @@ def _told(item: Item, prediction: Prediction, forms: int) -> Item:
 def _rows(given: Given) -> Iterator[tuple[Said, Item]]:
     for where, row in rows(given.predictions):
         key, choices = identity(where, row, "index"), options_of(row)
-        right, slices = str(field(where, row, "answer")), {"split": str(row["split"])} if "split" in row else {}
+        right = str(field(where, row, "answer"))
+        slices = ({"split": str(row["split"])} if "split" in row else {}) | kinds_of(row)
         if not key.isdecimal() or right not in tuple("ABCDEFGH"[: len(choices)]):
             raise BadPredictions(
                 f"{where}: the index is {key!r} and the right answer {right!r}, a number and a letter are expected"

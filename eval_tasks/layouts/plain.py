@@ -12,7 +12,7 @@ from typing import Any
 
 from eval_tasks.errors import BadPredictions
 from eval_tasks.layouts import Layout
-from eval_tasks.metrics import Item, Prediction
+from eval_tasks.metrics import Item, Prediction, gqa_suite
 from eval_tasks.metrics.vizwiz import CONFIDENCE
 from eval_tasks.predictions import (
     Given,
@@ -39,7 +39,10 @@ RIGHT = ("targets", "answers", "answer", "label")
 """Names of fields, the first that a row has counts. Where a row has `prediction` and `answer`, `answer` is the right one."""
 
 KINDS = ("answer_type", "question_type")
-PICTURE = "image_id"
+PICTURES = ("image_id", "imageId")
+
+GQA = ("types", "semantic", "entailed", "groups")
+"""Fields by which the questions of GQA are known; its suite of figures is worked out from them."""
 
 WITHIN = ("annotations", "data", "questions")
 """Where files of right answers hold their rows, if these are not the whole file."""
@@ -127,10 +130,14 @@ def _right(where: str, row: Row) -> Item:
     held = next((row[key] for key in RIGHT if key in row), None)
     if held is None:
         raise BadPredictions(f"{where}: no right answer in it; one of {', '.join(RIGHT)} is expected")
-    picture = str(row.get(PICTURE, ""))  # several questions may be asked about it
-    return question(
-        identity(where, row, *IDS), texts(where, held), document=picture, slices=_slices(row), facts=_facts(held)
-    )
+    picture = next((str(row[key]) for key in PICTURES if key in row), "")  # several questions may be asked about it
+    slices, facts = _slices(row), _facts(held)
+    if all(key in row for key in GQA):
+        try:
+            slices, facts = gqa_suite.slices(row), gqa_suite.facts(row, None)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadPredictions(f"{where}: {error} is missing or of another form than in GQA's questions") from None
+    return question(identity(where, row, *IDS), texts(where, held), document=picture, slices=slices, facts=facts)
 
 
 def _slices(row: Row) -> dict[str, str]:

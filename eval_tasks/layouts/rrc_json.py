@@ -19,10 +19,15 @@ from eval_tasks.predictions import (
     said,
     texts,
 )
+from eval_tasks.sources import tags_in
+from eval_tasks.tasks.infovqa import GROUPS
 
 ID = "questionId"
 DOCUMENTS = ("ucsf_document_id", "docId", "image", "image_local_name")
 """Fields that name what questions share, the widest first."""
+
+KINDS = ("question_types", *GROUPS)
+"""Fields with the kinds of a question: DocVQA's, then InfographicVQA's."""
 
 
 def recognises(given: Given) -> bool:
@@ -36,11 +41,16 @@ def read(given: Given) -> Read:
 
 
 def _questions(given: Given) -> Iterator[tuple[str, str, Item]]:
-    """Questions about one document, or one picture where documents are not named, belong together."""
+    """Questions about one document, or one picture where documents are not named, belong together, and in their kinds."""
     for where, row in rows(given.annotations, "data"):
         key = identity(where, row, ID)
         document = next((row[name] for name in DOCUMENTS if row.get(name)), "")
-        yield where, key, question(key, texts(where, field(where, row, "answers")), document=str(document))
+        kinds = {name: yes for kind in KINDS for name, yes in tags_in(row, kind).items()}
+        yield (
+            where,
+            key,
+            question(key, texts(where, field(where, row, "answers")), document=str(document), slices=kinds),
+        )
 
 
 LAYOUT = Layout("a list of {questionId, answer} with {data: [{questionId, answers}]} as annotations", recognises, read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_tasks.errors import BadRow, MissingData, MissingTool, UnknownTask
+from eval_tasks.nearest import near
 
 if TYPE_CHECKING:
     from lm_eval.api.group import Group
@@ -46,9 +46,9 @@ def load(names: Sequence[str], folders: Sequence[Path] = (), *, download: bool =
     groups: dict[str, Group] = {}
     for name in names:
         if name not in manager.all_tasks and not Path(name).is_file():
-            near = difflib.get_close_matches(name, manager.all_tasks, n=3)
+            alike = near(name, manager.all_tasks)
             there = (
-                f"did you mean {' or '.join(near)}?" if near else "it has no name like it, and there is no such file"
+                f"did you mean {' or '.join(alike)}?" if alike else "it has no name like it, and there is no such file"
             )
             raise UnknownTask(f"lm-eval has no task {name!r}: {there}")
         found = _load(manager, name, download=download)

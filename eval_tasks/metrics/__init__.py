@@ -5,7 +5,6 @@ A metric first gives each answer of a set its `Outcome`, then the set, and every
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eval_tasks.errors import BadRow, UnknownTask
+from eval_tasks.nearest import near
 from leaderboards.records import SHARE, Term
 
 
@@ -202,8 +202,10 @@ def definition(metric: str) -> str:
 def variants(metric: str) -> Mapping[str, Metric]:
     """A metric's variants by name, the official one first."""
     if metric not in names():
-        near = difflib.get_close_matches(metric, names(), n=3)
-        hint = f"did you mean {' or '.join(near)}? (all: flab list metrics)" if near else "flab list metrics shows all"
+        found = near(metric, names())
+        hint = (
+            f"did you mean {' or '.join(found)}? (all: flab list metrics)" if found else "flab list metrics shows all"
+        )
         raise UnknownTask(f"unknown metric {metric!r}: {hint}")
     return importlib.import_module(f"{__name__}.{metric}").VARIANTS
 

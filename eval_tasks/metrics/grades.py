@@ -58,9 +58,10 @@ def ratios(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, F
     """The ratio of the mean grades, which is not the mean of the ratios.
 
     QUIRK: the authors' `summarize_gpt_review.py` rounds both means to three decimals before it divides them, which can move
-    the last digit that papers print (the published reviews of LLaVA 1.5, details: 52.6, not 52.7).
+    the last digit that papers print (the published reviews of LLaVA 1.5, details: 52.6, not 52.7). QUIRK: their reviews hold
+    -1 for both grades where none could be read, and the means count it.
     """
-    above = [outcome.score * HIGHEST for outcome in outcomes]
+    above = [_number(item.prediction.text) or 0.0 for item in items]
     below = [_reference(item.targets) for item in items]
     found = ratio_figure(above, below, [item.document for item in items])
     if found.value is None or not (reference := round(sum(below) / len(below), DECIMALS)):

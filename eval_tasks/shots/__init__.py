@@ -6,21 +6,22 @@ that would give an answer away are left out here, for every selection alike.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from random import Random  # not the module, whose name is that of a selection here
 
+from eval_tasks import looking
 from eval_tasks.errors import TooFewShots, UnknownTask
+from eval_tasks.nearest import near
 from eval_tasks.task import Sample, Task
-from flamingo_lab.errors import BadImage
+from eval_tasks.wording import Wording
 from flamingo_lab.model import Model
+from flamingo_lab.prompt import Shot
 
 Usable = Callable[[int], bool]
 """Whether the example of this number may stand before the question."""
@@ -28,8 +29,10 @@ Usable = Callable[[int], bool]
 Order = Callable[[Sample, Usable], Iterable[int]]
 """The examples for a question by their numbers, the best first; what is not usable may be among them."""
 
-Looked = Callable[[int, int], None]
-"""Called with how many pictures have been looked at, of how many."""
+Looked = Callable[[str, int, int], None]
+"""Called while a run is made ready: what is counted, how many are done, of how many."""
+
+LOOKED_AT = "pictures looked at"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Pool:
     model: Model
     asked: Sequence[Sample] = ()
     features: Path | None = None
-    looked: Looked = lambda done, total: None
+    looked: Looked = lambda what, done, total: None
     whole: Sequence[Sample] = ()
 
 
@@ -78,8 +81,8 @@ def names() -> list[str]:
 def get(name: str) -> Selection:
     """The selection of this name. Raises `UnknownTask` with the nearest names."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        found = near(name, names())
+        hint = f"; did you mean {' or '.join(found)}?" if found else ""
         raise UnknownTask(f"shot selection {name!r} is none of {', '.join(names())}{hint}")
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").SELECTION
 
@@ -132,6 +135,7 @@ class Shots:
         self._pool = pool
         self._read = read
         self._order: Order | None = None
+        self._shown: dict[int, tuple[Sample, Shot]] = {}
 
     def of(self, sample: Sample, data: Path | None, options: frozenset[str]) -> Sequence[Sample]:
         """The sample's worked examples."""
@@ -150,6 +154,12 @@ class Shots:
             chosen = picked(selection, self._order, pool, sample, asks_once=self._task.asks_once)
         return chosen if selection.shows_pictures else [without_pictures(shot) for shot in chosen]
 
+    def shown(self, shot: Sample, wording: Wording) -> Shot:
+        """A chosen sample as a worked example, the same object for every question that it stands before."""
+        if id(shot) not in self._shown:
+            self._shown[id(shot)] = shot, shot.shot(wording)  # the sample is kept, so that no other has its id
+        return self._shown[id(shot)][1]
+
     def _look_ahead(self, order: Order, pool: Pool) -> None:
         """Look at the pictures of what is likely to be chosen, in the pool's order.
 
@@ -160,11 +170,8 @@ class Shots:
         for sample in pool.asked:
             usable = partial(self._is_likely, pool, sample)
             likely.update(islice((number for number in order(sample, usable) if usable(number)), pool.shots))
-        for done, number in enumerate(sorted(likely), start=1):
-            for image in pool.samples[number].images:
-                with suppress(BadImage):  # told where it is chosen
-                    _ = image.digest
-            pool.looked(done, len(likely))
+        for done, _ in enumerate(looking.ahead(pool.samples[number] for number in sorted(likely)), start=1):
+            pool.looked(LOOKED_AT, done, len(likely))
 
     def _is_likely(self, pool: Pool, sample: Sample, number: int) -> bool:
         return not _leaks_by_name(pool.samples[number], sample, self._task.asks_once)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from functools import partial
 
 from eval_tasks.errors import MissingTool
-from eval_tasks.shots import Order, Pool, Selection, Usable, drawn, of_question
+from eval_tasks.shots import LOOKED_AT, Order, Pool, Selection, Usable, drawn, of_question
 from eval_tasks.task import Sample
 from eval_tasks.vectors import Index, Vectors
 from flamingo_lab.errors import BadSetting
@@ -37,7 +38,7 @@ def order(pool: Pool) -> Order:
         )
     vectors = Vectors(model, pool.features)
     pictures = [image for samples in (pool.samples, pool.asked) for sample in samples for image in sample.images]
-    vectors.add(pictures, pool.looked)
+    vectors.add(pictures, partial(pool.looked, LOOKED_AT))
     # Examples with the same pictures are one entry of the index; those whose pictures cannot be read are none.
     holders: dict[tuple[str, ...], list[int]] = {}
     for number, sample in enumerate(pool.samples):

@@ -21,7 +21,7 @@ class AI2D(FileTask):
     paper = "https://arxiv.org/abs/1603.07396"
     source = "ai2d-all.zip and ai2d_test_ids.csv of allenai.org/data/diagrams"
     files = "the folder ai2d and ai2d_test_ids.csv (https://allenai.org/data/diagrams)"
-    hub = Hub("lmms-lab/ai2d")
+    hub = Hub("lmms-lab/ai2d", revision="c83a9b9692933aff8349157c88a413df9d02c4e5", lacks=("train",))
     licence = "CC BY-SA [unread]"
     splits = ("train", "test")
     splits_for_shots = ("train",)

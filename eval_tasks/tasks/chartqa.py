@@ -25,7 +25,7 @@ class ChartQA(FileTask):
     paper = "https://aclanthology.org/2022.findings-acl.177"
     source = f"the original folder {FOLDER!r} (vis-nlp/ChartQA)"
     files = f"the folder {FOLDER!r} of the authors' archive"
-    hub = Hub("HuggingFaceM4/ChartQA")
+    hub = Hub("HuggingFaceM4/ChartQA", revision="b605b6e08b57faf4359aeb2fe6a3ca595f99b6c5")
     licence = "GPL-3.0"
     splits = ("train", "val", "test")
     sizes = (28_299, 1_920, 2_500)

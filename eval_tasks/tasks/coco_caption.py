@@ -31,7 +31,12 @@ class COCOCaption(FileTask):
     files = (
         f"{KARPATHY} (https://cs.stanford.edu/people/karpathy/deepimagesent), captions and photographs of {coco.SITE}"
     )
-    hub = Hub("lmms-lab/COCO-Caption", splits=dict.fromkeys(("restval", "val", "test", WHOLE), "val"))
+    hub = Hub(
+        "lmms-lab/COCO-Caption",
+        splits=dict.fromkeys(("restval", "val", "test", WHOLE), "val"),
+        revision="b3084f654c01cc3bc33211c8701bef2d9fd1e81f",
+        lacks=("train",),
+    )
     licence = "CC BY 4.0 (annotations) [unread]; photographs under Flickr's terms"
     splits = ("train", "restval", "val", "test", WHOLE)
     splits_for_shots = ("train",)

@@ -18,10 +18,7 @@ DOCUMENT = "ucsf_document_id"
 
 
 class DocVQA(FileTask):
-    """A document has several pages and questions; shots never come from the same one.
-
-    On the hub they are read from HuggingFaceM4/DocumentVQA.
-    """
+    """A document has several pages and questions; shots never come from the same one."""
 
     name = "docvqa"
     title = "Questions about scanned pages"
@@ -33,7 +30,7 @@ class DocVQA(FileTask):
         "DocVQA",
         {"val": "validation"},
         "539088ef8a8ada01ac8e2e6d4e372586748a265e",
-        shots=Hub("HuggingFaceM4/DocumentVQA"),  # train was removed from this one
+        shots=Hub("HuggingFaceM4/DocumentVQA", revision="a44195f8f989c10d06ab4ccc98ffe9cdb6d928e4"),
     )
     licence = "for research, under the terms of the UCSF library"
     split = "val"

@@ -25,7 +25,11 @@ class Flickr30k(FileTask):
     paper = "https://aclanthology.org/Q14-1006"
     source = f"{KARPATHY} (Karpathy's splits) and flickr30k-images/"
     files = f"{KARPATHY} (https://cs.stanford.edu/people/karpathy/deepimagesent) and the folder flickr30k-images"
-    hub = Hub("lmms-lab/flickr30k", splits={"train": "test", "val": "test"})  # its only split holds all pictures
+    hub = Hub(
+        "lmms-lab/flickr30k",
+        splits={"train": "test", "val": "test"},  # its only split holds all pictures
+        revision="765d117f3eec816f2bfdc2d73ebb50a6f77b86a4",
+    )
     licence = "Flickr's terms, for research only"
     splits = ("train", "val", "test")
     splits_for_shots = ("train",)

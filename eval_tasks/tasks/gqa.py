@@ -14,7 +14,12 @@ from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, need, picture, 
 from eval_tasks.task import Hub, Sample
 from flamingo_lab.prompt import Image
 
-HUB = Hub("lmms-lab/GQA", "{split}_balanced_instructions", beside="{split}_balanced_images")
+HUB = Hub(
+    "lmms-lab/GQA",
+    "{split}_balanced_instructions",
+    beside="{split}_balanced_images",
+    revision="a6e72d6e1b912da88af8b2f9eba05d5ea8ec2dd8",
+)
 
 
 class GQA(FileTask):

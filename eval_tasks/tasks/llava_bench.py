@@ -33,7 +33,11 @@ class LLaVABench(FileTask):
     paper = "https://arxiv.org/abs/2304.08485"
     source = "questions.jsonl, answers_gpt4.jsonl, context.jsonl and images/ of liuhaotian/llava-bench-in-the-wild"
     files = "LLaVA-Bench in the wild (https://huggingface.co/datasets/liuhaotian/llava-bench-in-the-wild)"
-    hub = Hub("lmms-lab/llava-bench-in-the-wild", splits={"test": "train"})
+    hub = Hub(
+        "lmms-lab/llava-bench-in-the-wild",
+        splits={"test": "train"},
+        revision="2c88d835d509b1372066db42ab7799255dbe9da2",
+    )
     licence = "Apache-2.0 [unread]"
     splits_for_shots = ()
     sizes = (60,)

@@ -15,7 +15,7 @@ from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.options import LETTER, LETTER_IN_CHINESE, LETTER_LMMS_EVAL, RANKED_LETTERS, SELECT
 from eval_tasks.sources import Row, cell, json_rows, need, number, text
-from eval_tasks.task import Hub, Sample
+from eval_tasks.task import OF_ONE_SPLIT, Hub, Sample
 from flamingo_lab.prompt import Image
 
 ROTATION = 1_000_000
@@ -60,6 +60,7 @@ class MMBench(FileTask):
     split = "dev"
     splits = ("dev", "dev-cn")
     splits_for_shots = ()
+    options = OF_ONE_SPLIT
     sizes = (4_329, 4_329)
     metrics = (MetricName("mmbench", "circular"), MetricName("mmbench", "vanilla"))
     wordings = (LETTER, RANKED_LETTERS, LETTER_LMMS_EVAL, SELECT, LETTER_IN_CHINESE)
@@ -100,15 +101,17 @@ class MMBench(FileTask):
             yield _sample(where, row, parquet.picture(row, "image", where))
 
 
+def kinds_of(row: Row) -> dict[str, str]:
+    """The abilities that a question asks for, where the table has them."""
+    kinds = {"ability": cell(row, "l2-category") or cell(row, "L2-category"), "category": cell(row, "category")}
+    return {name: kind for name, kind in kinds.items() if kind}
+
+
 def _sample(where: str, row: Row, image: Image) -> Sample:
     index, choices, right = number(row, "index", where), options_of(row), text(row, "answer", where)
     if right not in tuple(string.ascii_uppercase[: len(choices)]):
         raise BadRow(f"{where}: the answer {right!r} is none of its {len(choices)} options")
     rotation, group = divmod(index, ROTATION)
-    kinds = {
-        "ability": cell(row, "l2-category") or cell(row, "L2-category"),
-        "category": cell(row, "category"),
-    }
     return Sample(
         id=str(index),
         images=(image,),
@@ -116,7 +119,7 @@ def _sample(where: str, row: Row, image: Image) -> Sample:
         targets=(right,),
         document=str(group),
         choices=choices,
-        slices={name: kind for name, kind in kinds.items() if kind},
+        slices=kinds_of(row),
         facts={"rotation": rotation},
         context={"hint": cell(row, "hint")},
     )

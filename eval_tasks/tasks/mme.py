@@ -12,7 +12,7 @@ from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing import PLAIN
 from eval_tasks.sources import Row, held_in, need, picture, seek, text
-from eval_tasks.task import Hub, Sample
+from eval_tasks.task import OF_ONE_SPLIT, Hub, Sample
 from flamingo_lab.prompt import Image
 
 PERCEPTION = (
@@ -43,9 +43,10 @@ class MME(FileTask):
     paper = "https://arxiv.org/abs/2306.13394"
     source = "CATEGORY.txt and the pictures of a folder a category, of MME_Benchmark"
     files = "MME's folders and its eval_tool/Your_Results (https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models)"
-    hub = Hub("lmms-lab/MME")
+    hub = Hub("lmms-lab/MME", revision="d6c9023f017b564f7b3ccccf5348166bce8fdbcd")
     licence = "for research [unread]"
     splits_for_shots = ()
+    options = OF_ONE_SPLIT
     sizes = (2_374,)
     metrics = (MetricName("mme", "official"),)
     wordings = (PLAIN,)

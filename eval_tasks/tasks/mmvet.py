@@ -37,7 +37,7 @@ class MMVet(FileTask):
     paper = "https://arxiv.org/abs/2308.02490"
     source = "mm-vet.json and images/ of yuweihao/MM-Vet"
     files = "mm-vet.json and images of MM-Vet (https://github.com/yuweihao/MM-Vet)"
-    hub = Hub("lmms-lab/MMVet")
+    hub = Hub("lmms-lab/MMVet", revision="b310d12d0d9e765db953da28a7ef7ff43620dc83")
     licence = "Apache-2.0 (code)"
     splits_for_shots = ()
     sizes = (218,)

@@ -26,7 +26,12 @@ class NoCaps(FileTask):
         "nocaps_val_4500_captions.json and the pictures of its addresses; for shots, COCO's train2014 with captions"
     )
     files = f"nocaps_val_4500_captions.json and its pictures (https://nocaps.org/download); shots: {coco.SITE}"
-    hub = Hub("lmms-lab/NoCaps", splits={"val": "validation"})
+    hub = Hub(
+        "lmms-lab/NoCaps",
+        splits={"val": "validation"},
+        revision="a26b3fe1e0021164ec430c57c48085d58f2fe922",
+        lacks=(SHOTS,),
+    )
     licence = "CC BY 2.0 (pictures) [unread]"
     split = "val"
     splits = ("val", SHOTS)

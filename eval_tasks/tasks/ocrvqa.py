@@ -26,7 +26,7 @@ class OCRVQA(FileTask):
     paper = "https://anandmishra22.github.io/files/mishra-OCR-VQA.pdf"
     source = "dataset.json, and the covers that its loader fetches into images/"
     files = "dataset.json and images/ of OCR-VQA (https://ocr-vqa.github.io)"
-    hub = Hub("howard-hou/OCR-VQA", splits={"val": "validation"})
+    hub = Hub("howard-hou/OCR-VQA", splits={"val": "validation"}, revision="88234cc092c5f6d199b5cf3b471e3b490a69c07b")
     licence = "not stated; covers of Amazon"
     splits = ("train", "val", "test")
     splits_for_shots = ("train",)

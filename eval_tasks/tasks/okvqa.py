@@ -43,7 +43,12 @@ class OKVQA(FileTask):
     files = (
         f"the questions and annotations of OK-VQA 1.1 (https://okvqa.allenai.org) and the photographs of {coco.SITE}"
     )
-    hub = Hub("lmms-lab/OK-VQA", splits={"val": "val2014", "train": "train2014"})
+    hub = Hub(
+        "lmms-lab/OK-VQA",
+        splits={"val": "val2014", "train": "train2014"},
+        revision="c9f858961f4095a9aeef615057b0822cce967096",
+        lacks=("train",),
+    )
     licence = "CC BY 4.0 [unread]; photographs under Flickr's terms"
     split = "val"
     splits = ("train", "val")

@@ -12,7 +12,7 @@ from eval_tasks.metrics import MetricName
 from eval_tasks.parquet import picture as picture_in
 from eval_tasks.phrasing import PLAIN, SHORT_ANSWER
 from eval_tasks.sources import Row, json_rows, label, need, picture, text
-from eval_tasks.task import Hub, Sample
+from eval_tasks.task import OF_ONE_SPLIT, Hub, Sample
 from flamingo_lab.prompt import Image
 
 CATEGORIES = ("random", "popular", "adversarial")
@@ -26,10 +26,11 @@ class POPE(FileTask):
     paper = "https://arxiv.org/abs/2305.10355"
     source = "output/coco/coco_pope_CATEGORY.json of RUCAIBox/POPE, photographs of COCO val2014"
     files = f"the files coco_pope_*.json of RUCAIBox/POPE (https://github.com/RUCAIBox/POPE) and val2014 of {coco.SITE}"
-    hub = Hub("lmms-lab/POPE")
+    hub = Hub("lmms-lab/POPE", revision="4db1276663dfa5eb8ad16a52d24c31a09e470896")
     licence = "MIT [unread]; photographs under Flickr's terms"
     splits = ("test",)
     splits_for_shots = ()
+    options = OF_ONE_SPLIT
     sizes = (9_000,)
     metrics = (MetricName("pope", "official"),)
     wordings = (PLAIN, SHORT_ANSWER)

@@ -15,7 +15,7 @@ class RefCOCOPlus(ReferTask):
     paper = "https://arxiv.org/abs/1608.00272"
     source = "refcoco+/refs(unc).p and refcoco+/instances.json of lichengunc/refer, photographs of COCO"
     files = f"the folder refcoco+ of lichengunc/refer (https://github.com/lichengunc/refer) and {YEAR} of {coco.SITE}"
-    hub = Hub("lmms-lab/RefCOCOplus")
+    hub = Hub("lmms-lab/RefCOCOplus", revision="a283082593c437efc2bb9876d43bc3075cd914fe", lacks=("train",))
     splits = ("train", "val", "testA", "testB")
     sizes = (120_191, 10_758, 5_726, 4_889)
     folder = "refcoco+"

@@ -15,7 +15,7 @@ class RefCOCOg(ReferTask):
     paper = "https://arxiv.org/abs/1511.02283"
     source = "refcocog/refs(umd).p and refcocog/instances.json of lichengunc/refer, photographs of COCO"
     files = f"the folder refcocog of lichengunc/refer (https://github.com/lichengunc/refer) and {YEAR} of {coco.SITE}"
-    hub = Hub("lmms-lab/RefCOCOg")
+    hub = Hub("lmms-lab/RefCOCOg", revision="93af55545967808285637a67431e4971a6f9fd49", lacks=("train",))
     splits = ("train", "val", "test")
     sizes = (80_512, 4_896, 9_602)
     folder = "refcocog"

@@ -27,7 +27,9 @@ class ScienceQA(FileTask):
     paper = "https://arxiv.org/abs/2209.09513"
     source = "problems.json, pid_splits.json and images/ of lupantech/ScienceQA"
     files = "data/scienceqa and images of ScienceQA (https://github.com/lupantech/ScienceQA)"
-    hub = Hub("derek-thomas/ScienceQA", splits={"val": "validation"})
+    hub = Hub(
+        "derek-thomas/ScienceQA", splits={"val": "validation"}, revision="f18b0a70359ebfb41f658fd564208d0355b013f4"
+    )
     licence = "CC BY-NC-SA 4.0"
     splits = ("train", "val", "test", "minitrain", "minival", "minitest")
     splits_for_shots = ("train",)

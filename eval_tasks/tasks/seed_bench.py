@@ -10,7 +10,7 @@ from eval_tasks.file_task import FileTask
 from eval_tasks.metrics import MetricName
 from eval_tasks.phrasing.options import LETTER, RANKED, RANKED_LETTERS_ALONE, SELECT
 from eval_tasks.sources import NOT_THE_LAYOUT, Row, json_object, label, need, number, picture, rows_in, text
-from eval_tasks.task import Hub, Sample
+from eval_tasks.task import OF_ONE_SPLIT, Hub, Sample
 from flamingo_lab.prompt import Image
 
 KINDS = {
@@ -37,11 +37,12 @@ class SEEDBench(FileTask):
     paper = "https://arxiv.org/abs/2307.16125"
     source = "SEED-Bench.json and SEED-Bench-image/ of AILab-CVC/SEED-Bench"
     files = "SEED-Bench.json and SEED-Bench-image (https://huggingface.co/datasets/AILab-CVC/SEED-Bench)"
-    hub = Hub("lmms-lab/SEED-Bench", splits={"image": "test"})
+    hub = Hub("lmms-lab/SEED-Bench", splits={"image": "test"}, revision="74c4ea0cee96786739e4ccb97d227818a05ae752")
     licence = "Apache-2.0; pictures of CC3M under their own"
     split = "image"
     splits = ("image",)
     splits_for_shots = ()
+    options = OF_ONE_SPLIT
     sizes = (14_233,)
     metrics = (MetricName("rank", "argmin"), MetricName("choice", "letter"), MetricName("choice", "llava"))
     wordings = (RANKED, LETTER, RANKED_LETTERS_ALONE, SELECT)

@@ -22,7 +22,7 @@ class TextCaps(FileTask):
     paper = "https://arxiv.org/abs/2003.12462"
     source = "TextCaps_0.1_SPLIT.json and the train_images/ of TextVQA"
     files = "TextCaps_0.1_*.json and train_images (https://textvqa.org/textcaps/dataset)"
-    hub = Hub("lmms-lab/TextCaps")
+    hub = Hub("lmms-lab/TextCaps", revision="e9e223338832318a6161d04648871c18a024ce85")
     licence = "CC BY 4.0 [unread]"
     split = "val"
     splits = ("train", "val")

@@ -22,7 +22,7 @@ class TextVQA(FileTask):
     paper = "https://arxiv.org/abs/1904.08920"
     source = "TextVQA_0.5.1_SPLIT.json, TextVQA_Rosetta_OCR_v0.2_SPLIT.json and train_images/ of textvqa.org"
     files = "the questions, OCR tokens and train_images of TextVQA 0.5.1 (https://textvqa.org/dataset)"
-    hub = Hub("lmms-lab/textvqa", splits={"val": "validation"})
+    hub = Hub("lmms-lab/textvqa", splits={"val": "validation"}, revision="9c0699cd19768ac5ab97568f6b3cbac4c0062884")
     licence = "CC BY 4.0 [unread]"
     split = "val"
     splits = ("train", "val")

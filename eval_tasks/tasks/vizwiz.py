@@ -21,7 +21,7 @@ class VizWiz(FileTask):
     paper = "https://arxiv.org/abs/1802.08218"
     source = "train.json and val.json of Annotations.zip, the folders train and val, of vizwiz.org"
     files = "the annotations and images of VizWiz-VQA (https://vizwiz.org/tasks-and-datasets/vqa)"
-    hub = Hub("lmms-lab/VizWiz-VQA")
+    hub = Hub("lmms-lab/VizWiz-VQA", revision="d428a2dae984f79cf1b9d99467dfa883e0c30686", lacks=("train",))
     licence = "CC BY 4.0 [unread]"
     split = "val"
     splits = ("train", "val")

@@ -33,7 +33,12 @@ class VQAv2(FileTask):
         "v2_OpenEnded_mscoco_*_questions.json and v2_mscoco_*_annotations.json of visualqa.org, photographs of COCO"
     )
     files = f"the questions and annotations of VQA v2 (https://visualqa.org/download.html) and the photographs of {coco.SITE}"
-    hub = Hub("lmms-lab/VQAv2", splits={"val": "validation"})
+    hub = Hub(
+        "lmms-lab/VQAv2",
+        splits={"val": "validation"},
+        revision="32665d35052eb4a6d4414851c3c829a72754915a",
+        lacks=("train",),
+    )
     licence = "CC BY 4.0 (annotations); photographs under Flickr's terms"
     split = "val"
     splits = ("train", "val")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Bar(NamedTuple):
-    """What is called with a run's plan, with each of its answers, and while pictures are looked at before it."""
+    """What is called with a run's plan, with each of its answers, and before it, while its questions are made ready."""
 
     say: Callable[[Plan], None]
     report: Progress
@@ -45,6 +45,8 @@ def bar(name: str, state: Callable[[], str] = lambda: "") -> Generator[Bar]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         drawn = progress.add_task(name, total=None, errors=0, speed="", state="")
+        # A line of its own: what is made ready comes much faster than answers, and would spoil their rate.
+        before = progress.add_task(name, total=None, errors=0, speed="", state="", visible=False)
 
         def say(plan: Plan) -> None:
             console.print(f"{name}: {len(plan.asked)} questions, {_shots(plan)}, {plan.how} · run {plan.run_id[:8]}")
@@ -58,12 +60,20 @@ def bar(name: str, state: Callable[[], str] = lambda: "") -> Generator[Bar]:
             # What stays on the screen is the whole run's rate, as in the table below it.
             speed = (done - kept) / task.elapsed if done == total and task.elapsed else task.speed
             beside = state() and f" · {state()}"
+            progress.update(before, visible=False)
             progress.update(
-                drawn, completed=done, total=total, errors=errors, speed=f"{speed or 0:,.0f} q/s", state=beside
+                drawn,
+                completed=done,
+                total=total,
+                errors=errors,
+                speed=f"{speed or 0:,.0f} q/s",
+                state=beside,
+                visible=True,
             )
 
-        def looked(done: int, total: int) -> None:
-            progress.update(drawn, completed=done, total=total, speed="pictures looked at")
+        def looked(what: str, done: int, total: int) -> None:
+            progress.update(drawn, visible=False)
+            progress.update(before, completed=done, total=total, speed=what, visible=True)
 
         yield Bar(say, report, looked)
 

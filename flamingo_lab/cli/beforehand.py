@@ -39,6 +39,7 @@ def check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
     from flamingo_lab.errors import BadSetting
 
     bare: list[str] = []
+    could: list[str] = []
     partial: dict[str, PartialSet] = {}
     for one, ways in asking:
         settings = ways[0]
@@ -46,8 +47,9 @@ def check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
         lengths(one, settings)
         split = task.split_of(one, settings.split)
         brings_own = type(one).shots_for is not task.Task.shots_for
-        if _takes_shots(settings) and not brings_own and not splits_for_shots(one, split):
+        if _takes_shots(settings) and not brings_own and not splits_for_shots(one, split, settings.options):
             bare.append(f"{one.name}:{split}")
+            could += [one.name] if task.LEAVE_ONE_OUT in one.options else []
         read_by = one.metrics_of(one.wording(settings.wording), settings.options)
         try:
             scoring.check(one, settings.limit, settings.allow_partial, (*read_by, *settings.also))
@@ -61,8 +63,10 @@ def check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
             "--limit away, or accept that with --allow-partial"
         )
     if bare:
+        hint = f"; --task-option {task.LEAVE_ONE_OUT} takes those of {', '.join(could)} from there" if could else ""
         raise UnknownTask(
-            f"no split besides the asked one has shots for {', '.join(bare)}; ask without --num-fewshot, or something else"
+            f"no split besides the asked one has shots for {', '.join(bare)}; ask without --num-fewshot, or something "
+            f"else{hint}"
         )
     task.check_options([one for one, _ in asking], flags)
     if spice and not any(ways[0].also for _, ways in asking):
@@ -89,7 +93,7 @@ def read(task: Task, settings: Settings, download: bool, is_looked_at: bool) -> 
     if not isinstance(task, FileTask):
         return fitting.spread(task.samples(split, settings.data)) if is_looked_at else ()
     if download and settings.data is None:
-        task.fetch([split, *(splits_for_shots(task, split) if _takes_shots(settings) else ())])
+        task.fetch([split, *(splits_for_shots(task, split, settings.options) if _takes_shots(settings) else ())])
     return fitting.spread(task.samples(split, settings.data))
 
 

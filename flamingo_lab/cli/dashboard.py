@@ -44,13 +44,15 @@ def dashboard(
     """Show the results as pages in a browser, until Ctrl-C."""
     import leaderboards
     from flamingo_lab.errors import MissingPackage
+    from leaderboards.errors import BadStore
 
     if importlib.util.find_spec("streamlit") is None:
         raise MissingPackage("flab dashboard needs streamlit: pip install 'flamingo-lab[dashboard]'")
     name = "demo" if demo else results
     if demo:
         results = str(_demo())
-    leaderboards.open(results)  # says what is wrong with it before a server starts
+    if problem := leaderboards.open(results).place.problem():  # told before a server starts
+        raise BadStore(problem)
     roots = [*(images or ()), *_bundled()]
     _check(roots, host, port)
     process = subprocess.Popen(_command(results, name, roots, host, port), stdout=subprocess.DEVNULL)

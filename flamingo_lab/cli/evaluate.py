@@ -40,8 +40,8 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            help="Tasks (flab list tasks), NAME:SPLIT, lm-eval:NAME, or groups: flamingo, documents, grounding, all; "
-            "commas between."
+            help="Tasks (flab list tasks), NAME:SPLIT, NAME@REVISION of a hub's data set, lm-eval:NAME, or groups: flamingo, "
+            "documents, grounding, all; commas between."
         ),
     ],
     num_fewshot: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 0,

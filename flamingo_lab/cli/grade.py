@@ -48,7 +48,7 @@ def grade(
     started = datetime.now(UTC)
     store = Store(results)
     graded = store.run(run)
-    of = task.get(graded.task)
+    of = task.as_read(graded.task, graded.versions.get("data") if data is None else None)
     rubric = judging.rubric_of(of)
     held = graded.settings.get("data")
     settings = Settings(data=data or (Path(held) if held else None), max_error_rate=max_error_rate)

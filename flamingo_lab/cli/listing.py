@@ -94,23 +94,23 @@ def layouts(json: options.Json = False) -> None:
 def runs(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
     """The runs in a results folder, the newest first."""
     from flamingo_lab.cli.results.choice import opened
-    from leaderboards.entrants import entrant, told_apart
+    from leaderboards.entrants import entrant, labels, model
 
     store = opened(str(results))
     found = store.runs()
-    called = told_apart(found, [entrant(run).protocol for run in found])
+    called = labels(map(model, found))
     rows = [
         {
             "run": run.run_id,
             "status": store.standing(run).status if json else str(store.standing(run)),
-            "model": run.model if json else one.model,
+            "model": run.model if json else called[model(run)],
             "task": run.task,
             **({"shots": run.num_fewshot} if json else {}),
-            "protocol": one.protocol,
+            "protocol": entrant(run).protocol,
             "n": run.n,
             "created": run.created,
         }
-        for run, one in zip(found, called, strict=True)
+        for run in found
     ]
     if not rows:
         print(f"no runs in {results} yet", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from flamingo_lab.cli.ending import partial
 
 if TYPE_CHECKING:
     from eval_tasks.rubrics import Rubric
-    from eval_tasks.task import Task
+    from eval_tasks.task import Hub, Task
     from eval_tasks.wording import Reads
     from leaderboards.records import Run
     from leaderboards.store import Store
@@ -97,15 +97,20 @@ def _judged(rubric: Rubric | None) -> str:
 
 
 def _on_the_hub(task: Task) -> str:
-    """The data set, its configurations, and whether its revision is pinned."""
+    """The data sets, their configurations, whether their revisions are pinned, and the splits that they have not."""
     hub = task.hub
     if hub is None:
         return ""
-    folders = dict.fromkeys(folder for split in task.splits for folder in hub.folders(split))
+    said = _data_set(hub, task.splits)
+    if hub.shots:
+        said += f"; {', '.join(task.splits_for_shots)}: {_data_set(hub.shots, task.splits_for_shots)}"
+    return f"{said}; without {', '.join(hub.lacks)}" if hub.lacks else said
+
+
+def _data_set(hub: Hub, splits: Sequence[str]) -> str:
+    folders = dict.fromkeys(folder for split in splits for folder in hub.folders(split))
     said = hub.repository + (f" ({', '.join(folders)})" if folders else "")
-    return (
-        f"{said} at {hub.revision}" if hub.revision else f"{said}; no revision is pinned, a run records which it read"
-    )
+    return f"{said} at {hub.revision}" if hub.revision else f"{said}, whichever revision is there (a run records it)"
 
 
 KEPT = {"options", "wordings"}
@@ -144,7 +149,7 @@ def run(name: Name, results: options.Results = options.RESULTS, json: options.Js
     store = Store(results)
     found = store.run(name)
     if json:
-        print(jsons.dumps(asdict(found), ensure_ascii=False))
+        print(jsons.dumps(asdict(found) | {"status": store.standing(found).status}, ensure_ascii=False))
         return
     if found.scores:
         options.console().print(table.rich_table(table.rows([found], every_slice=True)))

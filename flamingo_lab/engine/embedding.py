@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flamingo_lab.decoding import THREADS
 from flamingo_lab.engine.budget import VIEWS
-from flamingo_lab.engine.images import THREADS
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.prompt import Image
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flamingo_lab.decoding import THREADS
 from flamingo_lab.engine.budget import VIEWS, picture_bytes
 from flamingo_lab.engine.features import FeatureCache
 from flamingo_lab.engine.work import Work
@@ -21,9 +22,6 @@ from flamingo_lab.errors import BadImage
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.nn.attention import Heads
 from flamingo_lab.prompt import Image
-
-THREADS = 2
-"""Threads that decode and resize; Pillow lets go of the interpreter while it does."""
 
 AHEAD = 2
 """Pictures that are read before they are needed, for each view that passes the tower at once."""

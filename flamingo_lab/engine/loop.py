@@ -6,6 +6,7 @@ Each picture is encoded once, each shared beginning computed once; sequences tha
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import replace
 
 import torch
 
+from flamingo_lab import host
 from flamingo_lab.engine import heap, tree
 from flamingo_lab.engine.budget import Budget, Room
 from flamingo_lab.engine.decode import Answered, Running
@@ -61,6 +63,8 @@ class Engine:
         self._budget: Budget = room.budget(model)
         if model.streamed is None:  # weights that pass through memory leave none to keep
             heap.keep_freed()
+        if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > host.cores():
+            torch.set_num_threads(host.cores())  # torch does not know of a container's share of the cores
         if pass_tokens is not None:
             self._budget = replace(self._budget, pass_tokens=min(pass_tokens, self._budget.most_tokens))
         self._whole = self._budget

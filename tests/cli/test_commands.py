@@ -114,6 +114,19 @@ def test_a_bar_ends_with_the_rate_of_the_whole_run(
     assert 0 < int(last.replace(",", "")) <= 120
 
 
+@pytest.mark.parametrize(("is_asked", "shown_last"), [(False, "900/2000 questions planned"), (True, "1/2000 ")])
+def test_the_bar_counts_questions_while_they_are_planned(
+    is_asked: bool, shown_last: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with bar("t") as shown:
+        shown.looked("questions planned", 900, 2000)
+        if is_asked:
+            shown.report(1, 2000, 0)
+    last = re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]", "", capsys.readouterr().err).split("t ")[-1]
+    assert shown_last in last and ("q/s" in last) == is_asked
+
+
 def test_runs_in_a_list_say_how_they_were_asked(capsys: pytest.CaptureFixture[str]) -> None:
     finish(Store(Path("results")), "plain", {METRIC: [1]})
     finish(Store(Path("results")), "other", {METRIC: [1]}, settings={"options": ["shuffle"]}, limit=1, model_digest="e")
@@ -299,5 +312,5 @@ def test_a_flag_is_for_those_tasks_that_have_it(capsys: pytest.CaptureFixture[st
     assert kept == {"easy-vqa": [], "shapes-binding": ["shuffle-pictures"]}
     assert run([*several, "--task-option", "shufle-pictures"]) == 2
     assert capsys.readouterr().err == (
-        "error: none of the tasks has an option 'shufle-pictures'; did you mean shuffle-pictures?\n"
+        "error: none of the tasks has an option 'shufle-pictures'; did you mean shuffle-pictures or other-pictures?\n"
     )

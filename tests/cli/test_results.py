@@ -102,6 +102,16 @@ def test_a_store_with_unfinished_runs_alone_says_so(store: Store, says: Says, fa
     assert "1 unfinished" in fails("export", "board.html", "--results", "begun")
 
 
+def test_a_folder_of_something_else_is_no_results_folder(store: Store, says: Says, fails: Callable[..., str]) -> None:
+    Path("other").mkdir()
+    assert "no finished runs in other" in says("table", "--results", "other")[1], "an empty one may become one"
+    Path("other/letter.txt").write_text("")
+    for verb in (["table"], ["compare", "a", "b"], ["export", "board.html"]):
+        assert "other: no results folder: there are other files in it" in fails(*verb, "--results", "other")
+    assert "no results folder" in fails("merge", "other", "--results", "all")
+    assert "no results folder" in fails("table", "--results", "results/runs")
+
+
 def test_a_slice_has_its_own_table(store: Store, says: Says, fails: Callable[..., str]) -> None:
     out, _ = says("table", "--slice", "kind=human", "--json")
     rows = [json.loads(line) for line in out.splitlines()]

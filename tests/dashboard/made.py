@@ -77,7 +77,8 @@ def run(run_id: str, samples: Sequence[SampleRecord], **changes: Any) -> Run:
     value = sum(one.scores[METRIC] for one in known) / max(1, len(known))
 
     def score(slice: str, n: int) -> Score:
-        return Score("exact_match", "strip-lower", slice, value, max(0, value - 0.1), min(1, value + 0.1), 0.05, n=n)
+        ends = max(0, value - 0.1), min(1, value + 0.1)
+        return Score("exact_match", "strip-lower", slice, value, *ends, 0.05, n=n, interval="Wilson, by cluster")
 
     kinds = sorted({one.slices["kind"] for one in known if "kind" in one.slices})
     record = Run(

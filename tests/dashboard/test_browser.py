@@ -220,6 +220,10 @@ def test_a_point_of_a_curve_marks_its_run(page: Page, address: str) -> None:
     page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
     expect(page.locator("tr.current")).not_to_have_count(0)
     expect(page.get_by_text("the chosen ones are marked")).to_be_visible()
+    marked = page.locator("tr.current").all_text_contents()
+    assert len(query(page)["point"]) == len(marked)
+    goto(page, page.url.partition("/curves")[0], "curves?" + page.url.partition("?")[2])
+    expect(page.locator("tr.current")).to_have_text(marked)
 
 
 def test_a_name_in_the_legend_makes_the_others_faint(page: Page, address: str) -> None:

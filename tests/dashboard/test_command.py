@@ -45,6 +45,11 @@ def test_a_file_for_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert "a file stands where a folder should be" in refused(capsys, "--results", tmp_path / "results")
 
 
+def test_a_folder_of_something_else_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "letter.txt").write_text("")
+    assert "no results folder" in refused(capsys, "--results", tmp_path, "--port", str(free_port()))
+
+
 def test_a_folder_of_pictures_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "--results", tmp_path, "--images", tmp_path / "nowhere", "--port", str(free_port()))
     assert said.endswith("nowhere: neither a folder nor a .zip")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import ranks
 from dashboard.views import compare as view
+from leaderboards import table
 from leaderboards.compare import Comparison, compare
 from leaderboards.places import LocalPlace
 from leaderboards.records import SCHEMA_VERSION, Score
@@ -84,6 +86,18 @@ def test_a_folder_that_cannot_be_read_is_one_clear_box(page: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("page", NAMES)
+def test_a_folder_of_which_nothing_can_be_read_is_one_clear_box(page: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    (tmp_path / "letter.txt").write_text("")
+    assert "no results folder" in said(opened(monkeypatch, page, tmp_path))
+    for name in "ab":
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text("{")
+    at = opened(monkeypatch, page, tmp_path)
+    assert "These results cannot be shown." in said(at) and said(at).count("not a run's record") == 2
+    assert not at.expander
+
+
+@pytest.mark.parametrize("page", NAMES)
 def test_markup_of_models_and_data_stays_text(page: str, tmp_path: Path, monkeypatch: Patch) -> None:
     run_id = made.hostile(tmp_path / "results", tmp_path / "images")
     made.two_models(tmp_path / "results")
@@ -147,9 +161,46 @@ def test_points_have_a_mark_on_an_axis_of_their_own(tmp_path: Path, monkeypatch:
 def test_the_leaderboard_says_what_intervals_are_and_why_parameters_lack(tmp_path: Path, monkeypatch: Patch) -> None:
     samples = [made.sample("1" * 16, number) for number in range(4)]
     made.write(tmp_path, made.run("1" * 16, samples, parameters=None), samples)
-    titles = [node[1].get("title", "") for node in nodes(opened(monkeypatch, "leaderboard", tmp_path))]
-    assert any("Wilson" in one and "bootstrap" in one for one in titles)
+    drawn = [replace(one, interval="bootstrap") for one in made.run("", samples).scores]
+    made.write(tmp_path, made.run("2" * 16, samples, task="other", scores=drawn), samples)
+    older = [replace(one, interval=None) for one in drawn]
+    made.write(tmp_path, made.run("3" * 16, samples, task="third", scores=older), samples)
+    at = opened(monkeypatch, "leaderboard", tmp_path)
+    titles = [node[1].get("title", "") for node in nodes(at)]
+    for kind in ("Wilson, by cluster", "bootstrap", "kind not recorded (flab results rescore adds it)"):
+        assert sum(f"], {kind} · n 4" in one for one in titles) == 1
     assert any("do not record how many parameters" in one for one in titles)
+    assert "95 % intervals: " in said(at) and "bootstrap (other)" in said(at)
+    assert "Wilson, by cluster" in said(opened(monkeypatch, "runs", tmp_path, run="1" * 16))
+    assert "Wilson, by cluster" in said(
+        opened(monkeypatch, "curves", tmp_path, task="things/test/exact_match/strip-lower", against="seconds")
+    )
+
+
+@pytest.mark.parametrize("page", ["leaderboard", "runs", "slices", "curves", "samples"])
+def test_models_that_share_a_name_are_called_as_in_the_tables(page: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    ids = made.two_models(tmp_path)
+    same = [made.sample("3" * 16, number) for number in range(60)]
+    made.write(tmp_path, made.run("3" * 16, same, model_digest="c" * 64), same)
+    rows = table.rows(Store(tmp_path).runs())
+    names = {line[0].text for line in table.sheet(rows).lines}
+    assert names == {"model-a (aaaaaa)", "model-a (cccccc)", "model-b"}
+    at = opened(monkeypatch, page, tmp_path, run=ids[0])
+    told = said(at) + "".join(str(option) for box in at.selectbox for option in box.options)
+    assert {name for name in names if name in told} >= names - {"model-b"}
+    assert "model-a · aaaaaa" not in told
+
+
+def test_a_run_that_no_process_is_at_is_stopped_here_too(tmp_path: Path, monkeypatch: Patch) -> None:
+    record = made.run("7" * 16, [], status="running", scores=(), seconds=0.0, finished=None, n=9)
+    with Store(tmp_path).begin("7" * 16) as folder:
+        folder.state(record)
+        folder.journal.append({"id": "0"})
+        assert "under way: running, 1 answers to 9 questions" in said(
+            opened(monkeypatch, "runs", tmp_path, run="7" * 16)
+        )
+    shown = said(opened(monkeypatch, "runs", tmp_path, run="7" * 16))
+    assert "No process is at this run: stopped, 1 answers to 9 questions" in shown and "running" not in shown
 
 
 def board_of_many(results: Path) -> None:
@@ -533,6 +584,26 @@ def test_a_curve_says_how_its_shots_were_chosen_and_leaves_out_older_repeats(
         made.write(tmp_path, made.run(run_id, samples, **facts), samples)
     found = {(point["name"], point["run_id"][0]) for point in dots(opened(monkeypatch, "curves", tmp_path))}
     assert found == {("model-a", "0"), ("model-a", "1"), ("model-a, rices shots", "0"), ("model-a, rices shots", "2")}
+
+
+def test_the_points_in_the_address_mark_their_runs(results: Path, monkeypatch: Patch) -> None:
+    assert not every(opened(monkeypatch, "curves", results), "current")
+    at = opened(monkeypatch, "curves", results, point=["b" * 16, "nonsense"])
+    (row,) = every(at, "current")
+    assert "model-b" in json.dumps(row) and "the chosen ones are marked" in said(at)
+
+
+def test_a_dash_says_why_there_is_nothing(tmp_path: Path, monkeypatch: Patch) -> None:
+    samples = [made.sample("1" * 16, number, targets=[]) for number in range(4)]
+    bare = {"parameters": None, "seconds": 0.0, "questions_per_second": None, "family": ""}
+    made.write(tmp_path, made.run("1" * 16, samples, **bare), samples)
+    made.write(tmp_path, made.run("2" * 16, samples, task="other", model="m", model_digest="m"), samples)
+    folder = tmp_path / "runs" / ("7" * 16)
+    folder.mkdir()
+    (folder / "run.json").write_text(made.run("7" * 16, [], status="running", scores=(), finished=None).to_json())
+    for page in NAMES:
+        for node in nodes(opened(monkeypatch, page, tmp_path, run="1" * 16, complete="0")):
+            assert node[2] != ["–"] or node[1].get("title"), (page, node)
 
 
 def test_slices_lead_to_their_questions(results: Path, monkeypatch: Patch) -> None:

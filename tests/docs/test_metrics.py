@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from typing import Any
 
 import pytest
@@ -33,15 +35,34 @@ def test_lm_evals_chartqa_scores_what_the_page_says(case: dict[str, Any]) -> Non
     assert found == case["lm_eval"]
 
 
-@pytest.mark.parametrize("case", DISAGREEMENTS, ids=lambda case: f"{case['metric']}-{case['prediction'][:20]}")
+@pytest.mark.parametrize("case", DISAGREEMENTS, ids=lambda case: f"{case['metric']}-{case.get('prediction', '')[:20]}")
 def test_a_case_shows_a_disagreement(case: dict[str, Any]) -> None:
     """Of our variants, or of another harness that the page names."""
+    if "labels" in case:
+        pairs = zip(case["scores"], case["labels"], strict=True)
+        items = [metrics.Item(metrics.Prediction(str(said)), metrics.Targets((str(right),))) for said, right in pairs]
+        chosen = metrics.variants(case["metric"]).values()
+        assert len({one.figures(items, one.outcomes(items))[metrics.HEADLINE].value for one in chosen}) > 1
+        return
     targets = tuple(text for text, count in case["targets"].items() for _ in range(count))
-    given = metrics.Targets(targets, tuple(case.get("choices", ())))
+    given = metrics.Targets(targets, tuple(case.get("choices", ())), case.get("facts", {}))
     shown = case.get("variants") or list(metrics.variants(case["metric"]))
     prediction = metrics.Prediction(case["prediction"])
     scores = {metrics.get(case["metric"], variant).outcome(prediction, given).score for variant in shown}
     assert len(scores) > 1 or case.get("elsewhere")
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="no Java runtime here")
+def test_captions_score_what_the_page_says() -> None:
+    section = PAGE.partition("### captions: ours is `ptb`")[2].partition("\n## ")[0]
+    rows = [re.findall("`([^`]*)`", line) for line in section.splitlines() if line.startswith("| `")]
+    items = [metrics.Item(metrics.Prediction(row[-1]), metrics.Targets(tuple(row[:-1])), row[-1]) for row in rows]
+    assert len(items) == 2
+    for variant in ("ptb", "raw"):
+        metric = metrics.get("captions", variant)
+        outcomes = metric.outcomes(items)
+        assert f"| {metric.figures(items, outcomes)[metrics.HEADLINE].value:.3f} |" in section
+        assert variant == "raw" or all(f"| {outcome.score:.3f} |" in section for outcome in outcomes)
 
 
 def test_every_file_of_answers_has_its_line_and_none_differs() -> None:

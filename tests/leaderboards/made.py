@@ -20,8 +20,8 @@ def score(metric: str, values: Sequence[float], documents: Sequence[str], slice:
     """A mean with its interval, as the runner writes it."""
     name, _, variant = metric.partition("/")
     found = interval(values, documents)
-    low, high, stderr = found[1:] if found else (None, None, None)
-    return Score(name, variant, slice, float(np.mean(values)), low, high, stderr, n=len(values))
+    low, high, stderr, kind = found[1:] if found else (None, None, None, None)
+    return Score(name, variant, slice, float(np.mean(values)), low, high, stderr, n=len(values), interval=kind)
 
 
 def finish(

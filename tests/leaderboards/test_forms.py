@@ -6,14 +6,17 @@ import csv
 import html.parser
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from leaderboards import boards, compare, export, forms, ranking
+from leaderboards import boards, compare, export, forms, ranking, reported
 from leaderboards.forms import BEST, LEVEL, Cell, Sheet
 from leaderboards.store import Store
 from tests.leaderboards.made import METRIC, drawn, finish
+from tests.leaderboards.test_reported import LLAVA
 
 HOSTILE = "<script>alert(1)</script> \\input{x} **b** [a](b) |$&%#_{}~^"
 SHEET = Sheet(
@@ -40,6 +43,67 @@ class Tags(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def shown(sheet: Sheet, width: int) -> list[str]:
+    """The sheet's lines on a terminal of this width; none is longer."""
+    stream = io.StringIO()
+    Console(file=stream, width=width, force_terminal=True, color_system=None).print(forms.rich_table(sheet))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def words(lines: Sequence[str]) -> set[str]:
+    """All that stands between blanks and frames."""
+    return set("".join(lines).translate(str.maketrans("│┃", "  ")).split())
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> Store:
+    """Two models, one with a long name and an odd protocol, on eight tasks."""
+    store = Store(tmp_path)
+    for number, (model, share) in enumerate({"a-model-with-a-long-name": 0.7, "fair": 0.5}.items()):
+        for task in "abcdefgh":
+            facts = {"model": model, "model_digest": model, "task": f"task-{task}", "num_fewshot": number}
+            values = drawn(number, 60, share)
+            kinds = ["a-long-kind-of-question", "short"] * 30
+            finish(store, f"{number}{task}".ljust(12, "0"), {METRIC: values}, kinds=kinds, **facts)
+    return store
+
+
+@pytest.mark.parametrize("width", [50, 60, 80])
+def test_a_narrow_terminal_shows_the_matrix_in_parts_with_every_number_whole(eight: Store, width: int) -> None:
+    sheet = boards.matrix_sheet(ranking.matrix(eight))
+    lines = shown(sheet, width)
+    numbers = {word for line in sheet.lines for cell in line[3:] for word in cell.text.split()}
+    assert numbers <= words(lines)
+    heads = [line for line in lines if "rank" in line and "model" in line]
+    assert len(heads) > 1, "every part names its rows"
+    assert sum("Holm over the" in line for line in lines) == 1, "the notes stand below the last"
+    assert len([line for line in shown(sheet, 300) if "rank" in line and "model" in line]) == 1
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_shows_a_comparison_without_what_its_notes_say(eight: Store, width: int) -> None:
+    found = compare.compare(eight, "0a", "1a")
+    sheet = boards.comparison_sheet([found])
+    lines = shown(sheet, width)
+    head = next(line for line in lines if "B - A [95 %]" in line)
+    assert "slice" in head and not {"against", "metric", "run"} & words([head])
+    assert {"0a000000", "1a000000", "a-model-with-a-long-name,", METRIC} <= words(lines)
+    for one in found.differences:
+        assert f"{100 * (one.difference or 0):+.1f} [{100 * (one.low or 0):+.1f}," in "".join(lines)
+    whole = shown(sheet, 200)
+    assert {"against", "metric", "test", "wins/losses"} <= words(whole)
+    assert any(line.startswith("95 % intervals: bootstrap") for line in whole)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_shows_published_scores_with_what_differs(width: int) -> None:
+    lines = shown(boards.published_sheet([LLAVA], reported.beside(LLAVA)), width)
+    assert {"78.0", "[77.5,", "79.0]"} <= words(lines)
+    assert not {"source", "shots"} & words(lines[:3])
 
 
 def test_html_shows_text_and_never_runs_it() -> None:

@@ -219,6 +219,31 @@ def test_a_record_of_version_1_is_read(tmp_path: Path) -> None:
     assert found.settings == {"chosen_decoding": None}
 
 
+def test_a_record_of_version_3_does_not_say_which_intervals_it_has(tmp_path: Path) -> None:
+    store = edited(tmp_path, schema_version=3)
+    file = tmp_path / "runs" / RUN.run_id / "run.json"
+    held = json.loads(file.read_text())
+    for score in held["scores"]:
+        del score["interval"]
+    file.write_text(json.dumps(held))
+    found = store.run("0")
+    assert found.schema_version == SCHEMA_VERSION
+    assert [(one.value, one.interval) for one in found.scores] == [(SCORE.value, None)]
+
+
+def test_a_run_is_running_while_a_process_is_at_it_and_stopped_otherwise(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    begun = replace(RUN, status="running", scores=(), finished=None, n=5)
+    with store.begin(RUN.run_id) as folder:
+        folder.state(begun)
+        folder.journal.append({"id": "0"})
+        assert str(store.standing(begun)) == "running, 1 answers to 5 questions"
+    assert store.standing(begun).status == "stopped"
+    with store.begin(RUN.run_id) as folder:
+        folder.finish(RUN, [SAMPLE])
+    assert str(store.standing(RUN)) == "complete"
+
+
 def test_every_older_version_has_a_step_to_the_next() -> None:
     assert list(migrations.STEPS) == list(range(1, SCHEMA_VERSION))
 

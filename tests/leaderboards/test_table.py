@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from leaderboards import table
-from leaderboards.records import POINTS
+from leaderboards.records import POINTS, Run
 from tests.leaderboards.test_store import RUN, SCORE
 
 PROMISED = {
     *("run_id", "model", "task", "metric", "variant", "slice", "value", "low", "high", "stderr", "n", "n_errors"),
-    *("num_fewshot", "seconds"),
+    *("num_fewshot", "seconds", "interval"),
 }
 """Fields that programs rely on."""
 
@@ -42,7 +42,7 @@ def test_every_form_holds_the_same_rows() -> None:
     parsed = list(csv.DictReader(io.StringIO(table.text(rows, "csv"))))
     assert [float(row["value"]) for row in parsed] == [0.5, 0.5]
     markdown = table.text(rows, "md").splitlines()
-    assert len(markdown) == 4
+    assert len(markdown) == 6
     assert "other\\|model" in markdown[3]
 
 
@@ -93,10 +93,31 @@ def test_runs_that_were_asked_otherwise_say_how(limit: int | None) -> None:
 
 
 def test_runs_of_one_name_are_told_apart_by_their_weights_and_number_formats() -> None:
-    others = [replace(TINY, run_id="1" * 16, model_digest="abcdef01"), replace(TINY, run_id="2" * 16, dtype="bfloat16")]
-    lines = table.sheet(table.rows([TINY, *others])).lines
-    assert [line[0].text for line in lines] == ["flamingo-tiny (d)", "flamingo-tiny (abcdef)", "flamingo-tiny"]
-    assert [line[3].text for line in lines] == ["4 shots, float32", "4 shots, float32", "4 shots, bfloat16"]
+    other = replace(TINY, run_id="1" * 16, model_digest="abcdef01")
+    short = replace(TINY, run_id="2" * 16, dtype="bfloat16", model_digest="bf")
+    rounded = replace(TINY, run_id="3" * 16, dtype="bfloat16", quantisation="int8", model_digest="i8")
+
+    def said(*runs: Run) -> list[str]:
+        return [line[0].text for line in table.sheet(table.rows(runs)).lines]
+
+    assert said(TINY, replace(TINY, run_id="4" * 16, task="other")) == ["flamingo-tiny"] * 2
+    assert said(TINY, other) == ["flamingo-tiny (d)", "flamingo-tiny (abcdef)"]
+    assert said(short, rounded) == ["flamingo-tiny (bfloat16)", "flamingo-tiny (bfloat16, int8)"]
+    both = ["flamingo-tiny (float32, d)", "flamingo-tiny (float32, abcdef)", "flamingo-tiny (bfloat16)"]
+    assert said(TINY, other, short) == both
+
+
+def test_a_table_says_which_kinds_of_intervals_it_has() -> None:
+    wilson, drawn = (replace(TINY, scores=(replace(MANY, interval=kind),)) for kind in ("Wilson", "bootstrap"))
+    none = replace(TINY, scores=(replace(MANY, low=None, high=None),))
+
+    def said(*runs: Run) -> str:
+        return table.sheet(table.rows(runs)).notes[0]
+
+    assert said(wilson, wilson) == "95 % intervals: Wilson"
+    assert said(wilson, replace(drawn, task="t")) == "95 % intervals: Wilson (shapes-binding); bootstrap (t)"
+    assert said(none) == "95 % intervals: none"
+    assert "not recorded (flab results rescore" in said(TINY)
 
 
 @pytest.mark.parametrize("width", [60, 80])

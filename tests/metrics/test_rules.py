@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval_tasks import metrics, okvqa_stems
+from eval_tasks import metrics, okvqa_stems, postprocess
 from eval_tasks.edit_distance import edit_distance
 from eval_tasks.errors import BadRow, UnknownTask
 from eval_tasks.metrics import Figure, Item, Outcome, Prediction, Targets, iou, mathvista, mmmu, ratio_figure, roc_auc
@@ -142,6 +142,9 @@ def test_grades_are_gathered_over_gradings() -> None:
     assert shares["std"].value == pytest.approx(0.25)
     ratio = figures("grades", "ratio", [graded("1", "8", "10"), graded("1", "4", "5")])
     assert ratio[""].value == pytest.approx(12 / 15)
+    unread = [graded("1", "4", "8"), graded("1", "-1", "-1")]
+    assert figures("grades", "ratio", unread)[""].value == pytest.approx(1.5 / 3.5)
+    assert outcome("grades", "ratio", "-1", Targets(("-1",))).problem == "no grade"
     assert (
         outcome("grades", "mean", "good", Targets(())).problem
         == outcome("grades", "mean", "1.5", Targets(())).problem
@@ -232,6 +235,10 @@ def test_unknown_names_are_told_with_the_nearest() -> None:
         metrics.get("anl", "rrc")
     with pytest.raises(UnknownTask, match="there are rrc"):
         metrics.get("anls", "rcc")
+    with pytest.raises(UnknownTask, match=r"'idefics-vqaa': did you mean idefics-vqa( or \S+)*\?$"):
+        postprocess.get("idefics-vqaa")
+    with pytest.raises(UnknownTask, match=r"'foo': there are openflamingo-vqa, .*, qwen-vl-gqa$"):
+        postprocess.get("foo")
 
 
 @pytest.mark.parametrize("metric", metrics.names())

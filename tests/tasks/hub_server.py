@@ -13,8 +13,8 @@ from typing import Any
 
 
 @contextmanager
-def served(folders: Mapping[str, Path], revision: str) -> Generator[tuple[str, list[str]]]:
-    """The server's address, and the files that were sent, by their names. `folders`: those of the data sets, by repository."""
+def served(folders: Mapping[str, Path], revisions: Mapping[str, str]) -> Generator[tuple[str, list[str]]]:
+    """The server's address, and the files that were sent, by their names. `folders`, `revisions`: of each repository."""
     held = {
         repository: {
             file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
@@ -33,7 +33,7 @@ def served(folders: Mapping[str, Path], revision: str) -> Generator[tuple[str, l
         def answer(self, *, with_body: bool) -> None:
             path = self.path.partition("?")[0]
             repository = next((one for one in held if f"/datasets/{one}/" in f"{path}/"), "")
-            files = held.get(repository, {})
+            files, revision = held.get(repository, {}), revisions.get(repository, "")
             if path.startswith(f"/api/datasets/{repository}/tree/"):
                 tree = [
                     {"type": "file", "path": name, "size": len(held), "oid": hashlib.sha1(held).hexdigest()}

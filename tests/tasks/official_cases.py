@@ -110,7 +110,8 @@ def _letter(index: int) -> str:
 
 
 def _vizwiz(case: Case) -> list[Item]:
-    return _texts(case, answer_confidence=tuple(case["answer_confidence"]))
+    sure = {"answer_confidence": tuple(case["answer_confidence"])} if "answer_confidence" in case else {}
+    return _texts(case, **sure)
 
 
 def _mathvista(case: Case) -> list[Item]:
@@ -169,7 +170,7 @@ def _boxes(case: Case) -> list[Item]:
 
 def _gqa_suite(case: Case) -> list[Item]:
     answers = {one["questionId"]: one["prediction"] for one in case["prediction"]}
-    choices = case["choices"] or {}
+    choices = case.get("choices") or {}
     return [
         Item(
             Prediction(answers[key]),

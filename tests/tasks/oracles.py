@@ -31,8 +31,8 @@ TOLERANCE_METEOR = 1e-3
 
 DRAWN = "official-draw"
 
-FIGURES = {"mean_iou": "mean", "miou": "mean", "acc": "accuracy", "acc+": "accuracy_plus", "acc_plus": "accuracy_plus"}
-"""Figures whose names are not ours."""
+FIGURES = {"meaniou": "mean", "miou": "mean", "acc": "accuracy", "acc+": "accuracy_plus", "accplus": "accuracy_plus"}
+"""Figures whose names are not ours, as `plain` leaves them; `+` says something."""
 
 
 def entries() -> list[Any]:
@@ -73,13 +73,14 @@ def scored(entry: Oracle, predictions: Sequence[Path] | None = None, variant: st
 
 @cache
 def _scored(name: str, metric: MetricName, files: tuple[Path, ...], annotations: tuple[Path, ...]) -> Marked:
-    return score_file(task.get(name), metric, files, annotations)
+    """The files as they lie there: an entry may be about a part of its benchmark."""
+    return score_file(task.get(name), metric, files, annotations, allow_missing=True)
 
 
 def items(entry: Oracle) -> Sequence[Item]:
     """The entry's questions with their answers."""
     chosen = task.get(entry["flab"]["task"])
-    return layouts.read(chosen, paths(entry["predictions"]), paths(entry["annotations"])).items
+    return layouts.read(chosen, paths(entry["predictions"]), paths(entry["annotations"]), allow_missing=True).items
 
 
 def figures(entry: Oracle, block: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -98,7 +99,10 @@ def _within(entry: Oracle, group: str, key: str) -> Any:
     if file:
         return Found(entry, scored(entry, file)).figure(key)
     are_fractions = "fractions inside" in str(entry["unit"])
-    return Found(entry, scored(entry), f"category={group}", False if are_fractions else None).figure(key)
+    found = scored(entry)
+    labels = [one.slice for one in found.scores if plain(one.slice.rpartition("=")[2]) == plain(group)]
+    assert labels, f"no slice is {group}: {sorted({one.slice for one in found.scores})}"
+    return Found(entry, found, labels[0], False if are_fractions else None).figure(key)
 
 
 class Found:
@@ -109,16 +113,16 @@ class Found:
         self.marked = marked
         self.slice = slice
         unit = str(entry["unit"])
-        self.in_percent = unit.startswith(("percent", "points of 100")) if in_percent is None else in_percent
+        self.in_percent = unit.startswith(("percent", "%", "points of 100")) if in_percent is None else in_percent
 
     def figure(self, key: str) -> Any:
         """The figure of this name, in the entry's unit: one of the metric's, a slice's, a count; any other is the main one."""
-        if (found := self._named(FIGURES.get(key.lower(), key))) is not None:
+        if (found := self._named(FIGURES.get(key.lower()) or FIGURES.get(plain(key), key))) is not None:
             return self.value(found)
         parts = {one.slice: one.slice.split("=") for one in self.marked.scores if self.slice == ALL}
         if label := [one for one, names in parts.items() if plain(key) in map(plain, names)]:
             return self.value(self.score("", label[0]))
-        return SPECIAL[key](self) if key in SPECIAL else self.value(self.score(""))
+        return SPECIAL[plain(key)](self) if plain(key) in SPECIAL else self.value(self.score(""))
 
     def value(self, score: Score) -> float:
         assert score.value is not None, f"{score.metric} {score.slice} is undefined"
@@ -151,9 +155,10 @@ class Found:
 
 PICTURED, OPEN = "picture=yes", "kind=open"
 
-SPECIAL: Mapping[str, Callable[[Found], Any]] = {
+OF_NO_METRIC: Mapping[str, Callable[[Found], Any]] = {
     "correct": lambda found: found.right(),
     "count": lambda found: found.score().n,
+    "n": lambda found: found.score().n,
     "img_accuracy": lambda found: found.value(found.score("", PICTURED)),
     "img_correct": lambda found: found.right(PICTURED),
     "img_count": lambda found: found.score("", PICTURED).n,
@@ -173,6 +178,9 @@ SPECIAL: Mapping[str, Callable[[Found], Any]] = {
 def plain(name: str) -> str:
     """A name's letters and digits: `BLEU-4` and `Bleu_4` are one figure."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+SPECIAL = {plain(name): figure for name, figure in OF_NO_METRIC.items()}
 
 
 def digits(value: float | Sequence[float]) -> float:

@@ -18,10 +18,11 @@ import pytest
 from huggingface_hub.utils import filter_repo_objects
 from PIL import Image as Pillow
 
-from eval_tasks import parquet, runner, task
+from eval_tasks import groups, parquet, runner, task
 from eval_tasks import plan as plans
 from eval_tasks.errors import MissingData, UnknownTask
 from eval_tasks.plan import Settings
+from eval_tasks.rescore import rescore
 from eval_tasks.task import Hub
 from leaderboards.store import Store
 from tests.doubles import Scripted
@@ -110,7 +111,8 @@ def test_examples_are_looked_at_in_the_order_of_their_files(tmp_path: Path) -> N
     parquet._group.cache_clear()
     made = plans.plan(Scripted(), task.get("vqav2"), Settings(data=tmp_path, num_fewshot=4))
     assert len({shot.id for asked in made.asked for shot in asked.shots}) > 2 * GROUP
-    assert parquet._group.cache_info().misses == 6, "three groups of questions, three of examples"
+    # Three groups of questions, three of examples, and maybe the first again, whose reading ahead those interrupted.
+    assert parquet._group.cache_info().misses in (6, 7)
 
 
 @pytest.fixture
@@ -138,6 +140,7 @@ def test_a_pinned_revision_is_read_and_no_other(cache: Path, monkeypatch: pytest
 
 
 SHOTS = "HuggingFaceM4/DocumentVQA"
+PINNED_SHOTS = ((task.get("docvqa").hub or Hub("")).shots or Hub("")).revision or ""
 
 
 def pages_for_shots(folder: Path, number: int, parts: int) -> str:
@@ -153,13 +156,11 @@ def test_shots_of_another_data_set(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownTask, match=f"no split to take shots from: .* hf download --repo-type dataset {SHOTS}"):
         plans.plan(Scripted(), task.get("docvqa"), settings)
     cached = cache.with_name(f"datasets--{SHOTS.replace('/', '--')}")
-    pages_for_shots(cached / "snapshots" / ("d" * 40), 0, 1)
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("d" * 40)
+    pages_for_shots(cached / "snapshots" / PINNED_SHOTS, 0, 1)
     (asked,) = plans.plan(Scripted(), task.get("docvqa"), settings).asked
     assert [shot.document for shot in asked.shots] == ["page0"]
     made = runner.run(Scripted(), task.get("docvqa"), settings, Store(tmp_path / "results"))
-    assert made.versions["data"] == f"lmms-lab/DocVQA@{PINNED}, {SHOTS}@{'d' * 40}"
+    assert made.versions["data"] == f"lmms-lab/DocVQA@{PINNED}, {SHOTS}@{PINNED_SHOTS}"
     made = runner.run(Scripted(), task.get("docvqa"), Settings(), Store(tmp_path / "results"))
     assert made.versions["data"] == f"lmms-lab/DocVQA@{PINNED}", "its shots are not read"
 
@@ -170,6 +171,60 @@ def test_shots_in_the_folder_of_a_data_set_come_first(tmp_path: Path) -> None:
     assert [one.document for one in task.get("docvqa").samples("train", tmp_path)] == ["page0"]
     write_rows(tmp_path / "DocVQA" / "train-00000-of-00001.parquet", [questions.DOCVQA | {"image": stored(1)}])
     assert [one.document for one in task.get("docvqa").samples("train", tmp_path)] == ["abcd0001"]
+
+
+def test_a_split_that_the_data_set_lacks_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    found = task.get("vqav2")
+    assert found.hub and found.hub.lacks == ("train",)
+    BUILDERS["vqav2", HUB](tmp_path / "datasets--lmms-lab--VQAv2" / "snapshots" / str(found.hub.revision))
+    assert found.samples("val", None)
+    lacking = (
+        r"vqav2: no data of the train split, which lmms-lab/VQAv2 lacks; point --data to a folder with the questions"
+    )
+    with pytest.raises(UnknownTask, match=f"no split to take shots from: {lacking}") as caught:
+        plans.plan(Scripted(), found, Settings(num_fewshot=1))
+    assert "hf download" not in str(caught.value), "it would fetch nothing"
+    asked: list[str] = []
+    monkeypatch.setattr(parquet, "fetch", lambda hub, splits: asked.extend(splits))
+    found.fetch(["val", "train"])
+    assert asked == ["val"]
+    BUILDERS["vqav2", HUB](tmp_path / "own")
+    for file in (tmp_path / "own").rglob("validation-*"):
+        file.rename(file.with_name(file.name.replace("validation", "train")))
+    assert found.samples("train", tmp_path / "own"), "a folder may have it"
+
+
+def test_a_task_at_a_revision(cache: Path, tmp_path: Path) -> None:
+    (found,) = groups.expand(f"docvqa:val@{'a' * 40}")
+    assert found.split == "val"
+    assert task.get("docvqa").version(None) == f"lmms-lab/DocVQA@{PINNED}", "the task itself is as it was"
+    made = runner.run(Scripted(), found.task, Settings(), Store(tmp_path / "results"))
+    assert made.versions["data"] == f"lmms-lab/DocVQA@{'a' * 40}"
+    assert task.as_read("docvqa", made.versions["data"]).version(None) == made.versions["data"]
+    shutil.rmtree(cache / "snapshots" / ("a" * 40))
+    with pytest.raises(
+        MissingData, match=f"--revision {'a' * 40}; the cache has another revision, which docvqa@main reads$"
+    ):
+        found.task.samples("val", None)
+    assert groups.single("docvqa@main").task.version(None) == f"lmms-lab/DocVQA@{'b' * 40}"
+    with pytest.raises(MissingData, match="a revision is one of the hub"):
+        found.task.samples("val", tmp_path)
+    for name, said in {"easy-vqa@main": "has no data set on the hub", "docvqa@": "is expected behind @"}.items():
+        with pytest.raises(UnknownTask, match=said):
+            groups.single(name)
+
+
+def test_a_rescore_reads_the_revision_of_its_run(cache: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    (found,) = groups.expand(f"docvqa@{'a' * 40}")
+    made = runner.run(Scripted(), found.task, Settings(), store)
+    shutil.rmtree(cache / "snapshots" / PINNED)
+    BUILDERS["docvqa", HUB](cache / "snapshots" / PINNED)
+    (file,) = (cache / "snapshots" / PINNED).rglob("*.parquet")
+    rows = pq.read_table(file).to_pylist()
+    write_rows(file, [row | {"answers": ["another"]} for row in rows])
+    assert rescore(store, made.run_id).aside is None, "nothing changes"
 
 
 def test_a_run_records_the_revision_that_it_read(cache: Path, tmp_path: Path) -> None:
@@ -202,9 +257,10 @@ def test_what_is_fetched_is_what_the_splits_need_and_serves_without_a_network(tm
         (tmp_path / "there" / name).write_bytes(b"not wanted")
     home = str(tmp_path / "home")
     parts = [pages_for_shots(tmp_path / "shots", number, 2) for number in range(2)]
-    with served({"lmms-lab/DocVQA": tmp_path / "there", SHOTS: tmp_path / "shots"}, PINNED) as (address, sent):
+    revisions = {"lmms-lab/DocVQA": PINNED, SHOTS: PINNED_SHOTS}
+    with served({"lmms-lab/DocVQA": tmp_path / "there", SHOTS: tmp_path / "shots"}, revisions) as (address, sent):
         made = python(FETCH, HF_ENDPOINT=address, HF_HOME=home)
-    assert made.stdout.split() == ["1", "2", f"lmms-lab/DocVQA@{PINNED},", f"{SHOTS}@{PINNED}"], made.stderr
+    assert made.stdout.split() == ["1", "2", f"lmms-lab/DocVQA@{PINNED},", f"{SHOTS}@{PINNED_SHOTS}"], made.stderr
     assert sorted(sent) == ["DocVQA/validation-00000-of-00001.parquet", *parts]
     again = python(READ, HF_ENDPOINT=address, HF_HOME=home, HF_HUB_OFFLINE="1")
     assert again.stdout == made.stdout, again.stderr

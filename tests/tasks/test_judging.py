@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from eval_tasks import judging, rubrics, runner, task
 from eval_tasks.errors import BadRow, MissingData, UnknownTask
 from eval_tasks.judging import Judge
 from eval_tasks.plan import Settings
+from eval_tasks.rescore import rescore
 from eval_tasks.task import Sample
 from flamingo_lab import cli
 from leaderboards.records import Run
@@ -74,6 +76,22 @@ def test_a_grading_is_a_run_of_the_graded_model_with_its_judge(tmp_path: Path) -
     assert records(store, made)[0]["answer_raw"] == " 0.5 of 1"
     assert words(asked[0]).endswith("\nWhat is x? | -1 <AND> -5 | x = 3 | ")
     assert (asked[0].decoding, asked[0].max_new_tokens) == (fl.Greedy(), 3)
+
+
+@pytest.mark.parametrize("name", ["mmvet", "llava-bench"])
+def test_a_grading_that_is_rescored_stays_the_mean_of_its_gradings(name: str, tmp_path: Path) -> None:
+    run, store = answered(name, tmp_path)
+    context(tmp_path)
+    said = iter(["8 1", "4 4"] if name == "llava-bench" else ["0.2", "0.4"])
+    made = graded(run, store, lambda request: next(said), gradings=2)
+    assert rescore(store, made.run_id).aside is None, "nothing changes"
+    with store.begin(made.run_id) as folder:
+        folder.state(replace(made, scores=()))
+    found = rescore(store, made.run_id)
+    assert (found.n_changed, found.after.scores, found.after.mean_of) == (0, made.scores, made.mean_of)
+    assert found.after.mean_of == ("grading=1", "grading=2")
+    assert found.after.scores[0].value == pytest.approx((1 / 8 + 1) / 2 if name == "llava-bench" else 0.3)
+    assert rescore(store, run.run_id).after.scores == run.scores, "answers that were never graded"
 
 
 def test_the_usual_number_of_gradings_is_the_authors(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -364,12 +364,73 @@ def test_answers_to_another_split_of_the_data(tmp_path: Path, capsys: pytest.Cap
     for named, said in {
         "hateful-memes": "is none of the",
         "hateful-memes:tarin": "hateful-memes has no split 'tarin'; there are train, dev_seen",
-        "grounding": "unknown task 'grounding'",
+        "grounding": "grounding is a group of tasks, whose splits are their own; name one of refcoco:val, ",
     }.items():
         assert run([*command, "--task", named]) == 2
         assert said in capsys.readouterr().err
     assert run([*command, "--task", "hateful-memes:train", "--annotations", file]) == 2
     assert "a split is one of --data" in capsys.readouterr().err
+
+
+def test_of_two_questions_in_the_same_words_about_one_picture_the_last_counts(tmp_path: Path) -> None:
+    form = FORMS["llava-textvqa-jsonl"]
+    held = form.annotations["a.json"]["data"]
+    again = held[0] | {"question_id": 9, "question": "What BRAND?", "answers": ["sony"] * 10}
+    files = form.write(tmp_path)[0], [written(tmp_path / "b.json", {"data": [*held, again]})]
+    assert [one and one.score for one in score_file(task.get(form.task), None, *files).outcomes] == [0.0, 0.0]
+
+
+def with_kinds(form: Form, kinds: Mapping[str, Any], rows: Callable[[Any], list[Any]]) -> dict[str, Any]:
+    """The right answers with further fields of the benchmark's."""
+    held = deepcopy(dict(form.annotations))
+    for row in rows(held["a.json"]):
+        row.update(kinds)
+    return held
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "rows", "slices"),
+    [
+        ("rrc-json", {"question_types": ["form", "handwritten"]}, "data", {"form=yes", "handwritten=yes"}),
+        ("rrc-json", {"answer_type": ["non span"], "operation/reasoning": ["counting"]}, "data", {"counting=yes"}),
+        ("llava-textvqa-jsonl", {"image_width": 640, "image_height": 480}, "data", {"picture size=0.3 to 1 MP"}),
+        ("coco-caption", {"width": 640, "height": 480, "domain": "near"}, "images", {"domain=near"}),
+    ],
+)
+def test_kinds_that_the_right_answers_tell_are_slices(
+    name: str, kinds: Mapping[str, Any], rows: str, slices: set[str], tmp_path: Path
+) -> None:
+    form = FORMS[name]
+    held = with_kinds(form, kinds, lambda held: held[rows])
+    annotations = [written(tmp_path / "kinds" / file, one) for file, one in held.items()]
+    items = layouts.read(task.get(form.task), form.write(tmp_path)[0], annotations).items
+    assert {f"{key}={value}" for key, value in items[0].slices.items()} >= slices
+
+
+def test_abilities_of_mmbench_are_slices(tmp_path: Path) -> None:
+    form = FORMS["mmbench-tsv"]
+    told = changed(form, lambda rows: [row.update({"l2-category": "logic", "category": "nan"}) for row in rows])
+    found = marked(form, tmp_path, told)
+    assert {score.slice for score in found.scores} == {"all", "ability=logic"}
+
+
+def test_the_questions_of_gqa_give_its_whole_suite_of_figures(tmp_path: Path) -> None:
+    of_all = {"isBalanced": True, "imageId": "n1", "semantic": [{"operation": "select", "argument": "cup (1)"}]}
+    of_all |= {
+        "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"},
+        "groups": {"global": None},
+    }
+    first = of_all | {"question": "Is it red?", "answer": "yes", "entailed": ["2"]}
+    second = of_all | {"question": "Is it a cup?", "answer": "yes", "entailed": []}
+    said = [{"questionId": key, "prediction": text} for key, text in {"1": "yes", "2": "no"}.items()]
+    files = [written(tmp_path / "p.json", said)], [written(tmp_path / "a.json", {"1": first, "2": second})]
+    found = score_file(task.get("gqa"), MetricName("gqa_suite", "without-choices"), *files)
+    figures = {score.metric: score.value for score in found.scores if score.slice == "all"}
+    assert (figures["gqa_suite"], figures["gqa_suite.consistency"]) == (0.5, 0.0)
+    assert {"structural=verify", "steps=1", "words=3"} <= {score.slice for score in found.scores}
+    torn = [written(tmp_path / "b.json", {"1": first | {"types": "verify"}, "2": second})]
+    with pytest.raises(BadPredictions, match=r"b\.json, row 0: .* of another form than in GQA's questions"):
+        score_file(task.get("gqa"), None, files[0], torn)
 
 
 def test_right_answers_by_their_ids(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def tokenised_at_once() -> None:
 
 
 @pytest.mark.skipif(not FOUND, reason=f"no official cases under FLAB_CASES ({CASES})")
-@pytest.mark.parametrize(("file", "case"), FOUND, ids=[case["id"] for _, case in FOUND])
+@pytest.mark.parametrize(("file", "case"), FOUND, ids=[case.get("id") for _, case in FOUND])
 def test_official_case(file: str, case: Case) -> None:
     for row, expected in official_cases.comparisons(file, case):
         found = Marks(row, official_cases.items(file, case), official_cases.is_set(file, case))
@@ -62,9 +62,9 @@ def test_official_case(file: str, case: Case) -> None:
         for field, value in expected.items():
             ours = FIELDS[field](found, value)
             assert same(ours, value, tolerance), (
-                f"{row.metric}/{row.variant} {field}: {ours!r}, {value!r}: {case['why']}"
+                f"{row.metric}/{row.variant} {field}: {ours!r}, {value!r}: {case.get('why')}"
             )
-    if "meteor" in case:
+    if CAPTIONS.keys() & case.keys():
         assert_captions(official_cases.items(file, case), case)
 
 
@@ -204,12 +204,20 @@ def same(ours: object, theirs: object, tolerance: float) -> bool:
     return ours == theirs
 
 
+CAPTIONS: Mapping[str, Callable[[Sequence[Outcome], Mapping[str, Figure]], object]] = {
+    "cider_per_image": lambda outcomes, figures: [outcome.score for outcome in outcomes],
+    "bleu": lambda outcomes, figures: [figures[f"Bleu_{n}"].value for n in (1, 2, 3, 4)],
+    "rouge_l": lambda outcomes, figures: figures["ROUGE_L"].value,
+    "meteor": lambda outcomes, figures: figures["METEOR"].value,
+}
+"""The other figures of a caption case."""
+
+
 def assert_captions(items: Sequence[Item], case: Case) -> None:
-    """The other figures of a caption case."""
+    """Those that the case has."""
     metric = metrics.get("captions", "ptb")
     outcomes = metric.outcomes(items)
-    figures = {name: figure.value for name, figure in metric.figures(items, outcomes).items()}
-    assert same([outcome.score for outcome in outcomes], case["cider_per_image"], TOLERANCE_CAPTIONS)
-    assert same([figures[f"Bleu_{n}"] for n in (1, 2, 3, 4)], case["bleu"], TOLERANCE_CAPTIONS)
-    assert same(figures["ROUGE_L"], case["rouge_l"], TOLERANCE_CAPTIONS)
-    assert same(figures["METEOR"], case["meteor"], TOLERANCE_METEOR)
+    figures = metric.figures(items, outcomes)
+    for field in CAPTIONS.keys() & case.keys():
+        tolerance = TOLERANCE_METEOR if field == "meteor" else TOLERANCE_CAPTIONS
+        assert same(CAPTIONS[field](outcomes, figures), case[field], tolerance), field

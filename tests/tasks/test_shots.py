@@ -129,12 +129,35 @@ def test_the_first_two_in_words_stand_before_every_question() -> None:
     assert selection.shots == 2 and not selection.shows_pictures
 
 
+def test_a_benchmark_of_one_split_shows_its_other_questions_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    of = task.get("pope")
+
+    class Few(type(of)):
+        def samples(self, split: str, data: Path | None) -> list[Sample]:
+            return [replace(sample(number, number, number // 2), slices={"category": "random"}) for number in range(6)]
+
+    with pytest.raises(UnknownTask, match="no split to take shots from: none is listed besides test"):
+        plans.plan(Scripted(), Few(), Settings(num_fewshot=2, allow_partial=True))
+    with pytest.raises(UnknownTask, match="leave-one-out is about examples, and none are asked for"):
+        plans.plan(Scripted(), Few(), Settings(options=frozenset({"leave-one-out"})))
+    settings = Settings(num_fewshot=4, options=frozenset({"leave-one-out"}))
+    asked = plans.plan(Scripted(), Few(), settings).asked
+    for one in asked:
+        assert len(one.shots) == 4 and one.sample.document not in {shot.document for shot in one.shots}
+    with pytest.raises(TooFewShots, match="only 4 of the 6 examples share no picture or document with s0"):
+        plans.plan(Scripted(), Few(), replace(settings, num_fewshot=5))
+    made = runner.run(Scripted(), Few(), settings, Store(tmp_path))
+    assert made.settings["options"] == ["leave-one-out"]
+    there = {name for name in task.names() if "leave-one-out" in task.get(name).options}
+    assert there == {"mmbench", "mme", "pope", "seed-bench"}
+    assert not any(task.get(name).splits_for_shots for name in there)
+
+
 def test_shots_never_come_from_the_asked_split(tmp_path: Path) -> None:
     found, data = task.get("chartqa"), charts.write(tmp_path)
     own = [one.id for one in found.samples("train", data)]
-    assert plans.splits_for_shots(found, "test") == ["train", "val"] and plans.splits_for_shots(found, "train") == [
-        "val"
-    ]
+    assert plans.splits_for_shots(found, "test", frozenset()) == ["train", "val"]
+    assert plans.splits_for_shots(found, "train", frozenset()) == ["val"]
     with pytest.raises(UnknownTask, match="easy-vqa has no split to take shots from: none is listed besides train"):
         plans.plan(Scripted(), task.get("easy-vqa"), Settings(split="train", num_fewshot=2, limit=2))
     with pytest.raises(UnknownTask, match=r"chartqa has no split to take shots from: .*val"):
@@ -264,12 +287,17 @@ def test_similar_shots_do_not_depend_on_what_else_is_asked(order: int, tmp_path:
 
 def test_a_run_with_similar_shots_looks_at_every_picture_once(tmp_path: Path) -> None:
     settings = Settings(2, "rices", data=charts.write(tmp_path / "data"))
-    model, heard = Seeing(), list[tuple[int, int]]()
+    model, heard = Seeing(), dict[str, tuple[int, int]]()
     run = runner.run(
-        model, task.get("chartqa"), settings, Store(tmp_path / "r"), looked=lambda *count: heard.append(count)
+        model,
+        task.get("chartqa"),
+        settings,
+        Store(tmp_path / "r"),
+        looked=lambda what, *count: heard.__setitem__(what, count),
     )
     assert (run.status, run.num_fewshot, run.shot_selection) == ("complete", 2, "rices")
-    assert heard[-1][0] == heard[-1][1] > 0
+    assert heard["questions planned"] == (run.n, run.n)
+    assert heard["pictures looked at"][0] == heard["pictures looked at"][1] > run.n
     assert len(model.embedded) == len(set(model.embedded)) == 9
     again = Seeing()
     assert plans.plan(again, task.get("chartqa"), Settings(**_with_features(settings, tmp_path))).run_id == run.run_id

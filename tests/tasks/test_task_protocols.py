@@ -315,11 +315,11 @@ def test_rows_are_read_without_their_pictures(tmp_path: Path) -> None:
 
 def test_the_hubs_cache_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached = tmp_path / "datasets--lmms-lab--VizWiz-VQA"
-    BUILDERS["vizwiz", HUB](cached / "snapshots" / "abc")
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("abc")
+    found = task.get("vizwiz")
+    assert found.hub and found.hub.revision
+    BUILDERS["vizwiz", HUB](cached / "snapshots" / found.hub.revision)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    (first,) = task.get("vizwiz").samples("val", None)
+    (first,) = found.samples("val", None)
     assert set(first.targets) == {"soup"}
     with pytest.raises(MissingData, match="no data; point --data"):
         task.get("vqav2").samples("val", None)
@@ -355,9 +355,12 @@ def test_groups_are_tasks_on_their_splits() -> None:
 
 @pytest.mark.parametrize("find", [task.get, groups.expand])
 def test_an_unknown_task_is_told_with_near_names_alone(find: Callable[[str], object]) -> None:
-    with pytest.raises(UnknownTask) as caught:
-        find("nosuch")
-    assert str(caught.value) == "unknown task 'nosuch': flab list tasks shows all"
+    for name in ("nosuch", "foo", ""):
+        with pytest.raises(UnknownTask) as caught:
+            find(name)
+        assert str(caught.value) == f"unknown task {name!r}: flab list tasks shows all"
+    with pytest.raises(UnknownTask, match=r"did you mean hateful-memes\? "):
+        find("hateful")
     with pytest.raises(
         UnknownTask, match=r"^unknown task 'EasyVQA': did you mean easy-vqa( or \S+)*\? \(all: flab list tasks\)$"
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,6 +223,9 @@ def test_facts_are_whole(name: str) -> None:
     assert found.title and found.paper.startswith("http") and found.source and found.licence
     assert found.split in found.splits
     assert not found.sizes or len(found.sizes) == len(found.splits)
+    assert found.hub is not None and set(found.hub.lacks) <= set(found.splits) - {found.split}
+    for hub in (found.hub, found.hub.shots):
+        assert hub is None or hub.revision is None or re.fullmatch("[0-9a-f]{40}", hub.revision)
     assert set(found.splits_for_shots) <= set(found.splits)
     assert found.split not in found.splits_for_shots
     assert found.example is not None
