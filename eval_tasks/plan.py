@@ -122,10 +122,7 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda w
     settings = replace(settings, num_fewshot=settings.num_fewshot or selection.shots)
     if settings.num_fewshot < 0 or (settings.limit is not None and settings.limit < 1):
         raise UnknownTask("--num-fewshot must be 0 or more and --limit 1 or more")
-    if settings.min_new_tokens > (limit := settings.max_new_tokens or task.max_new_tokens):
-        raise UnknownTask(
-            f"{task.name}: no answer has {settings.min_new_tokens} new tokens at least and {limit} at most"
-        )
+    lengths(task, settings)
     check_options([task], settings.options)
     if LEAVE_ONE_OUT in settings.options and not settings.num_fewshot:
         raise UnknownTask(f"{task.name}: {LEAVE_ONE_OUT} is about examples, and none are asked for (--num-fewshot)")
@@ -164,6 +161,14 @@ def plan(model: Model, task: Task, settings: Settings, looked: Looked = lambda w
     return Plan(task, settings, wording, metrics, split, decoding, asked, run_id, task_digest, task.mean_of, cut, heard)
 
 
+def lengths(task: Task, settings: Settings) -> tuple[int, int]:
+    """How many new tokens an answer has, at least and at most. Raises `UnknownTask` where there is no such answer."""
+    least, most = settings.min_new_tokens, settings.max_new_tokens or task.max_new_tokens
+    if not 0 <= least <= most:
+        raise UnknownTask(f"{task.name}: no answer has {least} new tokens at least and {most} at most")
+    return least, most
+
+
 def splits_for_shots(task: Task, asked: str, options: frozenset[str]) -> list[str]:
     """The splits that shots may come from where this one is asked, in the order in which they are tried.
 
@@ -200,8 +205,8 @@ def _ask(
     sample: Sample,
     chosen: Shots,
 ) -> Asked:
-    limit, least = settings.max_new_tokens or task.max_new_tokens, settings.min_new_tokens
-    request = Request(sample.id, Prompt.ask(), decoding, limit, least, stop=task.stop)
+    least, most = lengths(task, settings)
+    request = Request(sample.id, Prompt.ask(), decoding, most, least, stop=task.stop)
     shots: Sequence[Sample] = ()
     try:
         shots = chosen.of(sample, settings.data, settings.options)

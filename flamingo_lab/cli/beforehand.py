@@ -35,7 +35,7 @@ def check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
     """Refuse what could not be asked or scored in the end, before anything is loaded."""
     from eval_tasks import scoring, shots, task
     from eval_tasks.errors import PartialSet, UnknownTask
-    from eval_tasks.plan import splits_for_shots
+    from eval_tasks.plan import lengths, splits_for_shots
     from flamingo_lab.errors import BadSetting
 
     bare: list[str] = []
@@ -44,6 +44,7 @@ def check(asking: Sequence[Asking], flags: frozenset[str], spice: bool) -> None:
     for one, ways in asking:
         settings = ways[0]
         shots.get(settings.shot_selection).check()
+        lengths(one, settings)
         split = task.split_of(one, settings.split)
         brings_own = type(one).shots_for is not task.Task.shots_for
         if _takes_shots(settings) and not brings_own and not splits_for_shots(one, split, settings.options):

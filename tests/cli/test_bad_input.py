@@ -119,6 +119,9 @@ def test_unknown_choices(fails: Fails, model: Path, data: Path) -> None:
     assert "temperature inf" in fails(*evaluate(model, data, "--temperature", "inf"))
     assert "length penalty nan" in fails(*evaluate(model, data, "--beams", "2", "--length-penalty", "nan"))
     assert "without --temperature" in fails(*evaluate(model, data, "--top-p", "0.5"))
+    assert "no answer has 17 new tokens at least and 16 at most" in fails(
+        *evaluate("idefics-9b", data, "--min-new-tokens", "17")
+    )
     assert "without --num-fewshot" in fails(*evaluate(model, data, "--shot-selection", "rices"))
     assert "--seed and --seeds" in fails(*evaluate(model, data, "--seed", "1", "--seeds", "0,1"))
     assert "of the idefics family needs nothing else" in fails(*evaluate(model, data, "--vision", str(model)))

@@ -88,7 +88,8 @@ def test_the_file_that_is_wrong_is_named(file: str, changes: dict[str, Any], tmp
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"num_hidden_layers": 10**30}, "0 layers; 1000 at most are expected"),
+        ({"num_hidden_layers": 10**30}, "layers is 10+; a whole number from 1 to"),
+        ({"num_hidden_layers": 1001}, "1001 layers; 1000 at most are expected"),
         ({"mm_projector_type": "mlp999999999x_gelu"}, "'mlp999999999x_gelu' is none of"),
     ],
 )
