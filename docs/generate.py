@@ -153,16 +153,21 @@ def families() -> str:
 
 def made_of(model: Mapping[str, Any]) -> dict[str, str]:
     """The parts of a model in few words."""
-    tower, patches, decoder = model.get("tower"), model.get("patches"), model["decoder"]
-    seen = (
-        f"{tower['layers']} layers of {tower['width']:,}, {tower['image_px']} px in patches of {tower['patch_px']}"
-        if tower
-        else f"none: patches of {patches['patch_px']} px, {patches['width_px']:,} x {patches['height_px']:,} px at most"
-    )
+    decoder = model["decoder"]
+    if tower := model.get("tower"):
+        seen = (
+            f"{tower['layers']} layers of {tower['width']:,}, {tower['image_px']} px in patches of {tower['patch_px']}"
+        )
+    else:
+        patches = model["patches"]
+        seen = (
+            f"none: patches of {patches['patch_px']} px, {patches['width_px']:,} x {patches['height_px']:,} px at most"
+        )
     experts = decoder["experts"]
     mixed = f", {experts['counts'][0]} experts in {len(experts['layers'])} of them" if experts else ""
     text = f"{decoder['layers']} layers of {decoder['width']:,}{mixed}, {decoder['positions']:,} positions"
     connector = model.get("connector", {"kind": "none"})
+    tokens = model["tokens per image"]
     widths = connector.get("widths") or connector.get("long", {}).get("widths", ())
     path = f" {' to '.join(f'{width:,}' for width in widths)}" if widths else ""
     return {
@@ -170,9 +175,7 @@ def made_of(model: Mapping[str, Any]) -> dict[str, str]:
         "connector": connector["kind"] + path,
         "decoder": text,
         "pictures come": model["join"]["how"],
-        "tokens a picture": f"{model['tokens per image']:,}"
-        if isinstance(model["tokens per image"], int)
-        else model["tokens per image"],
+        "tokens a picture": f"{tokens:,}" if isinstance(tokens, int) else tokens,
     }
 
 
