@@ -67,11 +67,16 @@ def _ptb(texts: Sequence[str]) -> list[str]:
     made = subprocess.run(command, input=lines.encode("utf-8", "replace"), capture_output=True, check=False)
     found = made.stdout.decode("utf-8", "replace").split("\n")[:-1]
     if made.returncode or len(found) != len(texts):
-        said = made.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ToolFailed(
-            f"the PTB tokenizer gave {len(found)} lines for {len(texts)} texts; java said: {said[-1] if said else 'nothing'}"
+            f"the PTB tokenizer gave {len(found)} lines for {len(texts)} texts; java said: {last_words(made.stderr)}"
         )
     return [" ".join(word for word in line.rstrip().split(" ") if word not in DROPPED) for line in found]
+
+
+def last_words(stderr: bytes) -> str:
+    """What a Java program said before it ended: the exception, without the calls that led to it; else its last line."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines() or ["nothing"]
+    return next((line for line in lines if "Exception" in line or "Error" in line), lines[-1]).strip()
 
 
 class Meteor:

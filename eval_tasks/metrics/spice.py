@@ -78,9 +78,8 @@ def _run(asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         command = ["java", "-jar", HEAP, PROGRAM, str(given), "-out", str(made), "-subset", "-silent"]
         ran = subprocess.run(command, cwd=folder(), capture_output=True, check=False)
         if ran.returncode or not made.is_file():
-            said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
             raise ToolFailed(
-                f"SPICE's Java program ended with {ran.returncode}: {said[-1] if said else 'it said nothing'}"
+                f"SPICE's Java program ended with {ran.returncode}: {captions_java.last_words(ran.stderr)}"
             )
         return json.loads(made.read_text(encoding="utf-8"))
 

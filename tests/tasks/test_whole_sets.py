@@ -221,6 +221,17 @@ def test_spice_is_the_programs_f_score(program: Path, tmp_path: Path) -> None:
         mark(MetricName("spice", "official"), items)
 
 
+@pytest.mark.skipif(shutil.which("java") is None, reason="no Java runtime here")
+def test_spices_own_program_lacks_its_models_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes what it is given; the class that it misses is one of the file that the message names."""
+    if (spice.folder() / "lib" / spice.MODELS[0]).exists():
+        pytest.skip("its files are here")
+    monkeypatch.setattr(spice, "check", lambda: None)
+    with pytest.raises(ToolFailed, match=r"ended with 1: .*NoClassDefFoundError: edu/stanford/nlp/") as caught:
+        mark(MetricName("spice", "official"), [Item(Prediction("A dog"), Targets(("A cat.",)))])
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_spice_without_its_models_is_refused(program: Path, tmp_path: Path) -> None:
     (tmp_path / "spice" / "lib" / spice.MODELS[1]).unlink()
     with pytest.raises(MissingTool, match="which no package brings"):
