@@ -73,10 +73,10 @@ def _row(line: Line, task: str, other: str | None, reach: float, colour: Mapping
             kind=f"first {'whole-task' if is_whole else 'part'}",
         ),
         element("td", other, kind="thin full", data_label="compared with base") if other else None,
-        [
+        *(
             element("td", or_why(scored(value, one.unit), one.reason), kind="number", data_label=name)
             for name, value in (("base", one.a), ("compared", one.b))
-        ],
+        ),
         element(
             "td",
             _plot(one, reach, colour[model(line.other)]),

@@ -246,12 +246,12 @@ def _interval(
     scores: Mapping[Column, Score], scales: Mapping[Column, tuple[float, float]]
 ) -> tuple[float | None, float | None]:
     """The average's 95 % interval from those of the scores; None where one has none."""
-    known: dict[Column, Interval] = {}
+    known: dict[Column, tuple[float, ...]] = {}
     for column, score in scores.items():
         if score.value is None or score.low is None or score.high is None or score.stderr is None:
             return None, None
         floor = scales[column][0]
-        known[column] = Interval(score.value - floor, score.low - floor, score.high - floor, score.stderr)
+        known[column] = score.value - floor, score.low - floor, score.high - floor, score.stderr
     # Columns of one task rest on the same answers: their ends are added as if they always went together.
     ends = [_by_task({column: one[place] for column, one in known.items()}, scales) for place in range(4)]
     found = mean_of([Interval(*parts) for parts in zip(*ends, strict=True)])
