@@ -114,6 +114,7 @@ def _row(
                         "number" if name in NUMBERS else "",
                         "first" if name == "model" else "",
                         "full" if name in WHOLE_LINES else "",
+                        "nowrap" if name == "when" else "",
                         "failed" if _is_failed(run, name) else "",
                     ),
                 )
