@@ -51,7 +51,8 @@ def forest(
         f"Dot and line: paired difference with its 95 % interval ({kinds or 'none'}). Grey band: differences that so many "
         "questions would mostly not show (80 % power). Sure: after Holm's correction."
     )
-    table = element("table", element("thead", _heads(several, reach)), element("tbody", rows), kind="cards forest")
+    kind = "cards forest several" if several else "cards forest"
+    table = element("table", element("thead", _heads(several, reach)), element("tbody", rows), kind=kind)
     return element(
         "div",
         element("div", table, kind="scroll"),

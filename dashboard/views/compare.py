@@ -73,7 +73,10 @@ def show(results: Results) -> None:
 def _choice(
     runs: Mapping[Entrant, Mapping[Task, Run]], there: Mapping[str, Entrant], names: Mapping[Entrant, str]
 ) -> tuple[str, list[str]]:
-    """The row that the others are set against, and those: by default the one with most tasks, and another model on them."""
+    """The row that the others are set against, and those.
+
+    By default the one with most tasks, and another model on them that may share most questions with it.
+    """
     keys = [*there]
     held = {one: runs[there[one]] for one in keys}
     most = max(keys, key=lambda one: (len(held[one]), sum(run.n for run in held[one].values())))
@@ -84,6 +87,7 @@ def _choice(
             one: (
                 len(held[one].keys() & held[base].keys()),
                 there[one].digest != there[base].digest,
+                sum(min(held[one][task].n, held[base][task].n) for task in held[one].keys() & held[base].keys()),
                 there[one].num_fewshot == there[base].num_fewshot,
             )
             for one in rest

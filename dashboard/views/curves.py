@@ -264,7 +264,7 @@ def _caption(runs: Sequence[Run], against: str, *, has_front: bool) -> Element:
     if against == "shots":
         said = (
             f"{n} questions a run. Line: mean over a model's runs (seeds) at a number of shots; light dots: those runs. "
-            "Band: 95 % interval of the mean (Wilson's, of points a normal one)."
+            "Band: 95 % interval of the mean (Wilson's; a normal one where a metric counts points)."
         )
     else:
         front = " Dotted: nothing cheaper is better." if has_front else ""

@@ -40,6 +40,8 @@ NUMBERS = {"shots", "seed", "score [95 %]", "n", "errors", "time", "q/s"}
 WHOLE_LINES = {"task", "score [95 %]", "when"}
 """Cells that have a line of their own on a phone."""
 
+UNFINISHED = "the run is not finished"
+
 UNSCORED = "the rule defines no score here, or a judge has yet to grade the answers (flab grade)"
 """Why a finished run may have none."""
 
@@ -98,9 +100,9 @@ def _row(
         str(run.seed),
         shown,
         f"{run.n:,}",
-        str(run.n_errors),
-        or_why(duration(run.seconds) if run.scores else MISSING, "the run is not finished"),
-        or_why(quantity(run.questions_per_second), "not recorded" if run.scores else "the run is not finished"),
+        or_why(_once_known(run, str(run.n_errors)), UNFINISHED),
+        or_why(_once_known(run, duration(run.seconds)), UNFINISHED),
+        or_why(quantity(run.questions_per_second), "not recorded" if run.scores else UNFINISHED),
         date(run.created),
     )
     cells = [
@@ -114,6 +116,7 @@ def _row(
                         "number" if name in NUMBERS else "",
                         "first" if name == "model" else "",
                         "full" if name in WHOLE_LINES else "",
+                        "nowrap" if name == "when" else "",
                         "failed" if _is_failed(run, name) else "",
                     ),
                 )
@@ -124,6 +127,11 @@ def _row(
         for name, value in zip(COLUMNS, values, strict=True)
     ]
     return element("tr", cells, kind="current" if is_chosen else None)
+
+
+def _once_known(run: Run, text: str) -> str:
+    """A figure of a run, a dash until there is one."""
+    return text if run.scores else MISSING
 
 
 def _is_failed(run: Run, column: str) -> bool:
@@ -171,7 +179,7 @@ def _failure(results: Results, run: Run) -> Element:
         )
         for row in kinds
     ]
-    return element("div", element("p", said, kind="failed"), element("ul", lines))
+    return element("div", element("p", said, kind="failed wide"), element("ul", lines))
 
 
 def _settings(store: Store, run: Run, other: Run | None) -> Element:
@@ -246,10 +254,10 @@ def _time(run: Run) -> Element:
         for name, seconds in run.stages.items()
     ]
     counted = {
-        "whole time": duration(run.seconds),
+        "whole time": _once_known(run, duration(run.seconds)),
         "questions a second": quantity(run.questions_per_second),
-        "prompt tokens": f"{run.prompt_tokens:,}",
-        "generated tokens": f"{run.generated_tokens:,}",
+        "prompt tokens": _once_known(run, f"{run.prompt_tokens:,}"),
+        "generated tokens": _once_known(run, f"{run.generated_tokens:,}"),
         "peak memory": size(run.peak_memory),
         **{name.replace("_", " "): _counted(name, value) for name, value in run.counters.items()},
     }

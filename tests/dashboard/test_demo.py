@@ -28,6 +28,7 @@ def test_it_holds_two_models_at_several_numbers_of_shots_and_all_runs_are_whole(
     assert {run.model for run in runs} == {"flamingo-tiny", "flamingo-tiny-short"}
     assert {run.num_fewshot for run in runs if run.task == "easy-vqa"} == {0, 4, 8}
     assert all(run.status == "complete" and run.n_errors == 0 for run in runs)
+    assert all(score.interval for run in runs for score in run.scores)
 
 
 def test_it_names_no_machine() -> None:

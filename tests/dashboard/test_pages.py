@@ -294,6 +294,12 @@ def test_compare_says_who_is_better_and_shows_where_they_differ(results: Path, m
     assert "of 28" in shown or "of 24" in shown
 
 
+def test_compare_begins_with_a_model_that_may_share_most_questions(results: Path, monkeypatch: Patch) -> None:
+    few = [made.sample("0" * 16, number, sample_id=f"other{number}") for number in range(2)]
+    made.write(results, made.run("0" * 16, few, model="a-model", model_digest="0" * 64, num_fewshot=4), few)
+    assert "+13.3" in said(opened(monkeypatch, "compare", results))
+
+
 def test_tasks_that_lack_a_model_still_are_told_until_they_are_compared(tmp_path: Path, monkeypatch: Patch) -> None:
     for model in "abc":
         for task in ("task-1", "task-2"):
