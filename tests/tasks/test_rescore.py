@@ -68,6 +68,16 @@ def test_a_rescore_that_was_killed_between_its_two_files_is_ended_by_the_next(ru
     assert store.run(run.run_id).scores == run.scores
 
 
+def test_an_older_record_learns_which_intervals_it_has(run: Run, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    kinds = {one.slice: one.interval for one in run.scores[:3]}
+    assert kinds["all"] == "MOVER, mean of parts" and {*kinds.values()} > {"MOVER, mean of parts"}
+    with store.begin(run.run_id) as folder:
+        folder.state(replace(run, scores=[replace(one, interval=None) for one in run.scores]))
+    found = rescore(store, run.run_id)
+    assert found.n_changed == 0 and store.run(run.run_id).scores == run.scores
+
+
 def test_without_the_files_the_stored_targets_are_taken(run: Run, data: Path, tmp_path: Path) -> None:
     shutil.rmtree(data)
     assert rescore(Store(tmp_path / "results"), run.run_id).n_changed == 0
