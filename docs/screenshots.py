@@ -36,6 +36,7 @@ WIDTHS = {1440: 900, 1280: 860, 390: 844}
 SETTLED = """
 document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'
     && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')
+    && !/being (worked out|compared)/.test(document.body.innerText)
 """
 
 

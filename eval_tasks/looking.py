@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from eval_tasks.task import Sample
-from flamingo_lab.decoding import THREADS
 from flamingo_lab.errors import BadImage
-from flamingo_lab.prompt import Image
+from flamingo_lab.prompt import THREADS, Image
 
 AHEAD = 64
 """Questions whose pictures are read before they are needed."""

@@ -21,9 +21,8 @@ import numpy as np
 
 from eval_tasks import looking
 from eval_tasks.errors import BadCache
-from flamingo_lab.decoding import THREADS
 from flamingo_lab.model import Embeds
-from flamingo_lab.prompt import Image
+from flamingo_lab.prompt import THREADS, Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,13 +13,8 @@ import warnings
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from flamingo_lab import host
-
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-
-THREADS = max(2, min(8, host.cores()))
-"""Threads that read pictures beside what is computed; Pillow lets go of the interpreter while it decodes."""
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded, in pixels: where Pillow begins to warn of a decompression bomb."""

@@ -12,11 +12,14 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
-from flamingo_lab import decoding
+from flamingo_lab import decoding, host
 from flamingo_lab.errors import BadImage, BadPrompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+
+THREADS = max(2, min(8, host.cores()))
+"""Threads that read pictures beside what is computed; Pillow lets go of the interpreter while it decodes."""
 
 MAX_DOWNLOAD_BYTES = 64 * 2**20
 

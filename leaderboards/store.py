@@ -59,7 +59,7 @@ class Standing(NamedTuple):
     questions: int
 
     def __str__(self) -> str:
-        kept = "" if self.answers is None else f", {self.answers:,} answers to {self.questions:,} questions"
+        kept = "" if self.answers is None else f", {self.answers:,} of {self.questions:,} questions answered"
         return self.status + kept
 
 

@@ -66,7 +66,10 @@ def ratios(items: Sequence[Item], outcomes: Sequence[Outcome]) -> Mapping[str, F
     found = ratio_figure(above, below, [item.document for item in items])
     if found.value is None or not (reference := round(sum(below) / len(below), DECIMALS)):
         return {HEADLINE: found}
-    return {HEADLINE: replace(found, value=round(sum(above) / len(above), DECIMALS) / reference)}
+    rounded = round(sum(above) / len(above), DECIMALS) / reference
+    # The parts move with the figure, so that the interval stays one around it.
+    parts = [part + rounded - found.value for part in found.parts]
+    return {HEADLINE: replace(found, value=rounded, parts=parts)}
 
 
 def _reference(targets: Targets) -> float:

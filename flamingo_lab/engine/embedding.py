@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flamingo_lab.decoding import THREADS
 from flamingo_lab.engine.budget import VIEWS
 from flamingo_lab.errors import BadSetting
-from flamingo_lab.prompt import Image
+from flamingo_lab.prompt import THREADS, Image
 
 if TYPE_CHECKING:
     from flamingo_lab.loaded import LoadedModel

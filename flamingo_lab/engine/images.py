@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flamingo_lab.decoding import THREADS
 from flamingo_lab.engine.budget import VIEWS, picture_bytes
 from flamingo_lab.engine.features import FeatureCache
 from flamingo_lab.engine.work import Work
 from flamingo_lab.errors import BadImage
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.nn.attention import Heads
-from flamingo_lab.prompt import Image
+from flamingo_lab.prompt import THREADS, Image
 
 AHEAD = 2
 """Pictures that are read before they are needed, for each view that passes the tower at once."""

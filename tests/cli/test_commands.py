@@ -146,9 +146,9 @@ def test_a_run_that_no_process_holds_is_stopped(capsys: pytest.CaptureFixture[st
         folder.state(replace(RUN, run_id="half", status="running", n=9000, scores=(), finished=None))
         for number in range(2):
             folder.journal.append({"id": str(number)})
-        assert "running, 2 answers to 9,000 questions" in says("list", "runs")
-    assert "stopped, 2 answers to 9,000 questions" in says("list", "runs")
-    assert "not finished (stopped, 2 answers to 9,000 questions)" in says("show", "run", "half")
+        assert "running, 2 of 9,000 questions answered" in says("list", "runs")
+    assert "stopped, 2 of 9,000 questions answered" in says("list", "runs")
+    assert "not finished (stopped, 2 of 9,000 questions answered)" in says("show", "run", "half")
     assert json.loads(says("list", "runs", "--json"))["status"] == "stopped"
 
 
@@ -312,5 +312,5 @@ def test_a_flag_is_for_those_tasks_that_have_it(capsys: pytest.CaptureFixture[st
     assert kept == {"easy-vqa": [], "shapes-binding": ["shuffle-pictures"]}
     assert run([*several, "--task-option", "shufle-pictures"]) == 2
     assert capsys.readouterr().err == (
-        "error: none of the tasks has an option 'shufle-pictures'; did you mean shuffle-pictures or other-pictures?\n"
+        "error: none of the tasks has an option 'shufle-pictures'; did you mean shuffle-pictures?\n"
     )

@@ -196,11 +196,11 @@ def test_a_run_that_no_process_is_at_is_stopped_here_too(tmp_path: Path, monkeyp
     with Store(tmp_path).begin("7" * 16) as folder:
         folder.state(record)
         folder.journal.append({"id": "0"})
-        assert "under way: running, 1 answers to 9 questions" in said(
+        assert "under way: running, 1 of 9 questions answered" in said(
             opened(monkeypatch, "runs", tmp_path, run="7" * 16)
         )
     shown = said(opened(monkeypatch, "runs", tmp_path, run="7" * 16))
-    assert "No process is at this run: stopped, 1 answers to 9 questions" in shown and "running" not in shown
+    assert "No process is at this run: stopped, 1 of 9 questions answered" in shown and "running" not in shown
 
 
 def board_of_many(results: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_run_is_running_while_a_process_is_at_it_and_stopped_otherwise(tmp_pat
     with store.begin(RUN.run_id) as folder:
         folder.state(begun)
         folder.journal.append({"id": "0"})
-        assert str(store.standing(begun)) == "running, 1 answers to 5 questions"
+        assert str(store.standing(begun)) == "running, 1 of 5 questions answered"
     assert store.standing(begun).status == "stopped"
     with store.begin(RUN.run_id) as folder:
         folder.finish(RUN, [SAMPLE])

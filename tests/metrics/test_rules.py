@@ -144,6 +144,8 @@ def test_grades_are_gathered_over_gradings() -> None:
     assert ratio[""].value == pytest.approx(12 / 15)
     unread = [graded("1", "4", "8"), graded("1", "-1", "-1")]
     assert figures("grades", "ratio", unread)[""].value == pytest.approx(1.5 / 3.5)
+    thirds = figures("grades", "ratio", [graded("1", "1", "3"), graded("2", "0", "3"), graded("3", "0", "1")])[""]
+    assert thirds.value == pytest.approx(0.333 / 2.333) == sum(thirds.parts) / 3, "its parts are rounded with it"
     assert outcome("grades", "ratio", "-1", Targets(("-1",))).problem == "no grade"
     assert (
         outcome("grades", "mean", "good", Targets(())).problem
