@@ -35,11 +35,14 @@ from PIL import Image
 
 import flamingo_lab as fl
 from flamingo_lab import hub
-from flamingo_lab.engine.budget import FREE_SHARE, GIB, START_BYTES, free_bytes
+from flamingo_lab.engine.budget import GIB, START_BYTES, free_bytes
 from flamingo_lab.families import idefics
 from flamingo_lab.family import BUNDLED, Folder
 from flamingo_lab.vlm import VLM
 from flamingo_lab.weights import published_name
+
+RESIDENT_SHARE = 0.92
+"""Of the free memory, what a model that is held in it may take; nothing else runs here."""
 
 REPORT = Path(__file__).parent / "reports" / "full_size.md"
 
@@ -178,7 +181,8 @@ def question() -> fl.Request:
 def ask(folder: Path, dtype: str, memory: float | None) -> Asked:
     """Load, with the weights in their files where memory (GiB) is given; answer one question about two pictures."""
     began = time.perf_counter()
-    model = fl.load(folder, dtype=dtype, device="cpu", offload=memory is not None, memory=memory)
+    room = RESIDENT_SHARE * free_bytes(torch.device("cpu")) / GIB if memory is None else memory
+    model = fl.load(folder, dtype=dtype, device="cpu", offload=memory is not None, memory=room)
     assert isinstance(model, fl.LoadedModel)
     load_seconds = time.perf_counter() - began
     began = time.perf_counter()
@@ -207,7 +211,7 @@ def checked(folder: Path) -> tuple[dict[str, Any], float]:
 def fits(total: int, dtype: str) -> bool:
     """Whether a model of so many bytes in bfloat16 may be held in memory in this dtype now."""
     factor = getattr(torch, dtype).itemsize / torch.bfloat16.itemsize
-    return factor * total + START_BYTES <= FREE_SHARE * free_bytes(torch.device("cpu"))
+    return factor * total + START_BYTES <= RESIDENT_SHARE * free_bytes(torch.device("cpu"))
 
 
 def measured(name: str, scratch: Path, dtype: str, memory: float) -> Iterator[str]:
