@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 import flamingo_lab as fl
 from flamingo_lab import understanding
 from flamingo_lab.cli import run
-from flamingo_lab.notes import note
+from flamingo_lab.notes import forget
 from flamingo_lab.prompt import CAPTION
 from tests.families.tiny_idefics import write_checkpoint
 from tests.folders import ROOT
@@ -257,7 +257,7 @@ def test_a_listed_name_refuses_another_familys_folder(verb: str, fails: Fails, m
 
 
 def test_a_folder_of_another_size_under_a_listed_name_is_told(model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    note.cache_clear()
+    forget()
     loaded = fl.load("idefics-9b", weights=model)
     (told,) = [line for line in caplog.messages if "parameters" in line]
     assert f"{loaded.about['parameters']:,} parameters, idefics-9b as listed 8,929,679,632" in told

@@ -40,7 +40,7 @@ class Said:
     """What is noted; nothing counts as said before."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
-        notes.note.cache_clear()
+        notes.forget()
         self._caplog = caplog
 
     @property

@@ -17,7 +17,7 @@ from flamingo_lab.cli import run
 from flamingo_lab.engine import reference
 from flamingo_lab.engine.plan import job
 from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt, MissingModel
-from flamingo_lab.notes import note
+from flamingo_lab.notes import forget
 from tests.families.tiny_idefics import write_checkpoint
 from tests.families.tiny_llava import ANYRES, TOWER, Tiny, edit, picture, write, write_converted
 from tests.families.tiny_llava_parts import write_adapters, write_delta
@@ -52,7 +52,7 @@ def test_a_frozen_copy_serves_where_the_towers_folder_has_no_weights(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As in BakLLaVA-1; what the tower is, its own folder says in any case."""
-    note.cache_clear()
+    forget()
     held = write(tmp_path / "frozen", ANYRES)
     inner = held.tower.state_dict()["embeddings.class_embedding"]
     edit(held.path / "config.json", unfreeze_mm_vision_tower=False)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import flamingo_lab as fl
 from flamingo_lab.errors import BadSetting
-from flamingo_lab.notes import note
+from flamingo_lab.notes import forget
 from flamingo_lab.placement import devices
 from tests.families.tiny_idefics import write_checkpoint
 
@@ -113,7 +113,7 @@ def test_a_gpu_gives_the_same_answer(folder: Path) -> None:
 
 
 def test_float16_is_warned_of_and_bfloat16_is_not(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    note.cache_clear()
+    forget()
     fl.load(folder, dtype="bfloat16")
     assert not caplog.messages
     fl.load(folder, dtype="float16")

@@ -34,7 +34,7 @@ from tests.search.tiny_seal import PARTS, needs_goldens
 
 @pytest.fixture(autouse=True)
 def _notes_are_said_anew() -> None:
-    notes.note.cache_clear()
+    notes.forget()
 
 
 def texts(answers: Iterator[fl.Answer]) -> dict[str, str]:

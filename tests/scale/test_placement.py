@@ -463,7 +463,7 @@ def test_followers_are_told_what_was_decided(folder: Path) -> None:
 
 @pytest.fixture
 def noted(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    notes.note.cache_clear()
+    notes.forget()
     return lambda: [record.message for record in caplog.records if record.name == "flamingo_lab"]
 
 

@@ -235,9 +235,9 @@ def test_bin_files_and_what_is_published_as_one(folder: Path, tmp_path: Path) ->
 
 
 def test_int4_on_a_cpu_says_that_it_saves_memory_and_no_time(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from flamingo_lab.notes import note
+    from flamingo_lab.notes import forget
 
-    note.cache_clear()
+    forget()
     fl.load(folder, quant="int8")
     assert not caplog.messages
     fl.load(folder, quant="int4")
