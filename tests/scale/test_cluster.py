@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +140,32 @@ def test_a_rank_that_dies_costs_its_replica_and_others_answer(
 ) -> None:
     model = driver.start(split, three.address, replicas=2)
     asked = [fl.Request(f"{n}", fl.Prompt.raw(f"Question: is {n} red? Answer:"), max_new_tokens=2) for n in range(120)]
+    lost, other = (second_rank(member.facts.pid) for member in model._fleet.ready)
+    lost.suspend()  # so that its replica surely has questions left
     answers = model.answers(asked)
     found = [next(answers) for _ in range(20)]
-    children = psutil.Process(model._fleet.ready[0].facts.pid).children()
-    (other,) = [child for child in children if "flamingo_lab.parallel.follower" in child.cmdline()]
-    other.kill()
-    found += answers
+    other.suspend()  # so that the rest is not answered before the loss is heard of
+    lost.kill()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(resume_once, other, lambda: "is lost" in caplog.text)
+        found += answers
     assert {one.id for one in found} == {one.id for one in asked} and len(found) == len(asked)
     assert not [one.error for one in found if one.error is not None]
     assert "is lost, and others answer its questions: rank 1 was killed by SIGKILL" in caplog.text
+
+
+def second_rank(replica: int) -> psutil.Process:
+    """The only follower of a replica's first rank."""
+    children = psutil.Process(replica).children()
+    (found,) = [child for child in children if "flamingo_lab.parallel.follower" in child.cmdline()]
+    return found
+
+
+def resume_once(process: psutil.Process, is_time: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not is_time() and time.monotonic() < end:
+        time.sleep(0.01)
+    process.resume()
 
 
 def test_ranks_that_are_lost_while_they_load_are_tried_again(three: ThreeNodes, tmp_path: Path) -> None:
