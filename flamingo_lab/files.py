@@ -44,21 +44,21 @@ def file_digest(file: Path, *, is_cached: bool = True) -> str:
 
 
 def pieces(
-    file: Path, first: int = 0, end: int | None = None, *, nbytes: int = PIECE_BYTES, is_cached: bool = True
+    file: Path, first: int = 0, end: int | None = None, *, buffer: mmap.mmap | None = None, is_cached: bool = True
 ) -> Iterator[memoryview]:
-    """The bytes from first to end (that of the file), at most `nbytes` at a time; a piece is good until the next.
+    """The bytes from first to end (that of the file), as many at a time as the buffer has; a piece is good until the next.
 
-    Unless `is_cached`, nothing of the file stays in the system's cache: reads go past it where the file system can do that,
-    which also takes a fraction of the processor's time.
+    Whoever reads often brings a buffer, whose pages are touched once. Unless `is_cached`, nothing of what is read stays in
+    the system's cache: reads go past it where the file system can do that, which also takes a fraction of the processor's time.
     """
-    buffer = mmap.mmap(-1, nbytes)  # begins at a page, as reads past the cache have to
-    whole = memoryview(buffer)
+    # A map begins at a page, as reads past the cache have to.
+    whole = memoryview(mmap.mmap(-1, PIECE_BYTES) if buffer is None else buffer)
     descriptor = _opened(file, is_cached=is_cached)
     try:
         end = os.fstat(descriptor).st_size if end is None else end
-        at = first // BLOCK_BYTES * BLOCK_BYTES
+        at = start = first // BLOCK_BYTES * BLOCK_BYTES
         while at < end:
-            wanted = min(nbytes, -(-(end - at) // BLOCK_BYTES) * BLOCK_BYTES)
+            wanted = min(len(whole), -(-(end - at) // BLOCK_BYTES) * BLOCK_BYTES)
             try:
                 count = os.preadv(descriptor, [whole[:wanted]], at)
             except OSError:  # some file systems tell only now that they cannot
@@ -72,7 +72,7 @@ def pieces(
             yield whole[max(first - at, 0) : min(count, end - at)]
             at += count
             if not is_cached and hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(descriptor, 0, at, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(descriptor, start, at - start, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("first", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 7])
 @pytest.mark.parametrize("end", [None, 4 * BLOCK_BYTES, 5 * BLOCK_BYTES + 1])
 def test_any_part_of_a_file_comes_in_order(first: int, end: int | None, is_cached: bool, file: Path) -> None:
-    found = [bytes(piece) for piece in pieces(file, first, end, nbytes=BLOCK_BYTES, is_cached=is_cached)]
+    found = [bytes(piece) for piece in pieces(file, first, end, buffer=mmap.mmap(-1, BLOCK_BYTES), is_cached=is_cached)]
     assert b"".join(found) == CONTENT[first:end]
     assert max(map(len, found)) <= BLOCK_BYTES
 

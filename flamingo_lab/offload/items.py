@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from flamingo_lab.checkpoint import Checkpoint, Tensors, is_mapped
+from flamingo_lab.checkpoint import Checkpoint, Tensors, is_mapped, release
 from flamingo_lab.config import Cross
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.vlm import VLM
@@ -25,6 +26,14 @@ CHUNK_BYTES = 16 * 2**20
 
 EMBEDDING, HEAD = "decoder.embedding", "decoder.head"
 """The vocabulary's two ends. A head without weights of its own computes with the embedding's."""
+
+
+class Stretch(NamedTuple):
+    """Bytes of a file, from first to end."""
+
+    file: Path
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +63,27 @@ class Item:
         tensor = self.tensors.tensor(self.published)
         return tensor, self.target.apply(tensor)
 
-    def where(self, part: Tensor, tensor: Tensor) -> tuple[Path, int] | None:
-        """The file and the byte where a parameter begins that `read` gave in one piece; None where that is not known."""
-        if not (self.is_view(part, tensor) and part.is_contiguous() and isinstance(self.tensors, Checkpoint)):
-            return None
-        start = self.tensors.start(self.published)
-        if start is None or start % self.dtype.itemsize:
-            return None
-        return self.tensors[self.published].file, start + part.data_ptr() - tensor.data_ptr()
+    @cached_property
+    def stretches(self) -> Sequence[Stretch] | None:
+        """Where each parameter lies in one piece in a file, None where not all of them do. Looked up once for all passes."""
+        tensor, parts = self.read()
+        found = [one for part in parts if (one := self._stretch(part, tensor)) is not None]
+        release(tensor)
+        return found if len(found) == len(parts) else None
 
     def is_view(self, part: Tensor, tensor: Tensor) -> bool:
         """Whether one of the parameters that `read` gave views the file, as the published tensor does."""
         storages = {one.untyped_storage().data_ptr() for one in (part, tensor)}
         return isinstance(self.tensors, Checkpoint) and len(storages) == 1
+
+    def _stretch(self, part: Tensor, tensor: Tensor) -> Stretch | None:
+        if not (self.is_view(part, tensor) and part.is_contiguous() and isinstance(self.tensors, Checkpoint)):
+            return None
+        start = self.tensors.start(self.published)
+        if start is None or start % self.dtype.itemsize:
+            return None
+        first = start + part.data_ptr() - tensor.data_ptr()
+        return Stretch(self.tensors[self.published].file, first, first + part.nbytes)
 
 
 class Parted(NamedTuple):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from flamingo_lab.checkpoint import release, will_stream
 from flamingo_lab.files import pieces
-from flamingo_lab.offload.items import CHUNK_BYTES, Item, aligned
+from flamingo_lab.offload.items import CHUNK_BYTES, Item, Stretch, aligned
 from flamingo_lab.offload.ring import Ring
 
 
@@ -51,7 +51,7 @@ class Reader:
     """Reads ahead in the order in which items followed each other before, as far as that was always the same.
 
     `items` in the order that is likely at first. What is only likely is read with nothing else ahead. `memory` (bytes,)
-    uint8, on the device that computes, has room for the largest item; twice that lets one be read while another is in use.
+    uint8, on the device that computes, has room for the largest item; with more, another is read while that is in use.
     `is_cached`: whether the system may keep what was read of the files, for the next time.
     """
 
@@ -65,6 +65,7 @@ class Reader:
         self._follows = dict(zip(self.items, [*self.items[1:], *self.items[:1]], strict=True))
         self._followed: defaultdict[Item, set[Item]] = defaultdict(set)
         self._ring = Ring(len(self.memory))
+        self._buffer = mmap.mmap(-1, CHUNK_BYTES)
         self._next, self._is_guess = self.items[0], True
         self._last: Item | None = None
         self._ahead: deque[Reading] = deque()
@@ -146,19 +147,25 @@ class Reader:
     def _read(self, reading: Reading) -> None:
         began = time.perf_counter()
         try:
-            tensor, parts = reading.item.read()
-            for part, place in zip(parts, reading.parts, strict=True):
-                where = None if self.is_cached else reading.item.where(part, tensor)
-                if where is None:
-                    self._pour(part, place, is_view=reading.item.is_view(part, tensor))
-                else:
-                    self._read_past_cache(*where, part.dtype, place)
-                reading.nbytes += part.nbytes
-            release(tensor, is_cached=self.is_cached)
+            stretches = None if self.is_cached else reading.item.stretches
+            if stretches is None:
+                self._read_mapped(reading)
+            else:
+                for stretch, place in zip(stretches, reading.parts, strict=True):
+                    self._read_past_cache(stretch, reading.item.dtype, place)
+                    reading.nbytes += stretch.end - stretch.first
         except Exception as error:  # raised where the item is needed
             reading.error = error
         self.counts.bytes += reading.nbytes
         self.counts.reading_seconds += time.perf_counter() - began
+
+    def _read_mapped(self, reading: Reading) -> None:
+        """Copy an item's tensors through the system's cache."""
+        tensor, parts = reading.item.read()
+        for part, place in zip(parts, reading.parts, strict=True):
+            self._pour(part, place, is_view=reading.item.is_view(part, tensor))
+            reading.nbytes += part.nbytes
+        release(tensor, is_cached=self.is_cached)
 
     def _pour(self, source: Tensor, place: Tensor, *, is_view: bool) -> None:
         """Copy a tensor; of one that views a mapped file, each chunk's pages are given back before the next is touched."""
@@ -175,10 +182,10 @@ class Reader:
             into[start : start + step].copy_(chunk)
             release(chunk, is_cached=self.is_cached)
 
-    def _read_past_cache(self, file: Path, start: int, dtype: torch.dtype, place: Tensor) -> None:
-        """Copy a tensor from its file, whose pages are not mapped for it."""
+    def _read_past_cache(self, stretch: Stretch, dtype: torch.dtype, place: Tensor) -> None:
+        """Copy a tensor from its file, whose pages are not mapped for it: a map would bring them into the cache again."""
         into, done = place.view(-1), 0
-        for piece in pieces(file, start, start + len(into) * dtype.itemsize, nbytes=CHUNK_BYTES, is_cached=False):
+        for piece in pieces(*stretch, buffer=self._buffer, is_cached=False):
             if self._is_over:
                 return
             numbers = torch.frombuffer(piece, dtype=dtype)

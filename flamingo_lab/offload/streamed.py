@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from heapq import nlargest
 from typing import Any
 
 import torch
@@ -113,16 +114,16 @@ def stream(
     Raises `BadSetting` where that is less than the program, what stays in memory, and the two largest weights take.
     """
     parted = part(vlm, sources)
-    largest = max(parted.passes, key=lambda item: item.nbytes(dtype))
-    twice = 2 * largest.nbytes(dtype)
+    largest = nlargest(2, parted.passes, key=lambda item: item.nbytes(dtype))
+    two = sum(item.nbytes(dtype) for item in largest)
     stays = sum(item.nbytes(dtype) for item in parted.stays)
     working = max(item.working_bytes for item in (*parted.passes, *parted.rows, *parted.stays))
-    needed = taken_bytes(device) + stays + twice + working
+    needed = taken_bytes(device) + stays + two + working
     if bound_bytes < needed:
         raise BadSetting(
-            f"--memory {bound_bytes / GIB:.2f} GiB is less than the {needed / GIB:.2f} GiB that --offload takes: two of "
-            f"the largest weight, {largest.published}, are {twice / GIB:.2f} GiB; the program and what stays in memory "
-            f"are {(needed - twice) / GIB:.2f} GiB"
+            f"--memory {bound_bytes / GIB:.2f} GiB is less than the {needed / GIB:.2f} GiB that --offload takes: the "
+            f"largest weights, {' and '.join(item.published for item in largest)}, are {two / GIB:.2f} GiB; the program "
+            f"and what stays in memory are {(needed - two) / GIB:.2f} GiB"
         )
     for item in parted.stays:
         tensor, parts = item.read()
@@ -131,13 +132,13 @@ def stream(
         release(tensor)
     whole = sum(item.nbytes(dtype) for item in parted.passes)
     # Touched at once, so that what the engine finds to be free is free.
-    memory = torch.empty(buffer_bytes(whole, twice, bound_bytes), dtype=torch.uint8, device=device).fill_(0)
+    memory = torch.empty(buffer_bytes(whole, two, bound_bytes), dtype=torch.uint8, device=device).fill_(0)
     return Streamed(vlm, parted, memory, dtype, is_cached=_are_cached(sources, device, bound_bytes))
 
 
-def buffer_bytes(whole: int, twice: int, bound_bytes: int) -> int:
-    """What weights pass through: at least `twice` the largest, at most all of them."""
-    return min(whole, max(twice, int(AHEAD * bound_bytes)))
+def buffer_bytes(whole: int, two: int, bound_bytes: int) -> int:
+    """What weights pass through: at least the `two` largest, so that one is read while another is used; at most all."""
+    return min(whole, max(two, int(AHEAD * bound_bytes)))
 
 
 def _are_cached(sources: Sequence[Source], device: torch.device, bound_bytes: int) -> bool:

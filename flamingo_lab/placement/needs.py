@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from heapq import nlargest
 from typing import NamedTuple
 
 import torch
@@ -75,17 +76,17 @@ class Needs(NamedTuple):
 
 
 class Streamed(NamedTuple):
-    """Weights that stay in their files: bytes of those that do not, of all others, and of the largest of these."""
+    """Weights that stay in their files: bytes of those that do not, of all others, and of these the two largest."""
 
     stays: int
     passes: int
-    largest: int
-    name: str
+    two: int
+    names: tuple[str, ...]
 
     @property
     def said(self) -> str:
         """What of it decides how little memory is enough."""
-        return f": two of the largest weight, {self.name}, are {2 * self.largest / GIB:.2f} GiB"
+        return f": the largest weights, {' and '.join(self.names)}, are {self.two / GIB:.2f} GiB"
 
 
 @lru_cache(maxsize=256)
@@ -123,8 +124,9 @@ def streamed(vlm: VLM, dtype: torch.dtype) -> Streamed:
     passes = {name: sizes.pop(name) for name in in_order(vlm) if name in sizes}
     rows = {name: sizes.pop(name) for name in list(sizes) if name.startswith(f"{EMBEDDING}.")}
     passes.setdefault(f"{HEAD}.weight", rows[f"{EMBEDDING}.weight"])  # a head without weights computes with these
-    largest = max(passes, key=passes.__getitem__)
-    return Streamed(sum(sizes.values()), sum(passes.values()), passes[largest], largest)
+    largest = nlargest(2, passes, key=passes.__getitem__)
+    two = sum(passes[name] for name in largest)
+    return Streamed(sum(sizes.values()), sum(passes.values()), two, tuple(largest))
 
 
 def planned_tokens(built: Architecture, batch_tokens: int | None = None) -> int:
@@ -148,7 +150,7 @@ def offloaded(vlm: VLM, dtype: torch.dtype, device: Device, tokens: int, bound: 
     """What a device needs through whose memory the weights pass, of so many bytes that it may have."""
     found = streamed(vlm, dtype)
     return Needs(
-        found.stays + buffer_bytes(found.passes, 2 * found.largest, bound),
+        found.stays + buffer_bytes(found.passes, found.two, bound),
         device.memory.taken + WARM_BYTES + 2 * CHUNK_BYTES,
         bytes_of_work(tokens, vlm.architecture, dtype),
     )

@@ -23,6 +23,7 @@ from flamingo_lab.config import Inline
 from flamingo_lab.engine.budget import GIB, START_BYTES, Room, taken_bytes
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.family import Folder
+from flamingo_lab.offload.items import in_order
 from flamingo_lab.parallel.launched import Place
 from flamingo_lab.placement import Placing, needs
 from flamingo_lab.placement.devices import DTYPES, Device, Machine, Memory, device_of, is_on_cpu, named
@@ -334,9 +335,12 @@ def test_forms_need_less_the_fewer_bits_they_have(name: str) -> None:
     forms = [needs.weight_bytes(vlm, Form(torch.bfloat16, form)) for form in FORMS]
     assert whole[1] > forms[0] > forms[1]
     found = needs.streamed(vlm, torch.bfloat16)
-    assert found.stays + 2 * found.largest < forms[1]
-    named_largest = held(vlm).get(found.name, vlm.decoder.embedding.weight)  # a tied head has no weights of its own
-    assert named_largest.numel() * 2 == found.largest
+    assert found.stays + found.two < forms[1]
+    # A tied head has no weights of its own.
+    largest = [held(vlm).get(name, vlm.decoder.embedding.weight) for name in found.names]
+    assert sum(one.numel() for one in largest) * 2 == found.two
+    others = held(vlm).keys() & set(in_order(vlm)) - set(found.names)
+    assert max(held(vlm)[name].numel() for name in others) <= min(one.numel() for one in largest)
 
 
 def test_slices_add_up_to_the_whole_and_what_every_rank_holds(big: VLM) -> None:
