@@ -5,6 +5,8 @@ After haotian-liu/LLaVA, llava/conversation.py; the texts are facts of the publi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flamingo_lab.wording import Chat
 
 ASSISTANT = (
@@ -26,6 +28,26 @@ MPT_SYSTEM = (
     "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers."
 )
 MMTAG = ("<Image>", "</Image>\n")
+WORKED_EXAMPLE = (
+    "Human: What are the key differences between renewable and non-renewable energy sources?###"
+    "Assistant: Renewable energy sources are those that can be replenished naturally in a relatively short amount of time, "
+    "such as solar, wind, hydro, geothermal, and biomass. Non-renewable energy sources, on the other hand, are finite and "
+    "will eventually be depleted, such as coal, oil, and natural gas. Here are some key differences between renewable and "
+    "non-renewable energy sources:\n"
+    "1. Availability: Renewable energy sources are virtually inexhaustible, while non-renewable energy sources are finite "
+    "and will eventually run out.\n"
+    "2. Environmental impact: Renewable energy sources have a much lower environmental impact than non-renewable sources, "
+    "which can lead to air and water pollution, greenhouse gas emissions, and other negative effects.\n"
+    "3. Cost: Renewable energy sources can be more expensive to initially set up, but they typically have lower operational "
+    "costs than non-renewable sources.\n"
+    "4. Reliability: Renewable energy sources are often more reliable and can be used in more remote locations than "
+    "non-renewable sources.\n"
+    "5. Flexibility: Renewable energy sources are often more flexible and can be adapted to different situations and needs, "
+    "while non-renewable sources are more rigid and inflexible.\n"
+    "6. Sustainability: Renewable energy sources are more sustainable over the long term, while non-renewable sources are "
+    "not, and their depletion can lead to economic and social instability.\n###"
+)
+"""Two turns that Vicuna 0's conversation begins with. They are not LLaVA's own, and its authors evaluate nothing with them."""
 
 
 def two(system: str, end: str = "</s>", picture: tuple[str, str] | None = None) -> Chat:
@@ -83,6 +105,7 @@ def inst(between: str, system: str = "") -> Chat:
 VICUNA_V1 = two(USER_SYSTEM)
 LLAVA_V1 = two(HUMAN_SYSTEM)
 LLAVA_V0 = single(HUMAN_SYSTEM)
+VICUNA_V0 = replace(LLAVA_V0, system=LLAVA_V0.system + WORKED_EXAMPLE)
 V0_MMTAG = single(MMTAG_SYSTEM, MMTAG)
 V1_MMTAG = two(MMTAG_SYSTEM, picture=MMTAG)
 CHATML_DIRECT = chatml("Answer the questions.")
@@ -95,6 +118,7 @@ LLAVA = {
     "vicuna_v1": VICUNA_V1,
     "llava_v1": LLAVA_V1,
     "llava_v0": LLAVA_V0,
+    "vicuna_v0": VICUNA_V0,
     "v0_mmtag": V0_MMTAG,
     "v1_mmtag": V1_MMTAG,
     "llava_llama_2": LLAVA_LLAMA_2,

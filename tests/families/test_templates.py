@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,9 @@ STOPS: dict[str, tuple[tuple[str, ...], set[str]]] = {
 
 for table in (TWO_TURNS, ONE_TURN, WITH_SYSTEM, STOPS):
     table["mistral_direct"] = table["chatml_direct"]  # another name of it
+for table in (TWO_TURNS, ONE_TURN, WITH_SYSTEM):
+    table["vicuna_v0"] = table["llava_v0"].replace("###", f"###{templates.WORKED_EXAMPLE}", 1)
+STOPS["vicuna_v0"] = STOPS["llava_v0"]
 
 CHATML = {"<|im_start|>": 360, "<|im_end|>": 361}
 
@@ -127,6 +131,12 @@ def said(name: str, tokenizer: SentencePieceFile, prompt: fl.Prompt) -> str:
 
 def test_every_template_is_written_down() -> None:
     assert templates.LLAVA.keys() == TWO_TURNS.keys() == ONE_TURN.keys() == WITH_SYSTEM.keys() == STOPS.keys()
+
+
+def test_the_worked_example_is_the_authors() -> None:
+    """Its two messages in conv_vicuna_v0 of haotian-liu/LLaVA, llava/conversation.py at 053c284a, with roles and separators."""
+    digest = "16cbb247765fdff322a6eed1d918eff74d15b6b36f191282c63eada6fd1539a3"
+    assert hashlib.sha256(templates.WORKED_EXAMPLE.encode()).hexdigest() == digest
 
 
 @pytest.mark.parametrize("name", templates.LLAVA)
