@@ -24,6 +24,7 @@ from typing import Any
 import machine
 import numpy as np
 import torch
+from arithmetic import spared, weights
 from PIL import Image as pil
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -229,20 +230,24 @@ def matmul_rate(dtype: torch.dtype) -> float:
 
 
 def floor_seconds(model: fl.LoadedModel, jobs: Sequence[Job]) -> float:
-    """What cannot be avoided, at the measured matrix-product rate: distinct pictures, distinct prompt tokens, new tokens."""
+    """What cannot be avoided, at the measured matrix-product rate: distinct pictures, distinct prompt tokens, new tokens.
+
+    Of prompt tokens but the last ones, the last layer's keys and values are all that is needed of it.
+    """
     vlm = model.vlm
     built = vlm.architecture
     leaves = tree.leaves(jobs)
     nodes = {node for leaf in leaves for node in leaf.above}
     new = [[len(option.ids) for option in one.options] or [NEW_TOKENS] for one in jobs]
     fed = sum(count - 1 for of_job in new for count in of_job)
-    tokens = fed + sum(leaf.own_tokens for leaf in leaves) + sum(node.end - node.first for node in nodes)
+    prompts = sum(leaf.own_tokens for leaf in leaves) + sum(node.end - node.first for node in nodes)
     pictures = len({image.digest for one in jobs for image in one.rendered.images})
     assert vlm.tower is not None
     of_picture = weights(vlm.tower) * built.tower.positions + weights(vlm.connector) * built.tokens_per_view
     of_token = sum(p.numel() for p in [*vlm.decoder.layers.parameters(), *vlm.join.parameters()] if p.ndim > 1)
+    less = (prompts - len(leaves)) * spared(vlm.decoder)
     of_new = sum(map(sum, new)) * vlm.decoder.embedding.weight.numel()
-    return 2 * (pictures * of_picture + tokens * of_token + of_new) / matmul_rate(vlm.dtype)
+    return 2 * (pictures * of_picture + (prompts + fed) * of_token - less + of_new) / matmul_rate(vlm.dtype)
 
 
 def operators(call: Callable[[], Any]) -> dict[str, float]:
@@ -251,11 +256,6 @@ def operators(call: Callable[[], Any]) -> dict[str, float]:
         call()
     seconds = {event.key.removeprefix("aten::"): event.self_cpu_time_total / 1e6 for event in profile.key_averages()}
     return dict(sorted(seconds.items(), key=lambda pair: -pair[1])[:SLOWEST])
-
-
-def weights(module: torch.nn.Module) -> int:
-    """Numbers that a token is multiplied by."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
 
 
 def measure(work: Workload, questions: int, repeats: int, folder: Path) -> Measured:

@@ -23,6 +23,7 @@ from typing import Any
 
 import machine
 import torch
+from arithmetic import spared
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -125,7 +126,8 @@ def measure(dtype: str, repeats: int, folder: Path) -> list[Measured]:
     for _ in range(repeats):
         if dtype == "float32":
             product = 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(3))
-            prefill.append((2 * (weights * tokens + head) / spent(model, "prompts", long), product))
+            numbers = weights * tokens - spared(decoder) * (tokens - 1) + head
+            prefill.append((2 * numbers / spent(model, "prompts", long), product))
         read = large.nbytes / min(seconds(large.sum) for _ in range(3))
         step = spent(model, "answers", short) / (NEW_TOKENS - 1)
         decode.append(((weights + head) * model.vlm.dtype.itemsize / step, read))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flamingo_lab.config import Architecture, Connector, Cross, QueryResampler, Resampler, TwoLengths
 from flamingo_lab.markup import Fill
 from flamingo_lab.nn.attention import Heads, attend
-from flamingo_lab.nn.decoder import CausalDecoder, Memory
+from flamingo_lab.nn.decoder import CausalDecoder, Ends, Memory
 from flamingo_lab.nn.gated import GatedCrossAttention, Looking
 from flamingo_lab.nn.lengths import BothLengths
 from flamingo_lab.nn.locator import Locator
@@ -132,21 +132,28 @@ class VLM(nn.Module):
                 x[row, fill.position : fill.position + fill.tokens] = shown
         return x
 
-    def forward(self, x: Tensor, places: Places, pictures: Looking | None, memory: Memory | None = None) -> Tensor:
-        """Hidden states after the last norm, (B, T, D).
+    def forward(
+        self,
+        x: Tensor,
+        places: Places,
+        pictures: Looking | None,
+        memory: Memory | None = None,
+        ends: Ends | None = None,
+    ) -> Tensor:
+        """Hidden states after the last norm, (B, T, D), or (B, 1, D) where only the rows' `ends` are asked for.
 
         x (B, T, D) embedded tokens; `pictures`: what they may look at across; `memory` holds the keys and values of the
         tokens before, which `places` counts.
         """
         if not self.join:
-            return self.decoder(x, places, memory)
+            return self.decoder(x, places, memory, ends=ends)
         blocks = self.blocks
 
         def before(layer: int, x: Tensor) -> Tensor:
             block = self._block_before.get(layer)
             return x if block is None else blocks[block](x, block, pictures)
 
-        return self.decoder(x, places, memory, before)
+        return self.decoder(x, places, memory, before, ends)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, V)."""

@@ -82,7 +82,7 @@ class Running:
         rows = [Row.of(leaf.job, leaf.first, len(leaf.job.ids), leaf.above) for leaf in leaves]
         self._passes.work.prompt_tokens_computed += sum(leaf.own_tokens for leaf in leaves)
         into = IntoSlots(self.slots, len(self.slots.lengths))
-        behind = self._passes.last(rows, self._passes.prompts(rows, into))
+        behind = self._passes.logprobs(self._passes.ends(rows, into))
         return [self.enter(leaf, leaf.above, began, leaf.own_tokens) for leaf in leaves], behind
 
     def step(self) -> Iterator[Answered]:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from flamingo_lab.engine.images import PictureStore
-from flamingo_lab.engine.kv import Further, Groups, Level, Memory, Own, Slots, further_mask, own_mask, read
+from flamingo_lab.engine.kv import Further, Groups, Level, Memory, Own, Read, Slots, further_mask, own_mask, read, seen
 from flamingo_lab.engine.plan import Job, part
 from flamingo_lab.engine.tree import Node
 from flamingo_lab.engine.work import Work
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.markup import NONE, Expanded
 from flamingo_lab.nn.attention import Heads, attend
+from flamingo_lab.nn.decoder import Ends
 from flamingo_lab.nn.positions import Places
 
 NOTHING = -1
@@ -66,6 +67,13 @@ class Passes:
 
     def prompts(self, rows: Sequence[Row], own: Own) -> Tensor:
         """Hidden states (R, T, D) of rows side by side, padding behind each."""
+        return self._prompts(rows, own, at_ends=False)
+
+    def ends(self, rows: Sequence[Row], own: Own) -> Tensor:
+        """Hidden states (R, D) of each row's last token, which is all that most are asked for."""
+        return self._prompts(rows, own, at_ends=True)[:, 0]
+
+    def _prompts(self, rows: Sequence[Row], own: Own, *, at_ends: bool) -> Tensor:
         vlm, device = self.model.vlm, self.model.vlm.device
         counts = [len(row.tokens.ids) for row in rows]
         longest = max(counts)
@@ -78,7 +86,8 @@ class Passes:
         real = None
         if min(counts) < longest:
             real = torch.arange(longest, device=device) < torch.tensor(counts, device=device)[:, None]
-        places = Company.of(self.model, [row.job for row in rows]).places(positions, real)
+        company = Company.of(self.model, [row.job for row in rows])
+        places = company.places(positions, real)
         pictures = [
             {fill.image: self.store.tokens(row.job.rendered.images[fill.image]) for fill in row.tokens.fills}
             for row in rows
@@ -87,10 +96,19 @@ class Passes:
         looks: list[str | None] = []
         for row, count in zip(rows, counts, strict=True) if self._looks else ():
             looks += [*map(row.digest, row.tokens.sees), *[None] * (longest - count)]
-        groups = levels([row.above for row in rows], longest, device)
-        reads = [read(self._config, level, of_level, positions) for level, of_level in groups]
-        memory = Memory(own, own_mask(self._config, positions), reads)
-        return vlm(x, places, self.seen(looks, longest), memory)
+        memory = Memory(own, own_mask(self._config, positions), self._reads(rows, positions))
+        ends = None
+        if at_ends:
+            tokens = torch.tensor(counts, device=device) - 1
+            last = (first + tokens)[:, None]
+            mask = seen(self._config, last, positions, real)
+            ends = Ends(tokens, company.places(last), Memory(own, mask, self._reads(rows, last)))
+        return vlm(x, places, self.seen(looks, longest), memory, ends)
+
+    def _reads(self, rows: Sequence[Row], positions: Tensor) -> list[Read]:
+        """What tokens at positions (R, T) read of the levels that their rows stand behind."""
+        groups = levels([row.above for row in rows], positions.shape[1], positions.device)
+        return [read(self._config, level, of_level, positions) for level, of_level in groups]
 
     def seen(self, looks: Sequence[str | None], tokens: int) -> Seen | None:
         """What tokens (R * T) look at, by the pictures' digests."""
@@ -117,11 +135,6 @@ class Passes:
             found.append(logprobs.gather(-1, wanted[:, None])[:, 0])
             are_likeliest.append(logprobs.argmax(-1) == wanted)
         return torch.cat(found).view_as(tokens), torch.cat(are_likeliest).view_as(tokens)
-
-    def last(self, rows: Sequence[Row], hidden: Tensor) -> Tensor:
-        """Log-probabilities (R, V) behind each row's last token."""
-        ends = torch.tensor([len(row.tokens.ids) - 1 for row in rows], device=hidden.device)
-        return self.logprobs(hidden[torch.arange(len(rows), device=hidden.device), ends])
 
 
 class Company(NamedTuple):

@@ -33,7 +33,7 @@ class Prefill:
             rows = [Row.of(node.job, node.first, node.end, chains[node]) for node in missing]
             for nodes, batch in self._batches(missing, rows):
                 level = self._level(batch)
-                self._passes.prompts(batch, Fresh(level))
+                self._passes.ends(batch, Fresh(level))
                 for group, node in enumerate(nodes):
                     node.level, node.group = level, group
 
@@ -43,7 +43,7 @@ class Prefill:
         found: dict[Leaf, tuple[Node, Tensor]] = {}
         for leaves, batch in self._batches(unit, rows):
             level = self._level(batch)
-            behind = self._passes.last(batch, self._passes.prompts(batch, Fresh(level)))
+            behind = self._passes.logprobs(self._passes.ends(batch, Fresh(level)))
             for group, leaf in enumerate(leaves):
                 node = Node(leaf.job, leaf.first, len(leaf.job.ids), level=level, group=group)
                 found[leaf] = node, behind[group]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,21 @@ class Memory(Protocol):
     def attend(self, layer: int, queries: Tensor, new: Heads) -> Tensor:
         """What the new tokens' queries (B, H, T, d) see among all tokens so far; `new`: their own keys and values."""
         ...
+
+
+class Ends(NamedTuple):
+    """The last tokens of a pass' rows, of whom alone more is asked than keys and values.
+
+    tokens (R,) int: which they are; places: where they stand, (R, 1); memory: what they attend to.
+    """
+
+    tokens: Tensor
+    places: Places
+    memory: Memory
+
+    def of(self, x: Tensor) -> Tensor:
+        """(R, T, D) -> (R, 1, D)."""
+        return x[torch.arange(len(x), device=x.device), self.tokens][:, None]
 
 
 class Embedding(nn.Module):
@@ -95,12 +110,18 @@ class DecoderLayer(nn.Module):
         layer: int,
         memory: Memory | None,
         places: Places,
+        ends: Ends | None = None,
     ) -> Tensor:
         normed = self.attention_norm(x)
-        queries = self.attention.queries(normed)
         heads = self.attention.keys_values(normed)
         if turn is not None:
-            queries, heads = rotate(queries, turn), Heads(rotate(heads.keys, turn), heads.values)
+            heads = Heads(rotate(heads.keys, turn), heads.values)
+        if ends is not None:
+            x, normed, memory, places = ends.of(x), ends.of(normed), ends.memory, ends.places
+            turn = turn and Rotation(*(ends.of(part[:, 0])[:, None] for part in turn))
+        queries = self.attention.queries(normed)
+        if turn is not None:
+            queries = rotate(queries, turn)
         if self._log_n_length is not None:
             queries = queries * log_n(places, self._log_n_length, queries.dtype)
         if memory is None:
@@ -133,8 +154,9 @@ class CausalDecoder(nn.Module):
         places: Places,
         memory: Memory | None = None,
         before: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
+        ends: Ends | None = None,
     ) -> Tensor:
-        """Hidden states after the last norm, (B, T, D).
+        """Hidden states after the last norm, (B, T, D), or (B, 1, D) where only the rows' `ends` are asked for.
 
         x (B, T, D) embedded tokens; `places` counts what `memory` holds too; `before(layer, x)` acts on the sequence
         before each layer.
@@ -142,9 +164,12 @@ class CausalDecoder(nn.Module):
         config = self.config
         turn = rotation(places, config.place, config.head_width, x.dtype) if isinstance(config.place, Rotary) else None
         mask = causal_mask(config, places) if memory is None else None
+        # What the last layer makes of other tokens nobody looks at, but where they share experts' places with the ends.
+        early = None if isinstance(self.layers[-1].mlp, Mixture) else ends
         for index, layer in enumerate(self.layers):
-            x = layer(before(index, x), turn, mask, index, memory, places)
-        return self.norm(x)
+            is_last = index == config.layers - 1
+            x = layer(before(index, x), turn, mask, index, memory, places, early if is_last else None)
+        return self.norm(x if ends is None or early is not None else ends.of(x))
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, V)."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from flamingo_lab.config import Architecture, Decoder
 from flamingo_lab.markup import Fill
 from flamingo_lab.nn.attention import Attention
-from flamingo_lab.nn.decoder import DecoderLayer, Embedding, Head, Memory
+from flamingo_lab.nn.decoder import DecoderLayer, Embedding, Ends, Head, Memory
 from flamingo_lab.nn.gated import Looking
 from flamingo_lab.nn.linear import linear
 from flamingo_lab.nn.positions import Places
@@ -124,21 +124,29 @@ class SplitVLM(VLM):
         self._mark = zlib.crc32(ids.cpu().numpy().tobytes())
         return super().embed(ids, fills if self.ranks.leads else (), pictures)
 
-    def forward(self, x: Tensor, places: Places, pictures: Looking | None, memory: Memory | None = None) -> Tensor:
-        """See `VLM.forward`; x comes from `embed`."""
+    def forward(
+        self,
+        x: Tensor,
+        places: Places,
+        pictures: Looking | None,
+        memory: Memory | None = None,
+        ends: Ends | None = None,
+    ) -> Tensor:
+        """See `VLM.forward`; x comes from `embed`. All layers compute all tokens: what ranks send has one size a pass."""
 
         def again() -> None:
             one = Places(torch.zeros(1, 1, dtype=torch.long, device=x.device))
             seen = None if pictures is None else Nothing()
             VLM.forward(self, self.ranks.sum(x.new_zeros(1, 1, x.shape[-1])), one, seen)
 
-        return self.ranks.run(
+        hidden = self.ranks.run(
             Step.PASS,
             self._mark,
             lambda: VLM.forward(self, self.ranks.sum(x), places, pictures, memory),
             again,
             x.shape[:-1],
         )
+        return hidden if ends is None else ends.of(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See `VLM.logits`."""

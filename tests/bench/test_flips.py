@@ -43,17 +43,17 @@ def test_prompts_and_answers_have_none_few_and_all_beside_them(
     model: fl.LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: dict[str, list[int]] = {"prompts": [], "steps": []}
-    prompts, step = Passes.prompts, Layout.step
+    ends, step = Passes.ends, Layout.step
 
     def of_prompts(self: Passes, held: Sequence[Row], *told: Any) -> Any:
         rows["prompts"].append(len(held))
-        return prompts(self, held, *told)
+        return ends(self, held, *told)
 
     def of_step(self: Layout, passes: Passes, slots: Slots, tokens: Sequence[int], *told: Any) -> Tensor:
         rows["steps"].append(len(tokens))
         return step(self, passes, slots, tokens, *told)
 
-    monkeypatch.setattr(Passes, "prompts", of_prompts)
+    monkeypatch.setattr(Passes, "ends", of_prompts)
     monkeypatch.setattr(Layout, "step", of_step)
     flips(model, asked(fl.Greedy(), 12, min_new_tokens=2, max_new_tokens=2))
     for held in rows.values():
