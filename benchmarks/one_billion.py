@@ -31,7 +31,9 @@ sys.path.insert(0, str(ROOT))
 import flamingo_lab as fl  # noqa: E402
 from flamingo_lab import families  # noqa: E402
 from flamingo_lab.family import Folder  # noqa: E402
+from flamingo_lab.prepared import laid  # noqa: E402
 from flamingo_lab.vlm import VLM  # noqa: E402
+from flamingo_lab.weights import put  # noqa: E402
 from tests.families import tiny_llava  # noqa: E402 - the makers of checkpoints stand with the tests
 
 REPORTS = Path(__file__).parent / "reports"
@@ -88,8 +90,10 @@ def build(folder: Path, dtype: torch.dtype) -> fl.LoadedModel:
     with torch.no_grad():
         for parameter in vlm.parameters():
             parameter.normal_(0, 0.02)
-    vlm.requires_grad_(False).eval()
-    return replace(small, vlm=vlm)
+    lay = laid(vlm, vlm.device, dtype)
+    for name in [name for name, _ in vlm.named_parameters()]:
+        put(vlm, name, lay(name, vlm.get_parameter(name).detach()))
+    return replace(small, vlm=vlm.eval())
 
 
 def seconds(call: Callable[[], Any]) -> float:

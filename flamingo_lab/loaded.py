@@ -59,9 +59,11 @@ class LoadedModel(Asking):
     streamed: Streamed | None = None
 
     def weight(self, name: str) -> Tensor:
-        """A parameter by its name in `vlm`, wherever it is."""
+        """A parameter by its name in `vlm`, wherever and however it lies in memory."""
         held = self.vlm.get_parameter(name)
-        return self.streamed.weight(name) if self.streamed and held.is_meta else held
+        if self.streamed and held.is_meta:
+            return self.streamed.weight(name)
+        return held.to_dense() if held.is_mkldnn else held
 
     def counters(self) -> Mapping[str, float]:
         """What was computed since loading, in counts: tokens of prompts, pictures encoded, decode steps, and more by name."""

@@ -166,6 +166,9 @@ def _fault(
 Own = Callable[[str, "Tensor"], "Tensor | None"]
 """What is kept of our tensor of this name, None for nothing."""
 
+Laid = Callable[[str, "Tensor"], "Tensor"]
+"""Our tensor of this name, laid out in memory as it is used."""
+
 
 def fill(
     model: nn.Module,
@@ -174,11 +177,13 @@ def fill(
     dtype: torch.dtype,
     device: torch.device,
     own: Own = lambda name, whole: whole,
+    laid: Laid = lambda name, weight: weight,
 ) -> None:
     """Fill a model built on the meta device, in place.
 
     A tensor that needs no conversion stays a view of its file; one that does is converted, and its source pages are
-    given back before the next one is read. What `own` keeps nothing of stays on the meta device.
+    given back before the next one is read. What `own` keeps nothing of stays on the meta device; `laid`: how it lies in
+    memory.
     """
     from flamingo_lab.checkpoint import release
 
@@ -192,8 +197,11 @@ def fill(
                 if part is None:
                     continue
                 converted = part.to(device=device, dtype=dtype)
-                put(model, ours, converted)
-                is_view |= converted.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+                kept = laid(ours, converted)
+                put(model, ours, kept)
+                is_view |= (
+                    kept is converted and converted.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+                )
             if not is_view:
                 release(tensor)
 

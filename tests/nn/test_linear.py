@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flamingo_lab.nn import linear
-from flamingo_lab.nn.linear import Linear
+from flamingo_lab.nn.linear import Linear, packed
 
 
 def whole(dtype: torch.dtype, has_bias: bool) -> tuple[Linear, nn.Linear]:
@@ -74,3 +74,20 @@ def test_onednn_gives_the_same(monkeypatch: pytest.MonkeyPatch, shape: tuple[int
     assert asked == 2
     ours(x).sum().backward()
     assert asked == 2, "no gradient flows through that way"
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bfloat16 in oneDNN")
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("shape", [(300,), (1, 1, 300), (3, 5, 300), (2, 0, 300)])
+def test_a_packed_matrix_is_the_matrix(shape: tuple[int, ...], has_bias: bool) -> None:
+    ours, theirs = whole(torch.bfloat16, has_bias)
+    plain = ours.weight
+    ours.weight = nn.Parameter(packed(plain.detach()), requires_grad=False)
+    assert ours.weight.is_mkldnn and ours.weight.shape == plain.shape and ours.weight.nbytes == plain.nbytes
+    assert torch.equal(ours.weight.to_dense(), plain)
+    x = torch.randn(shape).bfloat16()
+    for mode in (torch.inference_mode(), torch.no_grad()):
+        with mode:
+            found, expected = ours(x), theirs(x)
+        assert found.shape == expected.shape and found.dtype == torch.bfloat16
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
