@@ -136,7 +136,9 @@ def driven(count: int) -> Driven:
     """The same in a process of its own."""
     command = [sys.executable, __file__, "--drive", str(count)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return Driven(*json.loads(done.stdout.splitlines()[-1]))
+    found = Driven(*json.loads(done.stdout.splitlines()[-1]))
+    print(f"{count:,} requests: {count / found.seconds:,.0f} answers/s, {found.peak_mb:,.0f} MB", flush=True)
+    return found
 
 
 def driver_part(sizes: Iterable[int]) -> tuple[list[str], list[str], float]:
