@@ -11,6 +11,7 @@ import torch
 
 from flamingo_lab import host
 from flamingo_lab.config import Architecture
+from flamingo_lab.engine.heap import give_back
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.nn.decoder import Head
 from flamingo_lab.nn.linear import Linear, is_packed_best, packed
@@ -77,6 +78,7 @@ class Prepared:
             reading.fill(vlm, self.sources, self.plan.form.quant, dtype=self.dtype, device=self.device)
         else:
             fill(vlm, self.sources, dtype=self.dtype, device=self.device, laid=laid(vlm, self.device, self.dtype))
+            give_back()  # the plain matrices, where packed ones lie between them
         vlm.eval()
         return replace(self.unread, vlm=vlm, streamed=streamed)
 

@@ -77,9 +77,10 @@ def test_the_loss_falls(stage: str, whole: Trained) -> None:
 
 def test_the_last_stage_leaves_language_model_and_tower_as_they_were(whole: Trained) -> None:
     """Bit by bit, in the finished model's dtype."""
-    finished = fl.load(whole.model, device="cpu", dtype="bfloat16").vlm
-    for stage, part in ((LANGUAGE, finished.decoder), (TOWER, finished.tower)):
-        after = dict(part.named_parameters())
+    finished = fl.load(whole.model, device="cpu", dtype="bfloat16")
+    for stage, part in ((LANGUAGE, "decoder"), (TOWER, "tower")):
+        names = [name for name, _ in finished.vlm.get_submodule(part).named_parameters()]
+        after = {name: finished.weight(f"{part}.{name}") for name in names}
         before = {name: value for name, value in whole.parameters(stage).items() if not name.startswith("match.")}
         assert after.keys() - before.keys() <= {"embedding.extra", "post_norm.weight", "post_norm.bias"}
         for name, value in before.items():
