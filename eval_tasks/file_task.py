@@ -28,7 +28,10 @@ class FileTask(Task):
         """
         root = self.root(data, split)
         try:
-            return self._read(split, root)
+            found = self._read(split, root)
+            if data is None:
+                self._see_to_whole(split, len(found), root)
+            return found
         except MissingData as error:
             own = root / self.name
             if not own.is_dir():
@@ -63,6 +66,14 @@ class FileTask(Task):
                 f"{root}: the {split} split holds no questions; it is read as {self.name}, from {self.files}"
             )
         return found
+
+    def _see_to_whole(self, split: str, questions: int, root: Path) -> None:
+        """Authors' files in the hub's cache do not say how many they are, as Parquet's do, and a download may be cut."""
+        hub, size = self.hub_of(split), dict(zip(self.splits, self.sizes, strict=False)).get(split, 0)
+        if hub and hub.files and questions < size:
+            raise MissingData(
+                f"{root}: {questions} of the {size} questions are here; fetch the others with {_command(hub)}"
+            )
 
     def parquet(self, split: str, root: Path) -> list[Path]:
         """The split's files in the hub's layout, none where the folder has another one."""

@@ -63,6 +63,8 @@ def fetch(hub: Hub, splits: Iterable[str]) -> None:
 
 def needed(hub: Hub, split: str) -> list[str]:
     """Patterns of the files of a split and of what its questions need besides, wherever in the data set they lie."""
+    if hub.files:
+        return list(hub.files)
     return [
         f"{above}{folder}{pattern}"
         for folder in [f"{name}/" for name in hub.folders(split)] or [""]

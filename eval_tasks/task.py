@@ -153,7 +153,7 @@ class Hub:
     `configs`: the folder of each of our splits, where they differ; `beside`: a further folder that the questions need.
     `revision` is pinned where one is known to be good. `shots`: the data set with the splits for shots, where this one has
     none of them; its rows have the same fields. `lacks`: splits of ours that it has not; their questions are in the authors'
-    own files alone.
+    own files alone. `files`: patterns of the authors' own files, where it holds those and no rows.
     """
 
     repository: str
@@ -164,6 +164,7 @@ class Hub:
     beside: str | None = None
     shots: Hub | None = None
     lacks: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def called(self, split: str) -> str:
         """The data set's name for a split of ours."""

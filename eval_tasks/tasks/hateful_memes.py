@@ -26,7 +26,12 @@ class HatefulMemes(FileTask):
     paper = "https://arxiv.org/abs/2005.04790"
     source = "SPLIT.jsonl and img/ of the Hateful Memes Challenge"
     files = "the files of the Hateful Memes Challenge (https://hatefulmemeschallenge.com; registration and password)"
-    hub = Hub("HuggingFaceM4/Hateful-Memes")
+    hub = Hub(
+        "Ahren09/MMSoc_HatefulMemes",
+        splits={"dev_seen": "validation", "test_seen": "test"},
+        revision="c9a9a6c3ef0765622a6de0af6ebb68f323ad73ba",
+        lacks=("dev_unseen", "test_unseen"),
+    )
     licence = "for research only, after registration"
     split = "test_seen"
     splits = ("train", "dev_seen", "dev_unseen", "test_seen", "test_unseen")
@@ -45,7 +50,7 @@ class HatefulMemes(FileTask):
             yield _sample(where, row, picture(folder, text(row, "img", where), where))
 
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
-        """One row a picture."""
+        """One row a picture, with the challenge's numbers, texts and labels. `img` is what IDEFICS' authors call it."""
         for place, row in enumerate(rows):
             where = f"{root}, {split} row {place}"
             yield _sample(where, row, parquet.picture(row, "img" if "img" in row else "image", where))

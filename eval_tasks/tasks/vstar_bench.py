@@ -30,7 +30,11 @@ class VStarBench(FileTask):
     paper = "https://arxiv.org/abs/2312.14135"
     source = "direct_attributes/ and relative_position/ of craigwu/vstar_bench, a picture and a JSON file a question"
     files = "the folders direct_attributes and relative_position (https://huggingface.co/datasets/craigwu/vstar_bench)"
-    hub = Hub("lmms-lab/vstar-bench")
+    hub = Hub(
+        "craigwu/vstar_bench",
+        revision="d9ae62c903da0c98336e85c5ee89cd863b04b4da",
+        files=tuple(f"{kind}/*" for kind in KINDS),
+    )
     licence = "MIT (code)"
     splits_for_shots = ()
     sizes = (191,)
@@ -74,7 +78,7 @@ class VStarBench(FileTask):
             )
 
     def from_hub(self, split: str, rows: Iterator[Row], root: Path) -> Iterator[Sample]:
-        """The options are lines of the text, shuffled already."""
+        """lmms-eval's copy (lmms-lab/vstar-bench), where somebody has it: options are lines of the text, shuffled already."""
         for place, row in enumerate(rows):
             where = f"{root}, row {place}"
             words, right = text(row, "text", where), text(row, "label", where)

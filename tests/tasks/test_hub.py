@@ -27,7 +27,7 @@ from eval_tasks.task import Hub
 from leaderboards.store import Store
 from tests.doubles import Scripted
 from tests.folders import ROOT
-from tests.tasks.benchmarks import BUILDERS, HUB, captions, choices, questions, stored
+from tests.tasks.benchmarks import BUILDERS, FILES, HUB, captions, choices, questions, stored
 from tests.tasks.benchmarks import parquet as write_rows
 from tests.tasks.benchmarks.questions import people
 from tests.tasks.hub_server import served
@@ -274,13 +274,27 @@ def test_what_is_fetched_is_enough(name: str, tmp_path: Path) -> None:
     """All that a split is read from is among the files that its patterns name."""
     found = task.get(name)
     assert found.hub is not None
-    tiny = BUILDERS[name, HUB](tmp_path)
-    files = [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.parquet")]
+    layout, pattern = (FILES, "*.*") if found.hub.files else (HUB, "*.parquet")
+    tiny = BUILDERS[name, layout](tmp_path)
+    files = [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob(pattern)]
     wanted = set(filter_repo_objects(files, allow_patterns=parquet.needed(found.hub, tiny.split)))
     assert wanted
     for file in set(files) - wanted:
         (tmp_path / file).unlink()
     assert [sample.id for sample in found.samples(tiny.split, tmp_path)] == list(tiny.ids)
+
+
+def test_authors_files_of_a_data_set_have_to_be_all_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = task.get("vstar-bench")
+    assert found.hub is not None and found.hub.revision is not None
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "datasets--craigwu--vstar_bench" / "snapshots" / found.hub.revision
+    tiny = BUILDERS["vstar-bench", FILES](snapshot)
+    with pytest.raises(MissingData, match=r"3 of the 191 questions are here; .* hf download .* craigwu/vstar_bench"):
+        found.samples("test", None)
+    monkeypatch.setattr(type(found), "sizes", (3,))
+    assert [sample.id for sample in found.samples("test", None)] == tiny.ids
+    assert found.version(None) == f"craigwu/vstar_bench@{found.hub.revision}"
 
 
 def test_a_part_of_a_split_is_no_split(tmp_path: Path) -> None:

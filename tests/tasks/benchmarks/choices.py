@@ -301,8 +301,11 @@ def hateful_memes(root: Path) -> Tiny:
 
 @builds("hateful-memes", HUB)
 def hateful_memes_hub(root: Path) -> Tiny:
-    rows = [meme(42953, 0) | {"img": stored(1)}, meme(42954, 1) | {"img": stored(2)}]
-    parquet(root / "data" / "test_seen-00000-of-00001.parquet", rows)
+    rows: list[dict[str, object]] = [
+        {"id": number, "text": meme(number, label)["text"], "label": label, "split": "test", "image": stored(label + 1)}
+        for number, label in ((42953, 0), (42954, 1))
+    ]
+    parquet(root / "data" / "test-00000-of-00001.parquet", rows)
     return Tiny("test_seen", ["42953", "42954"], "some words 42953")
 
 
