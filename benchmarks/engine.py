@@ -282,11 +282,16 @@ def measure(work: Workload, questions: int, repeats: int, folder: Path) -> Measu
     )
     print(
         f"{work.title}: {turns.ours_seconds:.1f} s against {turns.theirs_seconds:.1f} s at batch {turns.theirs_batch}, "
-        f"{turns.ratio:.2f} x (asked for {work.at_least:g} x); {100 * turns.differing:.1f} % of the answers differ, "
+        f"{turns.ratio:.2f} x (asked for {work.at_least:g} x); {parting(turns)} of the answers differ, "
         f"floor {100 * measured.floor:.0f} %, load {turns.load:.1f}",
         flush=True,
     )
     return measured
+
+
+def parting(turns: Turns) -> str:
+    """The share of answers that differ, and by how little."""
+    return f"{100 * turns.differing:.1f} %" + (f" ({turns.margin:.0e})" if turns.differing else "")
 
 
 def report(rows: Sequence[Measured]) -> str:
@@ -299,11 +304,12 @@ def report(rows: Sequence[Measured]) -> str:
         "transformers has its best batch size.",
         "Ratios are medians of pairs of turns; seconds of different machines are not to be compared.",
         "*Floor*: the arithmetic that cannot be avoided, at the measured rate of a 2048 x 2048 product, over our time;",
-        "*at the floor*: the ratio, if that were all.",
+        "*at the floor*: the ratio, if that were all. *Differ (by)*: how far apart in log-probability the two choices are where",
+        "such an answer parts, at the most: random models often have two tokens as good as equal.",
         "",
         *(f"{machine.letter(number)}: {one}." for number, one in enumerate(machines)),
         "",
-        "| workload | ours | transformers (batch) | ratio (pairs) | asked for | answers that differ | floor | at the floor "
+        "| workload | ours | transformers (batch) | ratio (pairs) | asked for | answers that differ (by) | floor | at the floor "
         "| load | machine |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
@@ -311,7 +317,7 @@ def report(rows: Sequence[Measured]) -> str:
         turns = row.turns
         lines.append(
             f"| {row.title} | {turns.ours_seconds:.1f} s | {turns.theirs_seconds:.1f} s ({turns.theirs_batch}) "
-            f"| {turns.ratio:.1f} x ({row.repeats}) | {row.at_least:g} x | {100 * turns.differing:.1f} % "
+            f"| {turns.ratio:.1f} x ({row.repeats}) | {row.at_least:g} x | {parting(turns)} "
             f"| {100 * row.floor:.0f} % | {turns.ratio / row.floor:.1f} x | {turns.load:.1f} "
             f"| {machine.letter(machines.index(row.machine))} |"
         )

@@ -55,7 +55,12 @@ class MMBench(FileTask):
     paper = "https://arxiv.org/abs/2307.06281"
     source = "mmbench_dev_20230712.tsv or MMBench_DEV_*.tsv of open-compass/MMBench, pictures inside"
     files = "a table of MMBench's dev set (https://github.com/open-compass/MMBench)"
-    hub = Hub("lmms-lab/MMBench", splits={"dev-cn": "dev"}, configs={"dev": "en", "dev-cn": "cn"})
+    hub = Hub(
+        "lmms-lab/MMBench",
+        splits={"dev-cn": "dev"},
+        configs={"dev": "en", "dev-cn": "cn"},
+        revision="56ba1af8954932c4804bd3f522e05ed96e63b654",
+    )
     licence = "Apache-2.0 [unread]"
     split = "dev"
     splits = ("dev", "dev-cn")

@@ -11,6 +11,8 @@ from flamingo_lab.engine.plan import Job, job
 from flamingo_lab.loaded import LoadedModel
 from flamingo_lab.model import Answer, Rank, Request
 
+Tokens = tuple[int, ...]
+
 TOGETHER = (1, 8)
 """Requests that are asked together, besides all of them: their prompts pass, and their answers go on, side by side."""
 
@@ -19,7 +21,7 @@ TOGETHER = (1, 8)
 class Flip:
     """An answer that differs between batch sizes. texts: what was said, by how many requests were asked together.
 
-    step: the first new token that differs, 0 under `Rank`; margin: how far apart the two likeliest choices are there in
+    step: the first new token that differs, 0 under `Rank`; margin: how far apart the two choices are there in
     log-probability, by the reference.
     """
 
@@ -39,30 +41,26 @@ def flips(model: LoadedModel, requests: Sequence[Request]) -> list[Flip]:
                     said[answer.id][str(size)] = answer
     found: list[Flip] = []
     for request in requests:
-        answers = said[request.id]
-        if len({answer.token_ids for answer in answers.values()}) > 1:
-            step = 0 if isinstance(request.decoding, Rank) else _first_difference([*answers.values()])
-            margin = _margin(model, request, next(iter(answers.values())), step)
-            found.append(Flip(request.id, {name: one.text for name, one in answers.items()}, step, margin))
+        first, *others = said[request.id].values()
+        other = next((one for one in others if one.token_ids != first.token_ids), None)
+        if other is not None:
+            step, margin = parted(model, request, first.token_ids, other.token_ids)
+            found.append(Flip(request.id, {name: one.text for name, one in said[request.id].items()}, step, margin))
     return found
 
 
-def _first_difference(answers: Sequence[Answer]) -> int:
-    rows = [answer.token_ids for answer in answers]
-    shared = 0
-    while all(len(row) > shared for row in rows) and len({row[shared] for row in rows}) == 1:
-        shared += 1
-    return shared
-
-
-def _margin(model: LoadedModel, request: Request, answer: Answer, step: int) -> float:
-    """Between the two likeliest tokens behind the answer's first `step` ones, or the two likeliest options."""
-    if isinstance(request.decoding, Rank):
-        scores = sorted(reference.answer(model, request).option_logprobs or (), reverse=True)
-        return scores[0] - scores[1]
+def parted(model: LoadedModel, request: Request, one: Tokens, other: Tokens) -> tuple[int, float]:
+    """Where two answers to a request part, and by how little: `step` and `margin` of a `Flip`."""
     ready: Job = job(model, request)
-    sequence = reference.extended(ready.sequence, answer.token_ids[:step]) if step else ready.sequence
+    if isinstance(request.decoding, Rank):
+        scores = reference.answer(model, request).option_logprobs or ()
+        of_option = {option.ids: score for option, score in zip(ready.options, scores, strict=True)}
+        return 0, abs(of_option[one] - of_option[other])
+    step = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    sequence = reference.extended(ready.sequence, one[:step]) if step else ready.sequence
     pictures = reference.picture_tokens(model, ready)
     logits = reference.logits(model, sequence, pictures, model.noise(request.id))[-1]
-    first, second = logits.topk(2).values.tolist()
-    return first - second
+    # The one of two that is shorter ended there.
+    choices = [[row[step]] if len(row) > step else sorted(ready.ends.stop_ids) for row in (one, other)]
+    first, second = (float(logits[choice].max()) for choice in choices)
+    return step, abs(first - second)

@@ -207,11 +207,12 @@ def _lines(measured: Measured) -> list[str]:
         f"| {100 * held.get('padding_share', 0):.1f} % padding | all positions |",
     ]
     if turns := measured.against:
+        parting = f", by choices at most {turns.margin:.1g} apart in log-probability" if turns.differing else ""
         lines += [
             "",
             f"Against transformers at its best batch size, {turns.theirs_batch}, on the same ids and pixels, turn by turn: "
             f"{turns.ours_seconds:.2f} s against {turns.theirs_seconds:.2f} s, {turns.ratio:.2f} x (median of the ratios); "
-            f"{100 * turns.differing:.1f} % of the answers differ; load {turns.load:.1f}.",
+            f"{100 * turns.differing:.1f} % of the answers differ{parting}; load {turns.load:.1f}.",
         ]
     if measured.flips is not None:
         lines += ["", *_told(measured.flips, measured.questions)]

@@ -22,7 +22,7 @@ def test_a_row_that_falls_short_is_told(
 ) -> None:
     def measured(work: engine.Workload, questions: int, repeats: int, folder: Path) -> engine.Measured:
         seconds = {"softmax": 1.0} if ratio < work.at_least else {}
-        turns = Turns(1.0, ratio, ratio, 8, 0.0, 0.5)
+        turns = Turns(1.0, ratio, ratio, 8, 0.0, 0.0, 0.5)
         counters = Work().counters()
         return engine.Measured(work.name, work.title, work.at_least, 0.5, turns, 1, counters, seconds, seconds, "here")
 

@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 import flamingo_lab as fl
-from flamingo_lab.bench.flips import flips
+from flamingo_lab.bench.flips import flips, parted
 from flamingo_lab.engine import loop, reference
 from flamingo_lab.engine.kv import Slots
 from flamingo_lab.engine.passes import Layout, Passes, Row
@@ -81,5 +81,24 @@ def test_the_first_other_token_and_its_margin(model: fl.LoadedModel, monkeypatch
     ready = job(model, requests[1])
     first = reference.answer(model, requests[1]).token_ids[:2]
     logits = reference.logits(model, reference.extended(ready.sequence, first), reference.picture_tokens(model, ready))
-    best = logits[-1].topk(2).values
-    assert flip.margin == pytest.approx(float(best[0] - best[1]), abs=1e-5)
+    right = reference.answer(model, requests[1]).token_ids[2]
+    assert flip.margin == pytest.approx(float(logits[-1][right] - logits[-1][5]), abs=1e-5)
+
+
+def test_an_answer_that_ended_where_the_other_went_on(model: fl.LoadedModel) -> None:
+    (request,) = asked(fl.Greedy(), 1, min_new_tokens=4)
+    ready, ids = job(model, request), reference.answer(model, request).token_ids
+    step, margin = parted(model, request, ids, ids[:2])
+    logits = reference.logits(
+        model, reference.extended(ready.sequence, ids[:2]), reference.picture_tokens(model, ready)
+    )
+    ends = max(float(logits[-1][one]) for one in ready.ends.stop_ids)
+    assert step == 2
+    assert margin == pytest.approx(abs(float(logits[-1][ids[2]]) - ends), abs=1e-5)
+
+
+def test_options_part_by_their_scores(model: fl.LoadedModel) -> None:
+    (request,) = asked(fl.Rank(("yes", "no", "maybe not")), 1)
+    one, _, other = (option.ids for option in job(model, request).options)
+    scores = reference.answer(model, request).option_logprobs or ()
+    assert parted(model, request, one, other) == (0, pytest.approx(abs(scores[0] - scores[2])))
