@@ -94,10 +94,13 @@ def sentencepiece(**options: Any) -> bytes:
 
 
 def random_weights(model: nn.Module, seed: int) -> Any:
-    """The classes start norms at one and biases at zero, which would hide a swapped pair."""
+    """The classes start norms at one and biases at zero, which would hide a swapped pair.
+
+    Wide matrices are smaller, or float32's rounding would grow from layer to layer until it decides tokens.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        scale = 0.3 if parameter.ndim == 1 else 0.25
+        scale = 0.3 if parameter.ndim == 1 else min(0.25, 2 * parameter[0].numel() ** -0.5)
         around = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         parameter.data = torch.randn(parameter.shape, generator=generator) * scale + around
     return model.eval()
