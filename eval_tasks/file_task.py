@@ -69,8 +69,8 @@ class FileTask(Task):
 
     def _see_to_whole(self, split: str, questions: int, root: Path) -> None:
         """Authors' files in the hub's cache do not say how many they are, as Parquet's do, and a download may be cut."""
-        hub, size = self.hub_of(split), dict(zip(self.splits, self.sizes, strict=False)).get(split, 0)
-        if hub and hub.files and questions < size:
+        hub, size = self.hub_of(split), self.size(split)
+        if hub and hub.files and size and questions < size:
             raise MissingData(
                 f"{root}: {questions} of the {size} questions are here; fetch the others with {_command(hub)}"
             )

@@ -93,6 +93,10 @@ class Task:
         """Which version of the data is read, where its files are kept by version; `splits` are those that are read."""
         return None
 
+    def size(self, split: str) -> int | None:
+        """How many questions the split has, where that is known."""
+        return dict(zip(self.splits, self.sizes, strict=False)).get(split)
+
     def at(self, revision: str) -> Task:
         """The task with its data set on the hub at this revision. Raises `UnknownTask` where it has none there."""
         if self.hub is None:

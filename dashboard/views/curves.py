@@ -293,7 +293,7 @@ def _table(results: Results, runs: Sequence[Run], against: str, chosen: set[str]
         values += [f"{scored(score.value, score.unit)} {bracket(score.low, score.high, score.unit)}"]
         cells = [
             element("td", value, kind=KINDS.get(name, "number" if name in number else None), data_label=name)
-            for name, value in zip(columns, values, strict=False)
+            for name, value in zip(columns[:-1], values, strict=True)
         ]
         way = element("td", link(address.to("runs", run=run.run_id), run.run_id[:8], kind="link"), data_label="run")
         rows.append(element("tr", cells, way, kind="current" if run.run_id in chosen else None))

@@ -64,7 +64,7 @@ def task(name: Name, json: options.Json = False) -> None:
     from eval_tasks import task as tasks
 
     found = tasks.get(name)
-    sizes = dict(zip(found.splits, found.sizes, strict=False))
+    sizes = {split: size for split in found.splits if (size := found.size(split)) is not None}
     facts = {
         "name": found.name,
         "title": found.title,
@@ -75,7 +75,7 @@ def task(name: Name, json: options.Json = False) -> None:
         "on the hub": _on_the_hub(found),
         "licence": found.licence,
         "splits": ", ".join(found.splits),
-        "size": {split: f"{sizes[split]:,} questions" for split in sizes} or found.extent,
+        "size": {split: f"{size:,} questions" for split, size in sizes.items()} or found.extent,
         "asked by default": found.split,
         "shots from": ", ".join(split for split in found.splits_for_shots if split in found.splits) or "none",
         "metrics": {str(one): metrics.get(one.metric, one.variant).about for one in found.metrics},
