@@ -21,10 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import torch
+from arithmetic import floor_operations, matmul_rate
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import flamingo_lab as fl  # noqa: E402
+from eval_tasks import task  # noqa: E402
+from eval_tasks.plan import Settings, plan  # noqa: E402
+from flamingo_lab.engine.plan import job  # noqa: E402
 from tests.families import tiny_llava  # noqa: E402 - the makers of checkpoints stand with the tests
 from tests.folders import DATA  # noqa: E402
 
@@ -141,6 +147,15 @@ def commands(folder: Path, data: Path, charts: int, results: Path) -> dict[str, 
     }
 
 
+def operations(folder: Path, data: Path, charts: int) -> int:
+    """The arithmetic that no side can avoid."""
+    model = fl.load(folder, dtype="float32", device="cpu")
+    assert isinstance(model, fl.LoadedModel)  # a folder of one model is one
+    settings = Settings(data=data, limit=charts, max_new_tokens=NEW_TOKENS)
+    asked = plan(model, task.get("chartqa"), settings).asked
+    return floor_operations(model, [job(model, one.request) for one in asked], NEW_TOKENS)
+
+
 def seconds(command: list[str]) -> float:
     """Of the whole process. Ends this one with what it said, if it fails."""
     began = time.perf_counter()
@@ -166,6 +181,9 @@ def main() -> int:
         folder = Path(scratch) / "model"
         folder.mkdir()
         parameters = write_model(folder)
+        unavoidable = operations(folder, data, told.charts)
+        torch.set_num_threads(2)
+        rate = matmul_rate(torch.float32)
         for turn in range(told.repeats):
             for side in sides:
                 took[side].append(seconds(commands(folder, data, told.charts, Path(scratch) / f"results-{turn}")[side]))
@@ -175,6 +193,7 @@ def main() -> int:
     ratio = statistics.median(
         min(took[side][turn] for side in others) / took["flab"][turn] for turn in range(told.repeats)
     )
+    floor = unavoidable / rate / medians["flab"]
     title = "A hundred charts from a cold start" if told.charts == 100 else f"{told.charts} charts from a cold start"
     lines = [
         f"# {title}",
@@ -183,6 +202,7 @@ def main() -> int:
         "",
         f"LLaVA of {parameters / 1e6:.1f} M parameters in llava-hf's layout, {NEW_TOKENS} new tokens, whole processes, "
         f"median of {told.repeats} turns. The faster other side takes {ratio:.2f} x our time (asked for {AT_LEAST:g} x).",
+        f"The arithmetic that cannot be avoided would take {100 * floor:.0f} % of our time at the measured rate of a product.",
         "",
         "| side | seconds |",
         "| --- | ---: |",
@@ -190,7 +210,7 @@ def main() -> int:
     ]
     (told.out / "cold_start.md").write_text("\n".join(lines) + "\n")
     measured = f"{datetime.now(UTC):%Y-%m-%d}, {machine.facts()}"
-    row = {"title": title, "seconds": took, "ratio": ratio, "at_least": AT_LEAST, "machine": measured}
+    row = {"title": title, "seconds": took, "ratio": ratio, "at_least": AT_LEAST, "floor": floor, "machine": measured}
     (told.out / "cold_start.json").write_text(json.dumps([row], indent=1) + "\n")
     if ratio < AT_LEAST:
         print(f"the faster other side takes {ratio:.2f} x our time, {AT_LEAST:g} x asked for", file=sys.stderr)

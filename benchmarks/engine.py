@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from typing import Any
 import machine
 import numpy as np
 import torch
-from arithmetic import spared, weights
+from arithmetic import floor_operations, matmul_rate
 from PIL import Image as pil
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,8 +32,8 @@ sys.path.insert(0, str(ROOT))
 import flamingo_lab as fl  # noqa: E402
 from flamingo_lab.bench.theirs import Theirs  # noqa: E402
 from flamingo_lab.bench.turns import Turns, against  # noqa: E402
-from flamingo_lab.engine import loop, tree  # noqa: E402
-from flamingo_lab.engine.plan import Job, job  # noqa: E402
+from flamingo_lab.engine import loop  # noqa: E402
+from flamingo_lab.engine.plan import job  # noqa: E402
 from tests.families import tiny_idefics, tiny_llava  # noqa: E402 - the makers of checkpoints stand with the tests
 
 REPORTS = Path(__file__).parent / "reports"
@@ -215,41 +214,6 @@ def both(layout: str, dtype: str, folder: Path) -> tuple[fl.LoadedModel, Any]:
     return ours, theirs.to(getattr(torch, dtype)).eval()
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came back."""
-    began = time.perf_counter()
-    found = call()
-    return time.perf_counter() - began, found
-
-
-def matmul_rate(dtype: torch.dtype) -> float:
-    """Operations a second of a 2048 x 2048 product."""
-    a, b = torch.randn(2, 2048, 2048).to(dtype)
-    timed(lambda: a @ b)
-    return 2 * 2048**3 / min(timed(lambda: a @ b)[0] for _ in range(5))
-
-
-def floor_seconds(model: fl.LoadedModel, jobs: Sequence[Job]) -> float:
-    """What cannot be avoided, at the measured matrix-product rate: distinct pictures, distinct prompt tokens, new tokens.
-
-    Of prompt tokens but the last ones, the last layer's keys and values are all that is needed of it.
-    """
-    vlm = model.vlm
-    built = vlm.architecture
-    leaves = tree.leaves(jobs)
-    nodes = {node for leaf in leaves for node in leaf.above}
-    new = [[len(option.ids) for option in one.options] or [NEW_TOKENS] for one in jobs]
-    fed = sum(count - 1 for of_job in new for count in of_job)
-    prompts = sum(leaf.own_tokens for leaf in leaves) + sum(node.end - node.first for node in nodes)
-    pictures = len({image.digest for one in jobs for image in one.rendered.images})
-    assert vlm.tower is not None
-    of_picture = weights(vlm.tower) * built.tower.positions + weights(vlm.connector) * built.tokens_per_view
-    of_token = sum(p.numel() for p in [*vlm.decoder.layers.parameters(), *vlm.join.parameters()] if p.ndim > 1)
-    less = (prompts - len(leaves)) * spared(vlm.decoder)
-    of_new = sum(map(sum, new)) * vlm.decoder.embedding.weight.numel()
-    return 2 * (pictures * of_picture + (prompts + fed) * of_token - less + of_new) / matmul_rate(vlm.dtype)
-
-
 def operators(call: Callable[[], Any]) -> dict[str, float]:
     """Seconds in each of torch's operators, without those that it calls."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -264,9 +228,11 @@ def measure(work: Workload, questions: int, repeats: int, folder: Path) -> Measu
     jobs = [job(ours, request) for request in requests(work, questions)]
     theirs = Theirs(network, ours)
     counted: list[dict[str, float]] = []
+    rate = matmul_rate(ours.vlm.dtype)
     turns = against(ours, theirs, jobs, repeats, lambda done: counted.append(ours.work.counters()))
+    rate = max(rate, matmul_rate(ours.vlm.dtype))
     counters = {name: (value - counted[0][name]) / repeats for name, value in counted[-1].items()}
-    floor = floor_seconds(ours, jobs) / turns.ours_seconds
+    floor = floor_operations(ours, jobs, NEW_TOKENS) / rate / turns.ours_seconds
     is_missed = turns.ratio < work.at_least
     measured = Measured(
         work.name,
