@@ -20,13 +20,11 @@ from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[re
 from flamingo_lab import host
 from flamingo_lab.errors import BadSetting, LostRank
 from flamingo_lab.parallel import patience
-from flamingo_lab.parallel.launched import AGENT, ATTEMPT, Place, launched
+from flamingo_lab.parallel.launched import AGENT, ATTEMPT, LOCALHOST, Place, launched
 from flamingo_lab.parallel.ranks import Ranks
 
 END_SECONDS = 10.0
 """For a child to end by itself."""
-
-LOCALHOST = "127.0.0.1"
 
 
 class Follower:
@@ -36,13 +34,8 @@ class Follower:
         self.rank = place.rank
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
         variables = {
-            "RANK": place.rank,
-            "WORLD_SIZE": place.ranks,
-            "LOCAL_RANK": place.local_rank,
-            "LOCAL_WORLD_SIZE": place.local_ranks,
-            "MASTER_ADDR": place.host,
-            "MASTER_PORT": place.port,
-            "OMP_NUM_THREADS": torch.get_num_threads(),
+            **place.variables,
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         environ = {name: value for name, value in os.environ.items() if name != AGENT}
@@ -52,7 +45,7 @@ class Follower:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._words,
-            env=environ | {name: str(value) for name, value in variables.items()},
+            env=environ | variables,
             start_new_session=True,
         )
         assert self._process.stdin is not None

@@ -10,6 +10,9 @@ from typing import NamedTuple
 FIRST_PORT, PORTS = 20_000, 20_000
 """Where rank 0 listens under Slurm: a port for each job's number, so that all of its ranks know it."""
 
+LOCALHOST = "127.0.0.1"
+"""Where the processes of one machine meet."""
+
 AGENT = "TORCHELASTIC_USE_AGENT_STORE"
 """Set to True by torchrun where it holds the store of the meeting itself."""
 
@@ -27,7 +30,8 @@ STARTED = (
 class Place(NamedTuple):
     """This process among those of a model. Rank 0 listens at host and port.
 
-    local_rank: which of those on this machine it is; local_ranks: how many there are, as far as that is known.
+    local_rank: which of those on this machine it is; local_ranks: how many there are, as far as that is known. has_own_gpu:
+    whether it was given one GPU and sees no other.
     """
 
     rank: int
@@ -36,6 +40,19 @@ class Place(NamedTuple):
     local_ranks: int
     host: str
     port: int
+    has_own_gpu: bool = False
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What tells a process that this is its place."""
+        return {
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.ranks),
+            "LOCAL_RANK": str(self.local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_ranks),
+            "MASTER_ADDR": self.host,
+            "MASTER_PORT": str(self.port),
+        }
 
 
 def launched(environ: Mapping[str, str] = os.environ) -> Place | None:
@@ -44,6 +61,8 @@ def launched(environ: Mapping[str, str] = os.environ) -> Place | None:
     The variables are torchrun's, which others set too, or those of a step that `srun` started. A batch script of Slurm
     that runs without `srun` is a process of its own, whatever the job asked for.
     """
+    visible = environ.get("CUDA_VISIBLE_DEVICES", "")
+    has_own_gpu = bool(visible) and "," not in visible
     if "RANK" in environ and "WORLD_SIZE" in environ:
         rank = int(environ["RANK"])
         local = int(environ.get("LOCAL_RANK", rank))
@@ -52,8 +71,9 @@ def launched(environ: Mapping[str, str] = os.environ) -> Place | None:
             int(environ["WORLD_SIZE"]),
             local,
             int(environ.get("LOCAL_WORLD_SIZE", local + 1)),
-            environ.get("MASTER_ADDR", "127.0.0.1"),
+            environ.get("MASTER_ADDR", LOCALHOST),
             int(environ.get("MASTER_PORT", "29500")),
+            has_own_gpu,
         )
     if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         port = FIRST_PORT + int(environ.get("SLURM_JOB_ID", "0")) % PORTS
@@ -64,6 +84,7 @@ def launched(environ: Mapping[str, str] = os.environ) -> Place | None:
             int(environ["SLURM_LOCALID"]) + 1,
             environ.get("MASTER_ADDR") or first_host(environ["SLURM_STEP_NODELIST"]),
             int(environ.get("MASTER_PORT", port)),
+            has_own_gpu,
         )
     return None
 

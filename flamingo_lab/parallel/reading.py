@@ -70,13 +70,17 @@ def _compared(ranks: Ranks, prepared: Prepared, device: torch.device) -> list[st
         str(prepared.dtype).removeprefix("torch."),
         prepared.unread.digest,
     )
-    told = ranks.exchange((socket.gethostname(), own))
-    first = told[0][1]
-    for rank, (host, facts) in enumerate(told):
+    own_gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+    told = ranks.exchange((socket.gethostname(), own_gpu, own))
+    first = told[0][2]
+    of_gpu: dict[str, int] = {}
+    for rank, (host, gpu, facts) in enumerate(told):
+        if gpu is not None and (other := of_gpu.setdefault(gpu, rank)) != rank:
+            raise BadSetting(f"ranks {other} and {rank} on {host} have the same GPU; start them with one each")
         for name, ours, theirs in zip(Facts._fields, first, facts, strict=True):
             if theirs and theirs != ours:
                 raise BadSetting(f"rank {rank} on {host} has another {name} than rank 0: {theirs}, not {ours}")
-    return [host for host, _ in told]
+    return [host for host, _, _ in told]
 
 
 def _filled(prepared: Prepared, ranks: Ranks, device: torch.device) -> SplitVLM:

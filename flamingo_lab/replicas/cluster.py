@@ -22,6 +22,9 @@ REACHED_SECONDS = 5.0
 NODE_LABEL = "ray.io/node-id"
 """The label by which Ray knows every node."""
 
+ROUNDING = 1e-4
+"""The smallest part of a core that Ray counts."""
+
 HEALTH = {
     "health_check_initial_delay_ms": 5000,
     "health_check_period_ms": 2000,
@@ -44,26 +47,45 @@ class Node(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """How many replicas there are, what each one takes, and how many may stand side by side on a node."""
+    """How many replicas there are, and what each one takes for its `ranks`, the processes that share its weights.
+
+    beside: how many processes may stand side by side on a node. is_spread: no node holds a whole replica, so that each goes
+    over several.
+    """
 
     replicas: int
     cpus: int
     gpus: int
     beside: int
+    ranks: int = 1
+    is_spread: bool = False
 
     def fits(self, nodes: Sequence[Node]) -> int:
         """How many of such replicas these nodes have room for."""
-        return sum(self.on(node) for node in nodes)
+        if self.is_spread:
+            return sum(self.processes(node) for node in nodes) // self.ranks
+        return sum(self.processes(node) // self.ranks for node in nodes)
 
-    def on(self, node: Node) -> int:
-        """How many of them a node has room for."""
-        by_cpus = node.cpus // self.cpus
-        return min(by_cpus, node.gpus // self.gpus) if self.gpus else by_cpus
+    def processes(self, node: Node) -> int:
+        """How many of their processes a node has room for."""
+        by_cpus = int(node.cpus / self.cores_of_process + ROUNDING)
+        return min(by_cpus, node.gpus // self.gpus_of_process) if self.gpus else by_cpus
+
+    @property
+    def gpus_of_process(self) -> int:
+        """GPUs of each of a replica's processes."""
+        return self.gpus // self.ranks
+
+    @property
+    def cores_of_process(self) -> float:
+        """Cores of each of a replica's processes: a part of one where it has fewer cores than processes."""
+        return self.cpus // self.ranks or int(self.cpus / self.ranks / ROUNDING) * ROUNDING
 
     @property
     def each(self) -> str:
         """What a replica takes, in words."""
-        return counted(self.gpus, "GPU") if self.gpus else counted(self.cpus, "core")
+        takes = counted(self.gpus, "GPU") if self.gpus else counted(self.cpus, "core")
+        return f"{takes} over several nodes" if self.is_spread else takes
 
 
 def counted(count: int, what: str) -> str:
@@ -124,6 +146,13 @@ def node_id() -> str:
     return package().get_runtime_context().get_node_id()
 
 
+def meeting_place() -> tuple[str, int]:
+    """The address of the node on which a worker runs, and a port that is free there."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return package().util.get_node_ip_address(), free.getsockname()[1]
+
+
 def here() -> str:
     """The name of the node on which a worker runs."""
     return f"{socket.gethostname()} ({node_id()[:8]})"
@@ -132,9 +161,9 @@ def here() -> str:
 def shape(there: Sequence[Node], replicas: int | None, devices: int | None, device: str, ranks: int = 1) -> Shape:
     """How replicas are laid over the nodes. Raises `BadSetting` where there is no room for them.
 
-    devices: GPUs of each replica, by default one for each of its `ranks`, all on one node; on nodes without GPUs its cores,
-    by default as many as leave room for the replicas that are asked for. Without `replicas` there are as many as have room,
-    on nodes without GPUs one a node.
+    devices: GPUs of each replica, by default one for each of its `ranks`; on nodes without GPUs its cores, by default as
+    many as leave room for the replicas that are asked for. Without `replicas` there are as many as have room, on nodes
+    without GPUs one a node. A replica stays on one node where any node can hold one, and goes over several otherwise.
     """
     if device.startswith("cuda:"):
         raise BadSetting(f"--device {device} names one GPU; with --ray each replica is given its own: say cuda")
@@ -143,15 +172,18 @@ def shape(there: Sequence[Node], replicas: int | None, devices: int | None, devi
         raise BadSetting("--device cuda: no node of the cluster has a GPU")
     if device != "cpu" and has_gpus:
         gpus = devices or ranks
-        if gpus < ranks:
+        if gpus != ranks > 1:
             raise BadSetting(
-                f"--devices-per-replica {gpus}: --tensor-parallel {ranks} takes a GPU for each of its processes; "
+                f"--devices-per-replica {gpus}: --tensor-parallel {ranks} takes one GPU for each of its processes; "
                 f"say {ranks} or leave it away"
             )
-        cores = [node.cpus * gpus // node.gpus for node in there if node.gpus]
-        chosen = Shape(0, max(1, min(cores)), gpus, 0)
+        cores = min(node.cpus * gpus // node.gpus for node in there if node.gpus)
     else:
-        chosen = Shape(0, devices or _cores(there, replicas), 0, 0)
+        gpus, cores = 0, devices or _cores(there, replicas)
+    alike = max(1, cores) if cores < ranks else cores - cores % ranks
+    chosen = Shape(0, alike, gpus, 0, ranks)
+    if ranks > 1 and not chosen.fits(there):
+        chosen = chosen._replace(is_spread=True)
     room = chosen.fits(there)
     if room < (replicas or 1):
         gpus, cpus = sum(node.gpus for node in there), sum(node.cpus for node in there)
@@ -161,7 +193,9 @@ def shape(there: Sequence[Node], replicas: int | None, devices: int | None, devi
             f"{counted(len(there), 'node')}, room for {room}"
         )
     count = room if replicas is None else replicas
-    return chosen._replace(replicas=count, beside=min(count, max(chosen.on(node) for node in there)))
+    most = max(chosen.processes(node) for node in there)
+    whole = most if chosen.is_spread else most // ranks * ranks
+    return chosen._replace(replicas=count, beside=min(count * ranks, whole))
 
 
 def _cores(there: Sequence[Node], replicas: int | None) -> int:

@@ -137,13 +137,12 @@ class Replicas(Asking):
                 self._hand_out(schedule, flight)
                 if schedule.done:
                     return
-                loading = self._fleet.loading
-                ready, _ = self._ray.wait([*flight, *loading], timeout=POLL_SECONDS)
+                ready, _ = self._ray.wait([*flight, *self._fleet.awaited], timeout=POLL_SECONDS)
                 for promise in ready:
                     if promise in flight:
                         yield from self._hear(schedule, flight, promise)
-                    else:
-                        self._fleet.join(promise)
+                    elif heard := self._fleet.awaited.get(promise):
+                        yield from self._hear_of(schedule, flight, *heard)
                 self._fleet.mend()
         finally:
             self._stop(flight.values())
@@ -177,20 +176,34 @@ class Replicas(Asking):
         except StopIteration:
             yield from schedule.ended(shard)
         except self._ray.exceptions.RayError as error:
-            is_nodes = isinstance(cause := cause_of(error), BadNode)
-            if not is_nodes and not is_loss(cause):
-                raise cause from None
-            note(f"{member.place} is lost, and others answer its questions: {said(error)}")
-            for other in [one for one, asked in flight.items() if asked.member is member]:
-                del flight[other]
-            self._gone.append(member)
-            let_go = self._fleet.refuse if is_nodes else self._fleet.lost
-            let_go(member, said(error))
-            yield from schedule.lost(member.name, said(error), is_blamed=not is_nodes)
+            yield from self._lose(schedule, flight, member, error)
         else:
             flight[stream] = asked  # behind the others, so that each is heard in turn
             member.counters, member.stages = batch.counters, batch.stages
             yield from schedule.answered(shard, batch.answers)
+
+    def _hear_of(self, schedule: Schedule, flight: dict[Any, Asked], member: Member, rank: int) -> Iterator[Answer]:
+        """What one process of a replica has to say: that it is loaded, or of a ready one that this process is gone."""
+        if member.facts is None:
+            self._fleet.join(member, rank)
+            return
+        try:
+            self._ray.get(member.loading[rank])
+        except self._ray.exceptions.RayError as error:
+            yield from self._lose(schedule, flight, member, error)
+
+    def _lose(self, schedule: Schedule, flight: dict[Any, Asked], member: Member, error: Exception) -> Iterator[Answer]:
+        """Let go of a replica that is lost by an error, which is raised where it is no such. Answers as `_hear` does."""
+        is_nodes = isinstance(cause := cause_of(error), BadNode)
+        if not is_nodes and not is_loss(cause):
+            raise cause from None
+        note(f"{member.place} is lost, and others answer its questions: {said(error)}")
+        for other in [one for one, asked in flight.items() if asked.member is member]:
+            del flight[other]
+        self._gone.append(member)
+        let_go = self._fleet.refuse if is_nodes else self._fleet.lost
+        let_go(member, said(error))
+        yield from schedule.lost(member.name, said(error), is_blamed=not is_nodes)
 
     def _stop(self, flight: Iterable[Asked]) -> None:
         """Tell replicas that answers to these shards are not needed any more."""

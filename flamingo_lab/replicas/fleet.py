@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,18 +38,25 @@ MEND_SECONDS = 5.0
 
 @dataclass(eq=False)
 class Member:
-    """A replica. `placed`: the promise of its node's id; `loading`: that of its facts, which are there once it is ready.
+    """A replica: an actor for each of its processes, of which the first is asked, in a placement `group` of their own.
 
-    `counters` and `stages`: what it last counted.
+    `seats`: the promises of where they are. `loading`: that of its facts, which are there once it is ready, and of the other
+    processes those of their end. `counters` and `stages`: what it last counted.
     """
 
     name: str
-    actor: Any
-    placed: Any
-    loading: Any
+    group: Any
+    actors: Sequence[Any]
+    seats: Sequence[Any]
+    loading: Sequence[Any]
     facts: Facts | None = None
     counters: Mapping[str, float] = field(default_factory=dict[str, float])
     stages: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def actor(self) -> Any:
+        """The process that is asked."""
+        return self.actors[0]
 
     @property
     def place(self) -> str:
@@ -62,8 +69,8 @@ class Fleet:
 
     def __init__(self, build: Callable[[], Model], laid: Shape, *, grows: bool) -> None:
         ray = package()
-        self._remote = ray.remote(concurrency_groups={ASK: 1, TALK: 1})(Replica)
-        self._options: dict[str, Any] = {"num_cpus": laid.cpus, "num_gpus": laid.gpus, "max_restarts": 0}
+        each = {"num_cpus": laid.cores_of_process, "num_gpus": laid.gpus_of_process, "max_restarts": 0}
+        self._remote = ray.remote(concurrency_groups={ASK: 1, TALK: 1}, **each)(Replica)
         self._ray, self._build, self._laid, self._grows = ray, build, laid, grows
         self._names = (f"replica {number}" for number in itertools.count())
         self._own_versions = versions()
@@ -81,9 +88,22 @@ class Fleet:
         return [member for member in self._members if member.facts is not None]
 
     @property
-    def loading(self) -> dict[Any, Member]:
-        """Those on their way, by the promise of their facts."""
-        return {member.loading: member for member in self._members if member.facts is None}
+    def is_loading(self) -> bool:
+        """Whether replicas are on their way."""
+        return any(member.facts is None for member in self._members)
+
+    @property
+    def awaited(self) -> dict[Any, tuple[Member, int]]:
+        """Promises of replicas on their way, and of ready ones that of the end of another process than the first.
+
+        With each promise the replica, and which of its processes gave it.
+        """
+        return {
+            promise: (member, rank)
+            for member in self._members
+            for rank, promise in enumerate(member.loading)
+            if rank or member.facts is None
+        }
 
     def start(self) -> Facts:
         """Load the replicas, and what all of them say of themselves. Raises `BadNode` for one that differs, `BadCluster`."""
@@ -97,7 +117,7 @@ class Fleet:
     def close(self) -> None:
         """Let all replicas go."""
         for member in self._members:
-            self._ray.kill(member.actor)
+            self._end(member)
         self._members = []
 
     def _load(self) -> None:
@@ -105,38 +125,39 @@ class Fleet:
         began = time.monotonic()
         first_after = 0.0
         self._fill()
-        while loading := self.loading:
+        while self.is_loading:
             elapsed = time.monotonic() - began
             if self.ready and elapsed > 2 * first_after + GRACE_SECONDS:
                 break
             self._be_patient()
-            for promise in self._ray.wait(list(loading), timeout=1.0)[0]:
-                self._hear(loading[promise])
-                first_after = first_after or time.monotonic() - began
+            for promise in self._ray.wait(list(self.awaited), timeout=1.0)[0]:
+                if promise in (awaited := self.awaited):
+                    self._hear(*awaited[promise])
+                    first_after = first_after or time.monotonic() - began
             self._fill()
 
-    def join(self, promise: Any) -> None:
-        """Take in a replica that has loaded during a run; one that differs is refused, and told."""
-        member = self.loading[promise]
+    def join(self, member: Member, rank: int) -> None:
+        """Take in a replica of which one process has something to say during a run; one that differs is refused, and told."""
         try:
-            self._hear(member)
-            if member.facts is not None:
-                self._compare(member)
+            self._hear(member, rank)
+            differs = next(self._differences(member), None)
         except BadNode as error:
-            note(f"{error}; the run goes on without it")
-            self.refuse(member, str(error))
+            differs = rank, str(error)
+        if differs is not None:
+            rank, why = differs
+            note(f"{why}; the run goes on without it")
+            self.refuse(member, why, rank)
 
     def lost(self, member: Member, why: str) -> None:
         """Let a replica go; another one takes its place, here or elsewhere."""
         self._why = why
         self._members.remove(member)
-        self._ray.kill(member.actor)
+        self._end(member)
 
-    def refuse(self, member: Member, why: str) -> None:
-        """Let a replica go whose node is to blame: none is started there any more."""
+    def refuse(self, member: Member, why: str, rank: int = 0) -> None:
+        """Let a replica go of which one process's node is to blame: none is started there any more."""
         with suppress(self._ray.exceptions.RayError):
-            self._refused.add(self._ray.get(member.placed))
-            self._options["label_selector"] = {NODE_LABEL: f"!in({','.join(self._refused)})"}
+            self._refused.add(self._ray.get(member.seats[rank]).node_id)
         self.lost(member, why)
         self.wanted = self._room()
 
@@ -160,10 +181,28 @@ class Fleet:
 
     def _fill(self) -> None:
         while len(self._members) < self.wanted and not self._is_paused:
-            actor = self._remote.options(**self._options).remote(self._build, str(Path.cwd()))
-            placed = actor.node.options(concurrency_group=TALK).remote()
-            loading = actor.load.options(concurrency_group=ASK).remote()
-            self._members.append(Member(next(self._names), actor, placed, loading))
+            self._members.append(self._begin())
+
+    def _begin(self) -> Member:
+        """A replica on its way. Its processes start once there is room for all of them."""
+        laid, util = self._laid, self._ray.util
+        bundle = {"CPU": laid.cores_of_process} | ({"GPU": laid.gpus_of_process} if laid.gpus else {})
+        elsewhere = [{NODE_LABEL: f"!in({','.join(self._refused)})"}] * laid.ranks if self._refused else None
+        strategy = "PACK" if laid.is_spread else "STRICT_PACK"
+        group = util.placement_group([bundle] * laid.ranks, strategy, bundle_label_selector=elsewhere)
+        in_bundle = util.scheduling_strategies.PlacementGroupSchedulingStrategy
+        actors = [
+            self._remote.options(scheduling_strategy=in_bundle(group, rank)).remote(self._build, str(Path.cwd()))
+            for rank in range(laid.ranks)
+        ]
+        seats = [actor.seat.options(concurrency_group=TALK).remote() for actor in actors]
+        loading = [actor.load.options(concurrency_group=ASK).remote(rank, *seats) for rank, actor in enumerate(actors)]
+        return Member(next(self._names), group, actors, seats, loading)
+
+    def _end(self, member: Member) -> None:
+        for actor in member.actors:
+            self._ray.kill(actor)
+        self._ray.util.remove_placement_group(member.group)
 
     @property
     def _is_paused(self) -> bool:
@@ -172,17 +211,17 @@ class Fleet:
     def _be_patient(self) -> None:
         if not self._members:
             raise BadCluster(f"no replica is left ({self._why}); the same command goes on once that is mended")
-        if self.ready or self._ray.wait([member.placed for member in self._members], timeout=0)[0]:
+        if self.ready or self._ray.wait([member.seats[0] for member in self._members], timeout=0)[0]:
             self._seen_at = time.monotonic()
         elif time.monotonic() - self._seen_at > PATIENCE_SECONDS:
             raise BadCluster(
                 f"no node has had room for a replica for {PATIENCE_SECONDS:.0f} s; others may be using the cluster"
             )
 
-    def _hear(self, member: Member) -> None:
-        """What a replica says once it has loaded. Raises `BadNode` for what its node lacks, `BadCluster` if none can."""
+    def _hear(self, member: Member, rank: int) -> None:
+        """What a replica says once it has loaded. Raises `BadNode` for what a node lacks, `BadCluster` if none can."""
         try:
-            member.facts = self._ray.get(member.loading)
+            member.facts = self._ray.get(member.loading[rank])
             self._failures = 0
         except self._ray.exceptions.RayError as error:
             if not is_loss(cause := cause_of(error)):
@@ -202,27 +241,31 @@ class Fleet:
         most = digests.most_common(1)[0][0]
         self.agreed = next(facts for facts in self._facts() if facts.digest == most)
         for member in self.ready:
-            self._compare(member)
+            for _, why in self._differences(member):
+                raise BadNode(why)
         return self.agreed
 
     def _facts(self) -> Iterator[Facts]:
         return (member.facts for member in self._members if member.facts is not None)
 
-    def _compare(self, member: Member) -> None:
-        """Raises `BadNode` for a replica with other versions than the driver's, or other weights than most."""
+    def _differences(self, member: Member) -> Iterator[tuple[int, str]]:
+        """What is different in a ready replica, with the process: other versions than the driver's, other weights than most."""
         facts, agreed = member.facts, self.agreed
         if facts is None or agreed is None:
             return
-        for name, version in self._own_versions.items():
-            if facts.versions.get(name) != version:
-                raise BadNode(
-                    f"node {facts.node} has {name} {facts.versions.get(name)}, and this machine {version}; "
-                    "install the same on both, or take that node out"
-                )
+        for rank, seat in enumerate(self._ray.get(list(member.seats))):
+            for name, version in self._own_versions.items():
+                if seat.versions.get(name) != version:
+                    yield (
+                        rank,
+                        f"node {seat.node} has {name} {seat.versions.get(name)}, and this machine {version}; "
+                        "install the same on both, or take that node out",
+                    )
         if facts.digest != agreed.digest:
-            raise BadNode(
+            yield (
+                0,
                 f"node {facts.node} holds other weights or settings of {facts.name} ({facts.digest[:12]}) than node "
-                f"{agreed.node} ({agreed.digest[:12]}); copy the same files to both, or take that node out"
+                f"{agreed.node} ({agreed.digest[:12]}); copy the same files to both, or take that node out",
             )
 
 

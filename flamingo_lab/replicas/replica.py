@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import flamingo_lab
 from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError, LostRank
 from flamingo_lab.model import Answer, Counts, Embeds, Keeps, Limits, Model, Request, Sent, Session
-from flamingo_lab.parallel.launched import stand_alone
+from flamingo_lab.parallel.launched import LOCALHOST, Place, stand_alone
 from flamingo_lab.prompt import Image
-from flamingo_lab.replicas.cluster import here, node_id
+from flamingo_lab.replicas.cluster import here, meeting_place, node_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,16 +34,28 @@ SEEN = 2**16
 """Pictures in files that are remembered to be the driver's."""
 
 
+class Seat(NamedTuple):
+    """Where a process of a replica is, and with which `COMPARED` versions.
+
+    node: in words; host, port: the node's address, and a port that is free there; pid: of the process.
+    """
+
+    node_id: str
+    node: str
+    host: str
+    port: int
+    pid: int
+    versions: Mapping[str, str]
+
+
 class Facts(NamedTuple):
-    """What a replica says of itself once its model is loaded. `node`: where it is, in words; `pid`: its process there."""
+    """What a replica says of itself once its model is loaded. `node`: where it is, in words."""
 
     name: str
     digest: str
     limits: Limits
     about: Mapping[str, Any]
-    versions: Mapping[str, str]
     node: str
-    pid: int
 
 
 class Batch(NamedTuple):
@@ -55,9 +67,10 @@ class Batch(NamedTuple):
 
 
 class Replica:
-    """What runs as an actor. `folder` is where the driver stands, so that relative paths lead to the same files.
+    """What runs as an actor: a replica, or one of the processes that share its weights, of which the first one is asked.
 
-    `answers` and `load` are called by one thread, the others meanwhile by another.
+    `folder` is where the driver stands, so that relative paths lead to the same files. `answers` and `load` are called by
+    one thread, the others meanwhile by another.
     """
 
     def __init__(self, build: Callable[[], Model], folder: str) -> None:
@@ -69,15 +82,20 @@ class Replica:
         self._stopped: set[int] = set()
         self._seen: set[tuple[str, str]] = set()
 
-    def node(self) -> str:
-        """The id of its node."""
-        return node_id()
+    def seat(self) -> Seat:
+        """Where it is."""
+        return Seat(node_id(), self._node, *meeting_place(), os.getpid(), versions())
 
-    def load(self) -> Facts:
-        """Load the model. Raises `BadNode` with the node's name where it cannot be loaded, `LostRank` where one was lost."""
+    def load(self, rank: int, *seats: Seat) -> Facts:
+        """Load the model, of which this is one of several processes or the only one; another than the first never returns.
+
+        Raises `BadNode` with the node's name where it cannot be loaded, `LostRank` where one was lost.
+        """
         if Path(self._folder).is_dir():
             os.chdir(self._folder)
         stand_alone()
+        if len(seats) > 1:
+            os.environ.update(place_of(rank, seats).variables)
         try:
             model = self._model = self._build()
             digest = model.digest
@@ -85,7 +103,9 @@ class Replica:
             raise
         except LabError as error:
             raise BadNode(f"node {self._node}: {error}") from None
-        return Facts(model.name, digest, model.limits, dict(model.about), versions(), self._node, os.getpid())
+        if rank:
+            raise LostRank(f"rank {rank} has nobody to follow")
+        return Facts(model.name, digest, model.limits, dict(model.about), self._node)
 
     def answers(self, number: int, requests: Sequence[Request]) -> Iterator[Batch]:
         """The answers to a shard. Raises `BadNode` where this node has other pictures than the driver."""
@@ -183,18 +203,23 @@ class Replica:
         return ""
 
 
+def place_of(rank: int, seats: Sequence[Seat]) -> Place:
+    """The place of one of the processes that share a replica's weights; the first one listens at its own seat."""
+    here = [other for other, seat in enumerate(seats) if seat.node_id == seats[rank].node_id]
+    host = LOCALHOST if len(here) == len(seats) else seats[0].host
+    return Place(rank, len(seats), here.index(rank), len(here), host, seats[0].port)
+
+
 def load_beside(count: int, path: str | None, **options: Any) -> Model:
-    """The model as `load` gives it. Its ranks share its threads, and with up to `count` replicas the node's free memory."""
+    """The model as `load` gives it. On a CPU it shares the node's free memory with the others of up to `count` processes."""
     import torch
 
     from flamingo_lab import backends, load
     from flamingo_lab.engine.budget import FREE_SHARE, GIB, free_bytes
     from flamingo_lab.placement.devices import is_on_cpu
 
-    ranks = options["tensor_parallel"]
-    torch.set_num_threads(max(1, torch.get_num_threads() // ranks))
     if count > 1 and options["memory"] is None and backends.find(str(path)) is None and is_on_cpu(options["device"]):
-        options["memory"] = FREE_SHARE * free_bytes(torch.device("cpu")) / (count * ranks) / GIB
+        options["memory"] = FREE_SHARE * free_bytes(torch.device("cpu")) / count / GIB
     return load(path, **options)
 
 

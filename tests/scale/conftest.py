@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,12 @@ class ThreeNodes:
         self._cluster.remove_node(node, allow_graceful=False)
 
     @contextmanager
-    def silenced(self) -> Generator[None]:
-        """The last node stands still with all on it, its connections open, as where a machine hangs; it ends afterwards."""
-        node = self._nodes[-1]
+    def silenced(self, among: Sequence[str] = ()) -> Generator[None]:
+        """The last node (of those with these ids) stands still with all on it, its connections open, as where a machine hangs.
+
+        It ends afterwards.
+        """
+        node = next(node for node in reversed(self._nodes) if not among or node.node_id in among)
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
         still = [raylet, *raylet.children(recursive=True)]
         for one in still:

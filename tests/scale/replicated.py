@@ -47,9 +47,10 @@ def build(how: dict[str, Any], beside: int) -> partial[Scripted]:
     return partial(scripted, **how)
 
 
-def split(beside: int) -> partial[fl.LoadedModel]:
+def split(beside: int) -> partial[fl.Model]:
     """What loads a model that is split over two processes."""
-    return partial(load_beside, beside, "flamingo-tiny", device="cpu", tensor_parallel=2, memory=2.0, batch_tokens=64)
+    told = {"device": "cpu", "dtype": "float32", "memory": 2.0, "batch_tokens": 64}
+    return partial(load_beside, beside, "flamingo-tiny", tensor_parallel=2, **told)
 
 
 def start(address: str, replicas: int | None = None, **how: Any) -> Replicas:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from flamingo_lab import host
 from flamingo_lab.engine.budget import FREE_SHARE, GIB
 from flamingo_lab.errors import BadSetting
+from flamingo_lab.parallel.launched import Place
 from flamingo_lab.replicas.cluster import Node, Shape, shape
-from flamingo_lab.replicas.replica import load_beside
+from flamingo_lab.replicas.replica import Seat, load_beside, place_of
 
 CPUS = [Node("a", 8, 0), Node("b", 8, 0), Node("c", 16, 0)]
 GPUS = [Node("head", 4, 0), Node("a", 32, 8), Node("b", 32, 8)]
@@ -24,9 +24,20 @@ CASES = {
     "several GPUs each": (GPUS, None, 4, "cuda", Shape(4, 16, 4, 2)),
     "CPUs though there are GPUs": (GPUS, None, None, "cpu", Shape(17, 4, 0, 8)),
     "a head without cores": ([Node("head", 0, 0), Node("a", 4, 0)], None, None, "auto", Shape(1, 4, 0, 1)),
-    "a GPU for each rank": (GPUS, None, None, "auto", Shape(4, 16, 4, 2), 4),
-    "more GPUs than ranks": (GPUS, None, 4, "auto", Shape(4, 16, 4, 2), 2),
-    "ranks on CPUs share the cores": (CPUS, None, None, "auto", Shape(4, 8, 0, 2), 2),
+    "a GPU for each rank": (GPUS, None, None, "auto", Shape(4, 16, 4, 8, 4), 4),
+    "ranks on CPUs share the cores": (CPUS, None, None, "auto", Shape(4, 8, 0, 4, 2), 2),
+    "ranks have as many cores each": (CPUS, None, 7, "auto", Shape(4, 6, 0, 6, 3), 3),
+    "more ranks than cores": (CPUS, 32, None, "auto", Shape(32, 1, 0, 48, 3), 3),
+    "more GPUs than a node has": (GPUS, None, None, "auto", Shape(1, 64, 16, 8, 16, is_spread=True), 16),
+    "GPUs of several small nodes": (
+        [Node(name, 8, 2) for name in "abcde"],
+        None,
+        None,
+        "auto",
+        Shape(2, 16, 4, 2, 4, True),
+        4,
+    ),
+    "more cores than a node has": (CPUS, None, 32, "auto", Shape(1, 32, 0, 2, 4, is_spread=True), 4),
     "GPUs and few cores": ([Node("a", 2, 4)], 2, 1, "auto", Shape(2, 1, 1, 2)),
 }
 
@@ -66,8 +77,17 @@ REFUSED = {
         None,
         2,
         "auto",
-        "--devices-per-replica 2: --tensor-parallel 4 takes a GPU for each of its processes; say 4 or leave it away",
+        "--devices-per-replica 2: --tensor-parallel 4 takes one GPU for each of its processes; say 4 or leave it away",
         4,
+    ),
+    "more GPUs than ranks": (GPUS, None, 4, "auto", "say 2 or leave it away", 2),
+    "more ranks than GPUs": (
+        GPUS,
+        None,
+        None,
+        "auto",
+        "1 with 32 GPUs over several nodes each: the cluster has 16 GPUs on 3 nodes, room for 0",
+        32,
     ),
     "no node": ([], None, None, "auto", "room for 0"),
 }
@@ -80,13 +100,23 @@ def test_what_has_no_room_is_refused(case: str) -> None:
         shape(nodes, replicas, devices, device, *ranks)
 
 
-def test_replicas_of_a_node_and_their_ranks_share_its_memory_and_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_a_node_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, object] = {}
-    threads: list[int] = []
     monkeypatch.setattr("flamingo_lab.load", lambda path, **options: told.update(options))
     monkeypatch.setattr(host, "free_bytes", lambda: 80 * GIB)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
-    monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    load_beside(2, "some-model", device="cpu", memory=None, tensor_parallel=4)
+    load_beside(8, "some-model", device="cpu", memory=None)
     assert told["memory"] == pytest.approx(FREE_SHARE * 80 / 8)
-    assert threads == [2]
+
+
+def seat(node: str, port: int) -> Seat:
+    return Seat(node, f"host of {node}", f"address of {node}", port, port, {})
+
+
+def test_processes_of_a_replica_meet_at_the_first_one() -> None:
+    over_two = [seat("a", 1), seat("b", 2), seat("a", 3)]
+    assert [place_of(rank, over_two) for rank in range(3)] == [
+        Place(0, 3, 0, 2, "address of a", 1),
+        Place(1, 3, 0, 1, "address of a", 1),
+        Place(2, 3, 1, 2, "address of a", 1),
+    ]
+    assert place_of(1, [seat("a", 1), seat("a", 2)]) == Place(1, 2, 1, 2, "127.0.0.1", 1)

@@ -300,6 +300,16 @@ def test_a_rank_that_others_started_looks_at_its_own_gpu_alone(big: VLM) -> None
     assert found.chosen.shares[0].needs.weights == needs.weight_bytes(big, Form(torch.bfloat16), Slice(7, 8))
 
 
+def test_a_rank_that_sees_its_own_gpu_alone_takes_it(big: VLM) -> None:
+    """As Ray and Slurm's --gpus-per-task have it. Where one GPU is all that there is, two ranks are refused."""
+    place = Place(7, 8, 3, 4, "host", 1, has_own_gpu=True)
+    for device in ("auto", "cuda", "cuda:0"):
+        found = plan(big, Placing(device, tensor_parallel=8), machine(64, 80), Room(), place)
+        assert (found.devices, found.slices) == ([torch.device("cuda", 0)], 8)
+    with pytest.raises(BadSetting, match="needs 4 GPUs on this machine, which has 1"):
+        plan(big, Placing("cuda", tensor_parallel=8), machine(64, 80), Room(), place._replace(has_own_gpu=False))
+
+
 def refused() -> Memory:
     raise AssertionError("another rank's GPU")
 

@@ -122,6 +122,9 @@ def test_a_process_knows_its_place_from_torchrun_or_from_a_step_of_slurm() -> No
     step = slurm | {"SLURM_STEP_NODELIST": "gpu[03-04]"}
     assert launched(step) == Place(5, 8, 1, 2, "gpu03", 20_000 + 123456 % 20_000)
     assert launched(step | torchrun) == Place(5, 8, 1, 4, "127.0.0.1", 29500)
+    assert launched(step | {"CUDA_VISIBLE_DEVICES": "3"}) == Place(5, 8, 1, 2, "gpu03", 20_000 + 123456 % 20_000, True)
+    assert launched(torchrun | {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}) == Place(5, 8, 1, 4, "127.0.0.1", 29500)
+    assert launched(launched(torchrun).variables) == launched(torchrun)
     batch_script = {"SLURM_JOB_ID": "123456", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
     assert launched(batch_script) is None
     assert launched({}) is None
