@@ -60,14 +60,14 @@ def logits(model: fl.LoadedModel, requests: Sequence[fl.Request]) -> Tensor:
     return logits_together(model, [job(model, replace(one, decoding=fl.Greedy())) for one in requests])
 
 
-def load(golden: Golden, name: str, ranks: int = 1) -> fl.LoadedModel:
+def load(golden: Golden, name: str, ranks: int = 1, device: str = "cpu") -> fl.LoadedModel:
     """The model of a case, through the public loader."""
     given = {
         key: golden.folder / value if isinstance(value, str) else value for key, value in golden.facts["load"].items()
     }
     template = golden.cases[name].template
     path = given.pop("path")
-    return fl.load(path, wording=template, dtype="float32", device="cpu", tensor_parallel=ranks, **given)
+    return fl.load(path, wording=template, dtype="float32", device=device, tensor_parallel=ranks, **given)
 
 
 def plain(answer: fl.Answer) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from flamingo_lab.search import together
 from flamingo_lab.search.guided import Outcome, Patch, Settings, Visit
 from flamingo_lab.search.phrases import Token, spacy
 from flamingo_lab.search.vstar import Question, VStar
+from tests.pretended_gpu import pretended
 from tests.search.tiny_seal import BENCH, PARTS, needs_goldens, seal
 
 pytestmark = needs_goldens
@@ -34,8 +35,8 @@ def nothing(text: str) -> list[Token]:
     return []
 
 
-def model(**settings: float) -> VStar:
-    return replace(seal(), settings=Settings(minimum_size=30, **settings), parse=nothing)  # pyright: ignore[reportArgumentType]
+def model(loaded: VStar | None = None, **settings: float) -> VStar:
+    return replace(loaded or seal(), settings=Settings(minimum_size=30, **settings), parse=nothing)  # pyright: ignore[reportArgumentType]
 
 
 def requests() -> list[fl.Request]:
@@ -61,6 +62,16 @@ def test_answers_are_the_same_in_any_company(monkeypatch: pytest.MonkeyPatch) ->
     for answer in model().answers(reversed(requests())):
         assert_alike(answer, alone.pop(answer.id))
     assert not alone
+
+
+def test_a_gpu_gives_the_same_answers() -> None:
+    expected = {answer.id: answer for answer in model().answers(requests())}
+    with pretended():
+        there = fl.load("seal", dtype="float32", device="cuda", **PARTS)
+        assert isinstance(there, VStar) and there.about["device"] == "cuda:0"
+        for answer in model(there).answers(requests()):
+            assert_alike(answer, expected.pop(answer.id))
+    assert not expected
 
 
 def test_models_in_turn_give_the_same_answers() -> None:
