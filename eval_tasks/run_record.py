@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flamingo_lab.model import Answer, Failure, Model
+from flamingo_lab.model import Answer, Failure, Holds, Model
 from leaderboards.records import Run, SampleRecord, Score
 
 PACKAGES = ("flamingo-lab", "torch", "tokenizers", "safetensors", "pillow", "numpy")
@@ -50,13 +49,15 @@ def opened(model: Model, **facts: Any) -> Run:
         dtype=about.get("dtype", ""),
         quantisation=about.get("quantisation"),
         replicas=about.get("replicas", 1),
-        hardware=_machine() | {"device": about.get("device", "")},
+        hardware=_machine() | {"device": about.get("device", "")} | ({"gpu": about["gpu"]} if "gpu" in about else {}),
         versions=_versions(),
         **facts,
     )
 
 
-def closed(record: Run, samples: Sequence[SampleRecord], scores: Sequence[Score], max_error_rate: float) -> Run:
+def closed(
+    model: Model, record: Run, samples: Sequence[SampleRecord], scores: Sequence[Score], max_error_rate: float
+) -> Run:
     """The record with its scores and counts. What was asked is counted by the answers, as sessions that break off ask again."""
     errors = sum(sample.error_kind is not None for sample in samples)
     prompt_tokens = sum(sample.prompt_tokens for sample in samples)
@@ -76,8 +77,7 @@ def closed(record: Run, samples: Sequence[SampleRecord], scores: Sequence[Score]
             "images_referenced": sum(sample.n_images for sample in samples),
             "generated_tokens": generated_tokens,
         },
-        # Linux counts in KiB.
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory=(model.peak_bytes() or None) if isinstance(model, Holds) else None,
     )
 
 

@@ -98,7 +98,7 @@ def carry_out(
             for n, (asked, item) in enumerate(zip(making.asked, items, strict=True))
         ]
         scores = tuple(score for one in marked.values() for score in one.scores) or ungraded(making.task, items)
-        finished = closed(record, samples, scores, making.settings.max_error_rate)
+        finished = closed(model, record, samples, scores, making.settings.max_error_rate)
         scoring = time.perf_counter() - answered_at
         seconds = record.seconds + scoring
         finished = replace(

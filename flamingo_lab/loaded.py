@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flamingo_lab.asking import Asking
 from flamingo_lab.config import Inline
-from flamingo_lab.engine.budget import VIEWS, Room
+from flamingo_lab.engine.budget import VIEWS, Room, peak_bytes
 from flamingo_lab.engine.work import Work
 from flamingo_lab.errors import BadImage
 from flamingo_lab.markup import Finish
@@ -64,6 +64,10 @@ class LoadedModel(Asking):
         if self.streamed and held.is_meta:
             return self.streamed.weight(name)
         return held.to_dense() if held.is_mkldnn else held
+
+    def peak_bytes(self) -> int:
+        """See `Holds`; of this process."""
+        return peak_bytes(self.vlm.device)
 
     def counters(self) -> Mapping[str, float]:
         """What was computed since loading, in counts: tokens of prompts, pictures encoded, decode steps, and more by name."""

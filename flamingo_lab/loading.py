@@ -24,7 +24,7 @@ from flamingo_lab.loaded import LoadedModel, no_noise
 from flamingo_lab.notes import note
 from flamingo_lab.parallel.launched import is_first_here, launched
 from flamingo_lab.placement import Placing
-from flamingo_lab.placement.devices import here
+from flamingo_lab.placement.devices import here, told
 from flamingo_lab.placement.plan import plan
 from flamingo_lab.prepared import Prepared, Seats
 from flamingo_lab.quant import copy
@@ -208,7 +208,7 @@ def prepare(
             "backend": "flamingo-lab",
             "dtype": str(kind).removeprefix("torch."),
             **({"quantisation": quant} if quant else {}),
-            "device": str(placed.devices[0]),
+            **told(placed.devices[0]),
             "weights": str(folder.path),
             "wording": found.chosen,
             "reads": "running text" if isinstance(said, Running) else "turns",

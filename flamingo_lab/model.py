@@ -230,6 +230,15 @@ class Keeps(Protocol):
 
 
 @runtime_checkable
+class Holds(Protocol):
+    """A `Model` that computes here, or in processes of its own, and knows what memory that takes."""
+
+    def peak_bytes(self) -> int:
+        """The most that one of its processes has held of its device's memory, 0 where none has told yet."""
+        ...
+
+
+@runtime_checkable
 class Counts(Protocol):
     """A `Model` that tells what it computed since it was loaded, in counts that are the same on any machine, and how long."""
 

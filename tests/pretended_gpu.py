@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
-CUDA = torch.device("cuda", 0)
+MOST_BYTES = 123 * 2**20
+"""That it says to have held."""
 
 aten = torch.ops.aten
 
@@ -40,9 +42,10 @@ INTO_PYTHON = {aten._local_scalar_dense.default, aten.equal.default}
 
 
 class OnGpu(Tensor):
-    """A tensor on it. `held`: its numbers."""
+    """A tensor on it. `held`: its numbers. `own`: the GPU of this process."""
 
     held: Tensor
+    own = torch.device("cuda", 0)
 
     @staticmethod
     def __new__(cls, held: Tensor) -> OnGpu:
@@ -61,7 +64,7 @@ class OnGpu(Tensor):
         """Indices, which torch's own code would make where it believes the indexed tensor to be."""
         return cls(torch.tensor(numbers, dtype=torch.long))
 
-    device = property(lambda self: CUDA)
+    device = property(lambda self: OnGpu.own)
     is_cuda = property(lambda self: True)
     is_meta = property(lambda self: False)
 
@@ -95,13 +98,32 @@ def computed(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     else:
         is_there = bool(there) and func not in INTO_PYTHON
     with torch.inference_mode(False), torch.no_grad():
-        result = func(*tree_map(here, args), **tree_map(here, dict(kwargs)))
+        result = ON_CPU.get(func, func)(*tree_map(here, args), **tree_map(here, dict(kwargs)))
         if device is not None and any(result is here(one) and one.device != device for one in tensors):
             result = result.clone()
         if not is_there:
             return result
         same = {id(one.held): one for one in there}
         return tree_map(lambda one: same.get(id(one), OnGpu(one)) if isinstance(one, Tensor) else one, result)
+
+
+def tiled(weight: Tensor, depth: int) -> Tensor:
+    """A matrix of 4 bits (N, K / 2) uint8 in the shape in which the GPU's kernel takes it; the order within is our own."""
+    rows, columns = len(weight), 2 * weight.shape[1]
+    return weight.view(torch.int32).view(rows // 8, columns // (depth * 16), 32, depth // 2)
+
+
+def multiplied(x: Tensor, weight: Tensor, group: int, scales: Tensor) -> Tensor:
+    """x (M, K) bfloat16 by a matrix that `tiled` gave, through the CPU's kernel, which takes rows by 16."""
+    pairs = weight.view(torch.uint8).view(8 * len(weight), -1)
+    more = -len(pairs) % 16
+    integers = F.pad(torch.stack((pairs >> 4, pairs & 15), -1).flatten(1).int(), (0, 0, 0, more))
+    packed = aten._convert_weight_to_int4pack_for_cpu(integers, 2)
+    return aten._weight_int4pack_mm_for_cpu(x, packed, group, F.pad(scales, (0, 0, 0, more)))[:, : len(pairs)]
+
+
+ON_CPU = {aten._convert_weight_to_int4pack.default: tiled, aten._weight_int4pack_mm.default: multiplied}
+"""For operations that there are on a GPU alone, those of the same meaning."""
 
 
 def check(func: Any, args: Any, tensors: Iterable[Tensor], there: list[OnGpu]) -> None:
@@ -147,18 +169,24 @@ class Functions(TorchFunctionMode):
 
 
 @contextmanager
-def pretended(gib: float = 80) -> Generator[None]:
-    """As on a machine with one such GPU."""
-    nbytes = int(gib * 2**30)
-    facts = SimpleNamespace(total_memory=nbytes, uuid="GPU-of-tests")
+def pretended(own: int = 0, count: int = 1) -> Generator[None]:
+    """As on a machine with so many such GPUs, of which this process uses its own. What goes over NCCL there goes over gloo."""
+    nbytes = 80 * 2**30
+    initialise = dist.init_process_group
+
+    def facts(device: Any = 0) -> Any:
+        return SimpleNamespace(total_memory=nbytes, uuid=f"GPU-{torch.device(device).index}")
+
     told: dict[str, Any] = {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
-        "device_count": lambda: 1,
-        "get_device_properties": lambda device=None: facts,
+        "device_count": lambda: count,
+        "set_device": lambda device: None,
+        "get_device_properties": facts,
         "get_device_name": lambda device=None: "pretended",
         "get_device_capability": lambda device=None: (9, 0),
         "mem_get_info": lambda device=None: (nbytes, nbytes),
+        "max_memory_allocated": lambda device=None: MOST_BYTES,
         "memory_allocated": lambda device=None: 0,
         "empty_cache": lambda: None,
     }
@@ -174,7 +202,9 @@ def pretended(gib: float = 80) -> Generator[None]:
         return submit(pool, run)
 
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(OnGpu, "own", torch.device("cuda", own))
         patched.setattr(ThreadPoolExecutor, "submit", submit_there)
+        patched.setattr(dist, "init_process_group", lambda backend, **given: initialise("gloo", **given))
         for name, value in told.items():
             patched.setattr(torch.cuda, name, value)
         with Functions(), Operations():

@@ -103,7 +103,7 @@ def run(
         samples = [answered.record(run_id, place, marked) for place in range(len(answered.items))]
         seconds = sum(held["seconds"] for held in folder.journal.held) + time.perf_counter() - began
         found = tuple(score for one in marked.values() for score in one.scores)
-        finished = run_record.closed(record, samples, found, settings.max_error_rate)
+        finished = run_record.closed(model, record, samples, found, settings.max_error_rate)
         finished = replace(finished, seconds=seconds, questions_per_second=len(samples) / seconds)
         folder.finish(finished, samples)
         return finished

@@ -45,6 +45,12 @@ class PretrainedModel(Asking):
 
         return answering.answers(self, requests)
 
+    def peak_bytes(self) -> int:
+        """See `Holds`."""
+        from flamingo_lab.engine.budget import peak_bytes
+
+        return peak_bytes(self.network.device)
+
 
 def open_model(
     name: str, *, device: str = "auto", dtype: str = "auto", wording: str | None = None, download: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass, replace
 from math import ceil
 from os import PathLike
@@ -215,6 +216,13 @@ def view_bytes(built: Architecture, dtype: torch.dtype) -> int:
 def free_bytes(device: torch.device) -> int:
     """Memory that is free, in bytes."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host.free_bytes()
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has held, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
 def taken_bytes(device: torch.device) -> int:

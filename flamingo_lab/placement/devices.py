@@ -123,6 +123,12 @@ def device_of(name: str) -> torch.device:
     return torch.device(CUDA, indices[0])
 
 
+def told(device: torch.device) -> dict[str, str]:
+    """Facts of a device for a run's record."""
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == CUDA else {}
+    return {"device": str(device), **gpu}
+
+
 def _indices(name: str, there: int) -> Sequence[int]:
     """The numbers of the GPUs of this name, of so many that are there."""
     if not re.fullmatch(r"cuda(:\d+(,\d+)*)?", name):

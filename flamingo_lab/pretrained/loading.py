@@ -21,7 +21,7 @@ from flamingo_lab.checkpoint import FORMS
 from flamingo_lab.errors import BadCheckpoint, BadConfig, BadPrompt, BadSetting, LabError, MissingModel
 from flamingo_lab.files import file_digest, read_json
 from flamingo_lab.model import Limits
-from flamingo_lab.placement.devices import device_of, dtype_of
+from flamingo_lab.placement.devices import device_of, dtype_of, told
 from flamingo_lab.pretrained import handing, processor
 from flamingo_lab.pretrained.saying import RUNNING, RunningText, Speech, Template
 from flamingo_lab.prompt import Image, Prompt
@@ -71,7 +71,7 @@ def load(name: str, *, device: str, dtype: str, wording: str | None, download: b
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "backend": "transformers",
             "dtype": str(kind).removeprefix("torch."),
-            "device": str(place),
+            **told(place),
             "weights": str(folder),
             "wording": said,
         },

@@ -116,6 +116,10 @@ class Replicas(Asking):
         """See `Counts`: of each replica."""
         return {f"{one.place}: {name}": spent for one in self._all for name, spent in one.stages.items()}
 
+    def peak_bytes(self) -> int:
+        """See `Holds`: of the replica that held most."""
+        return max((one.peak_bytes for one in self._all), default=0)
+
     def sent(self, request: Request) -> Sent:
         """See `Model`."""
         return self._told("sent", request)
@@ -179,7 +183,7 @@ class Replicas(Asking):
             yield from self._lose(schedule, flight, member, error)
         else:
             flight[stream] = asked  # behind the others, so that each is heard in turn
-            member.counters, member.stages = batch.counters, batch.stages
+            member.counters, member.stages, member.peak_bytes = batch.counters, batch.stages, batch.peak_bytes
             yield from schedule.answered(shard, batch.answers)
 
     def _hear_of(self, schedule: Schedule, flight: dict[Any, Asked], member: Member, rank: int) -> Iterator[Answer]:

@@ -41,7 +41,7 @@ class Member:
     """A replica: an actor for each of its processes, of which the first is asked, in a placement `group` of their own.
 
     `seats`: the promises of where they are. `loading`: that of its facts, which are there once it is ready, and of the other
-    processes those of their end. `counters` and `stages`: what it last counted.
+    processes those of their end. `counters`, `stages` and `peak_bytes`: what it last told of what it did and held.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Member:
     facts: Facts | None = None
     counters: Mapping[str, float] = field(default_factory=dict[str, float])
     stages: Mapping[str, float] = field(default_factory=dict[str, float])
+    peak_bytes: int = 0
 
     @property
     def actor(self) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flamingo_lab
 from flamingo_lab.errors import BadImage, BadNode, BadSetting, LabError, LostRank
-from flamingo_lab.model import Answer, Counts, Embeds, Keeps, Limits, Model, Request, Sent, Session
+from flamingo_lab.model import Answer, Counts, Embeds, Holds, Keeps, Limits, Model, Request, Sent, Session
 from flamingo_lab.parallel.launched import LOCALHOST, Place, stand_alone
 from flamingo_lab.prompt import Image
 from flamingo_lab.replicas.cluster import here, meeting_place, node_id
@@ -59,11 +59,12 @@ class Facts(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Answers as they travel, with all that the replica has counted up to then."""
+    """Answers as they travel, with all that the replica has counted up to then, and the most memory that it has held."""
 
     answers: Sequence[Answer]
     counters: Mapping[str, float]
     stages: Mapping[str, float]
+    peak_bytes: int
 
 
 class Replica:
@@ -176,7 +177,7 @@ class Replica:
     def _batch(self, answers: Sequence[Answer]) -> Batch:
         model = self._model
         counted = (model.counters(), model.stages()) if isinstance(model, Counts) else ({}, {})
-        return Batch(answers, *counted)
+        return Batch(answers, *counted, model.peak_bytes() if isinstance(model, Holds) else 0)
 
     def _look_at(self, requests: Iterable[Request]) -> None:
         """Prove that the pictures are those that the driver saw."""

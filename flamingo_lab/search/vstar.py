@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from flamingo_lab.asking import Asking
+from flamingo_lab.engine.budget import peak_bytes
 from flamingo_lab.engine.plan import failed
 from flamingo_lab.errors import BadPrompt, LabError
 from flamingo_lab.model import Answer, Greedy, Limits, Rank, Request, Sent
@@ -76,6 +77,10 @@ class VStar(Asking):
     def limits(self) -> Limits:
         """Positions of the model that answers; one picture."""
         return Limits(positions=self.models.models[VQA].architecture.decoder.positions, images=1)
+
+    def peak_bytes(self) -> int:
+        """See `Holds`."""
+        return peak_bytes(self.models.models[VQA].device)
 
     @property
     def about(self) -> Mapping[str, Any]:

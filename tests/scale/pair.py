@@ -22,11 +22,13 @@ from torch import Tensor
 import flamingo_lab as fl
 from flamingo_lab.engine import loop
 from flamingo_lab.engine.plan import job
+from flamingo_lab.parallel.launched import launched
 from flamingo_lab.parallel.model import SplitModel
 from tests.batches import logits_together
 from tests.families.goldens import Golden
 from tests.families.test_goldens import request
 from tests.folders import GOLDENS
+from tests.pretended_gpu import pretended
 
 MECHANISMS = {
     "cross-attention": ("idefics_float", "text_first_batch"),
@@ -199,14 +201,24 @@ SCENE_FUNCTIONS: dict[str, Callable[[SplitModel, Golden], object]] = {
 """Some questions under difficulties. The last one ends rank 1."""
 
 
-def main(out: Path, ranks: int, names: Sequence[str]) -> None:
+def main(out: Path, device: str, names: Sequence[str]) -> None:
     torch.set_num_threads(1)
+    place = launched()
+    assert place is not None
+    if device == "cpu":
+        answer(out, place.ranks, device, names)
+    else:
+        with pretended(place.local_rank, place.local_ranks):
+            answer(out, place.ranks, device, names)
+
+
+def answer(out: Path, ranks: int, device: str, names: Sequence[str]) -> None:
     found: dict[str, object] = {}
     tensors: dict[str, Tensor] = {}
     for mechanism in names:
         golden, name = Golden(GOLDENS / MECHANISMS[mechanism][0]), MECHANISMS[mechanism][1]
         with suppress(SystemExit):
-            model = load(golden, name, ranks)
+            model = load(golden, name, ranks, device)
             assert isinstance(model, SplitModel)
             requests = asked(golden, name)
             tensors[mechanism] = model.everywhere(logits, requests).clone()
@@ -217,7 +229,7 @@ def main(out: Path, ranks: int, names: Sequence[str]) -> None:
     golden = Golden(GOLDENS / SCENES[0])
     for scene, function in SCENE_FUNCTIONS.items() if ranks == 2 else ():
         with suppress(SystemExit):
-            model = load(golden, SCENES[1], ranks)
+            model = load(golden, SCENES[1], ranks, device)
             assert isinstance(model, SplitModel)
             found[scene] = function(model, golden)
             del model
@@ -228,4 +240,4 @@ def main(out: Path, ranks: int, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

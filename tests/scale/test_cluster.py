@@ -83,6 +83,7 @@ def test_each_replica_tells_what_it_did(three: ThreeNodes, tmp_path: Path) -> No
     assert flab(*command, "--results", tmp_path / "one").returncode == 0
     (many,), (one,) = Store(tmp_path / "many").runs(), Store(tmp_path / "one").runs()
     assert (many.run_id, many.replicas) == (one.run_id, 2)
+    assert many.peak_memory and one.peak_memory and one.peak_memory / 2 < many.peak_memory < 2 * one.peak_memory
     assert [(score.metric, score.slice, score.value) for score in many.scores] == [
         (score.metric, score.slice, score.value) for score in one.scores
     ]
@@ -101,6 +102,7 @@ def test_replicas_of_an_endpoint_answer_as_one(three: ThreeNodes, tmp_path: Path
         one = flab(*asked, "--results", tmp_path / "one")
     assert (many.returncode, one.returncode) == (0, 0), many.stderr
     assert comparable(tmp_path / "many") == comparable(tmp_path / "one")
+    assert {run.peak_memory for name in ("many", "one") for run in Store(tmp_path / name).runs()} == {None}
 
 
 @needs_goldens

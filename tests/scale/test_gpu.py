@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as pil
 
 import flamingo_lab as fl
+from flamingo_lab.cli import run
 from flamingo_lab.engine import reference
+from flamingo_lab.errors import BadSetting
+from flamingo_lab.parallel import reading
+from flamingo_lab.quant import FORMS, copy
+from flamingo_lab.understanding import understand
+from leaderboards.store import Store
 from tests.families.goldens import Case, Golden, found
 from tests.families.test_goldens import request
 from tests.folders import GOLDENS
-from tests.pretended_gpu import CUDA, pretended
+from tests.pretended_gpu import MOST_BYTES, pretended
 from tests.scale import pair
 
 FOUND = found(GOLDENS, "model")
@@ -86,7 +95,7 @@ def test_every_family_answers_on_a_gpu_as_on_the_cpu(golden: Golden) -> None:
     on_cpu = pair.answered(pair.load(golden, case.name), requests)
     with pretended():
         model = pair.load(golden, case.name, device="cuda")
-        assert {one.device for one in model.vlm.parameters()} == {CUDA}
+        assert {one.device for one in model.vlm.parameters()} == {torch.device("cuda", 0)}
         assert_equal(pair.answered(model, requests), on_cpu)
         (first, *_) = requests
         assert_equal({first.id: pair.plain(reference.answer(model, first))}, {first.id: on_cpu[first.id]})
@@ -127,3 +136,49 @@ def test_a_free_choice_takes_the_gpu() -> None:
     assert (model.about["device"], model.about["dtype"]) == ("cuda:0", "bfloat16")
     answer = model.answer(fl.Image(pil.new("RGB", (30, 20), (200, 30, 90))), "what is it?", max_new_tokens=4)
     assert answer.error is None and answer.token_ids
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_quantised_weights_on_a_gpu_mean_the_same(form: str, dtype: str, tmp_path: Path) -> None:
+    """Through torchao's tensors, freshly quantised and from a copy; a float32 prompt passes its int4 kernel in bfloat16."""
+    pytest.importorskip("torchao")
+    picture = fl.Image(pil.new("RGB", (64, 48), (40, 10, 200)))
+    asked = [fl.Request("one", fl.Prompt.ask(picture, "Which shape is it?"), fl.Rank(("yes", "no")))]
+    copy.write(understand("flamingo-tiny"), form, tmp_path / "copy")
+    (expected,) = fl.load("flamingo-tiny", device="cpu", dtype=dtype, quant=form).answers(asked)
+    with pretended():
+        for path, given in (("flamingo-tiny", form), (tmp_path / "copy", None)):
+            model = fl.load(path, device="cuda", dtype=dtype, quant=given)
+            assert model.about["quantisation"] == form
+            (found,) = model.answers(asked)
+            assert found.option_logprobs == pytest.approx(expected.option_logprobs, abs=0.02)
+
+
+def test_processes_that_have_the_same_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where torchrun starts two on a machine with one."""
+    model = tiny("cpu")
+    prepared: Any = SimpleNamespace(dtype=torch.float32, unread=model)
+
+    class Two:
+        """This process and another one, which says the same."""
+
+        def exchange(self, value: Any) -> list[Any]:
+            return [value, value]
+
+    ranks: Any = Two()
+    with pretended():
+        host = socket.gethostname()
+        with pytest.raises(BadSetting, match=f"ranks 0 and 1 on {host} have the same GPU; start them with one each"):
+            reading._compared(ranks, prepared, torch.device("cuda", 0))
+    assert reading._compared(ranks, prepared, torch.device("cpu")) == [host, host]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_command_line_takes_the_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["eval", "--model", "flamingo-tiny", "--tasks", "easy-vqa", "--num-fewshot", "2", "--limit", "20"]
+    assert run([*command, "--results", str(tmp_path), "--dtype", "float32"]) == 0
+    (there,) = Store(tmp_path).runs()
+    assert (there.status, there.hardware["device"], there.hardware["gpu"]) == ("complete", "cuda:0", "pretended")
+    assert there.peak_memory == MOST_BYTES
+    assert capsys.readouterr().out

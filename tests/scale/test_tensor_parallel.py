@@ -26,6 +26,8 @@ pytestmark = pytest.mark.skipif(
 
 TOLERANCE = 1e-4
 
+ON_GPUS = ("cross-attention", "grouped heads", "experts with gates", "fused projections, log-n")
+
 
 @dataclass(frozen=True)
 class Found:
@@ -35,10 +37,10 @@ class Found:
     logits: dict[str, Tensor]
 
 
-def run(out: Path, ranks: int, mechanisms: list[str]) -> Found:
+def run(out: Path, ranks: int, mechanisms: list[str], device: str = "cpu") -> Found:
     """What `pair` gives under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    asked = ["-m", "tests.scale.pair", str(out), str(ranks), *mechanisms]
+    asked = ["-m", "tests.scale.pair", str(out), device, *mechanisms]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     made = subprocess.run([*command, *asked], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
     assert made.returncode == 0, made.stderr
@@ -81,6 +83,15 @@ def assert_as_the_whole_model(found: Found, mechanism: str) -> None:
 def test_two_processes_answer_as_one(two: Found, mechanism: str) -> None:
     torch.set_num_threads(1)
     assert_as_the_whole_model(two, mechanism)
+
+
+def test_two_gpus_answer_as_the_cpu(tmp_path: Path) -> None:
+    """Pretended ones, and gloo in NCCL's place: no rank mixes devices."""
+    torch.set_num_threads(1)
+    found = run(tmp_path, 2, list(ON_GPUS), "cuda")
+    for mechanism in ON_GPUS:
+        assert_as_the_whole_model(found, mechanism)
+    assert found.results["facts"]["about"]["device"] == "2 x cuda"
 
 
 def test_more_processes_than_heads_of_keys_answer_as_one(tmp_path: Path) -> None:
