@@ -214,8 +214,11 @@ def view_bytes(built: Architecture, dtype: torch.dtype) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free, in bytes."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host.free_bytes()
+    """Memory that is free, in bytes; on a GPU with what torch keeps of it and has no tensors in."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return host.free_bytes()
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -17,6 +17,7 @@ from PIL import Image as pil
 import flamingo_lab as fl
 from flamingo_lab.cli import run
 from flamingo_lab.engine import reference
+from flamingo_lab.engine.budget import FREE_SHARE, GIB, Room
 from flamingo_lab.errors import BadSetting
 from flamingo_lab.parallel import reading
 from flamingo_lab.quant import FORMS, copy
@@ -128,6 +129,14 @@ def test_features_of_a_gpu_are_kept_and_embedded(
 @pytest.mark.usefixtures("gpu")
 def test_weights_are_streamed_to_a_gpu(questions: list[fl.Request], expected: dict[str, Any]) -> None:
     assert_equal(pair.answered(tiny("cuda", offload=True), questions), expected)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_torch_keeps_of_a_gpu_is_free() -> None:
+    """Otherwise the second task of a command would have the rest alone."""
+    model = tiny("cuda")
+    assert Room().bytes_for(model.vlm.device) == int(FREE_SHARE * 80 * GIB)
+    assert Room().budget(model) == Room(memory_bytes=int(FREE_SHARE * 80 * GIB)).budget(model)
 
 
 @pytest.mark.usefixtures("gpu")
