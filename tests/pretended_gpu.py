@@ -38,6 +38,9 @@ OF_BOTH = {
 
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 
+OF_CPUS = ("for_cpu", "mkldnn")
+"""In the names of operations that no GPU has."""
+
 INTO_PYTHON = {aten._local_scalar_dense.default, aten.equal.default}
 
 
@@ -128,6 +131,8 @@ ON_CPU = {aten._convert_weight_to_int4pack.default: tiled, aten._weight_int4pack
 
 def check(func: Any, args: Any, tensors: Iterable[Tensor], there: list[OnGpu]) -> None:
     """Raises `RuntimeError` as a GPU would."""
+    if there and any(word in func.name() for word in OF_CPUS):
+        raise NotImplementedError(f"{func} on cuda:0")
     others = [one for one in tensors if not isinstance(one, OnGpu)]
     if not there or not others:
         return

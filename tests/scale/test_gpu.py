@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as pil
+from torch.nn import functional as F
 
 import flamingo_lab as fl
 from flamingo_lab.cli import run
 from flamingo_lab.engine import reference
 from flamingo_lab.engine.budget import FREE_SHARE, GIB, Room
 from flamingo_lab.errors import BadSetting
+from flamingo_lab.nn import attention
 from flamingo_lab.parallel import reading
 from flamingo_lab.quant import FORMS, copy
 from flamingo_lab.understanding import understand
@@ -82,6 +84,28 @@ def tiny(device: str, **more: Any) -> fl.LoadedModel:
     model = fl.load("flamingo-tiny", device=device, dtype="float32", **more)
     assert isinstance(model, fl.LoadedModel)
     return model
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_pretended_gpu_refuses_what_a_gpu_refuses() -> None:
+    here, there = torch.ones(3, 4), torch.ones(3, 4, device="cuda")
+    assert (there * 2 + torch.tensor(1.0))[torch.tensor([0, 2])].sum().item() == 24
+    for mixed in (
+        lambda: here + there,
+        lambda: here[torch.tensor([0], device="cuda")],
+        lambda: torch.cat([there, here]),
+        lambda: F.linear(there, here),
+        lambda: F.scaled_dot_product_attention(*(one[None, None] for one in (there, there, here))),
+    ):
+        with pytest.raises(RuntimeError, match="two devices|cuda devices"):
+            mixed()
+    with pytest.raises(TypeError, match="numpy"):
+        there.numpy()
+    with pytest.raises(NotImplementedError, match="for_cpu"):
+        attention._FUSED(*(one[None, None] for one in (there, there, there)))
+    copy_here, copy_there = there.cpu(), here.to(there.device)
+    copy_here[0, 0] = copy_there[0, 0] = 7
+    assert here.sum() == there.sum().item() == 12
 
 
 @pytest.mark.skipif(not FOUND, reason=f"no goldens under FLAB_GOLDENS ({GOLDENS})")
