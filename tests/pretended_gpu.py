@@ -7,6 +7,7 @@ CPU. With it runs what is written for GPUs, but for their kernels and for what i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -180,7 +181,7 @@ def pretended(own: int = 0, count: int = 1) -> Generator[None]:
     initialise = dist.init_process_group
 
     def facts(device: Any = 0) -> Any:
-        return SimpleNamespace(total_memory=nbytes, uuid=f"GPU-{torch.device(device).index}")
+        return SimpleNamespace(total_memory=nbytes, uuid=f"GPU-{os.getpid()}-{torch.device(device).index}")
 
     told: dict[str, Any] = {
         "_lazy_init": lambda: None,

@@ -70,9 +70,9 @@ class ThreeNodes:
         """Wait until the cluster knows which nodes it has."""
         self._cluster.wait_for_nodes()
 
-    def add(self, **variables: str) -> Any:
-        """Another node, with these variables in its environment."""
-        node = self._cluster.add_node(**self._each(), env_vars=variables)
+    def add(self, gpus: int = 0, **variables: str) -> Any:
+        """Another node, with these variables in its environment, which says that it has so many GPUs."""
+        node = self._cluster.add_node(**self._each(), num_gpus=gpus, env_vars=variables)
         self._nodes.append(node)
         return node
 

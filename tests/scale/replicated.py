@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from flamingo_lab.replicas import driver
 from flamingo_lab.replicas.driver import Replicas
 from flamingo_lab.replicas.replica import load_beside
 from tests.doubles import Scripted, last_word
+from tests.pretended_gpu import pretended
 
 WEIGHTS = "FLAB_TEST_WEIGHTS"
 """The variable that says which weights a node holds."""
@@ -51,6 +53,21 @@ def split(beside: int) -> partial[fl.Model]:
     """What loads a model that is split over two processes."""
     told = {"device": "cpu", "dtype": "float32", "memory": 2.0, "batch_tokens": 64}
     return partial(load_beside, beside, "flamingo-tiny", tensor_parallel=2, **told)
+
+
+def on_gpus(beside: int) -> partial[fl.Model]:
+    """The same on pretended GPUs."""
+    return partial(there, beside)
+
+
+_for_good = ExitStack()
+
+
+def there(beside: int) -> fl.Model:
+    """The thread that loads a replica answers too, so that it stays where it was put."""
+    _for_good.enter_context(pretended())
+    assert os.environ["CUDA_VISIBLE_DEVICES"] in ("0", "1"), "Ray gives each process a GPU of its own"
+    return load_beside(beside, "flamingo-tiny", tensor_parallel=2, device="cuda", dtype="float32", memory=None)
 
 
 def start(address: str, replicas: int | None = None, **how: Any) -> Replicas:

@@ -29,7 +29,7 @@ from leaderboards.store import Store
 from tests.backends.faulty import FaultyServer, echo
 from tests.folders import ROOT
 from tests.scale.conftest import ThreeNodes
-from tests.scale.replicated import KILLER, POISON, WEIGHTS, requests, scripted, split, start
+from tests.scale.replicated import KILLER, POISON, WEIGHTS, on_gpus, requests, scripted, split, start
 from tests.search.tiny_seal import PARTS, needs_goldens
 
 
@@ -193,6 +193,23 @@ def test_a_replica_goes_over_several_nodes_where_none_can_hold_it(
     assert lost.message.startswith("replica 0 on") and lost.created - began < 30
     (member,) = model._fleet.ready
     assert member.name != "replica 0"
+
+
+def test_each_process_of_a_replica_has_a_gpu_of_its_own(three: ThreeNodes) -> None:
+    """Pretended ones, and gloo in NCCL's place. On the head and on the other nodes, which have none, nothing is started."""
+    import ray
+
+    expected = texts(fl.load("flamingo-tiny", device="cpu", dtype="float32").answers(questions(40)))
+    told: list[str] = []
+    node = three.add(gpus=2)
+    try:
+        model = driver.start(on_gpus, three.address, ranks=2, say=told.append)
+        assert texts(model.answers(questions(40))) == expected
+        (member,) = model._fleet.ready
+        assert {seat.node_id for seat in ray.get(list(member.seats))} == {node.node_id}
+    finally:
+        three.kill(node)
+    assert told == ["1 replica with 2 GPUs each on 4 nodes", "1 replica on 2 x cuda in float32"]
 
 
 def resume_once(process: psutil.Process, is_time: Callable[[], bool], seconds: float = 20) -> None:
