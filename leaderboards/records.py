@@ -56,7 +56,8 @@ class Run:
 
     `mean_of`: the slices whose unweighted mean the whole's scores are; empty for the mean over all questions. `rescored`:
     when the stored answers were last marked anew.
-    `judge`: the model that graded the answers, where one did; a score belongs to it too.
+    `judge`: the model that graded the answers, where one did; a score belongs to it too. `peak_memory`: in bytes, of the
+    device that computed; of several processes the one that held most, as far as it is known; None where an endpoint answers.
     """
 
     run_id: str
