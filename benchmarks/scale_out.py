@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from simulated_cluster import Ended, Service, Simulation  # noqa: E402
 
 import flamingo_lab as fl  # noqa: E402
 from eval_tasks.run_record import to_line  # noqa: E402
+from flamingo_lab import host  # noqa: E402
 from flamingo_lab.engine import tree  # noqa: E402
 from flamingo_lab.engine.plan import Job, job  # noqa: E402
 from flamingo_lab.replicas import driver  # noqa: E402
@@ -129,7 +129,7 @@ def drive(count: int) -> Driven:
                 done += 1
         assert done == count
         spent, used = time.perf_counter() - began, time.process_time() - used
-    return Driven(count, spent, used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Driven(count, spent, used, host.peak_bytes() / 2**20)
 
 
 def driven(count: int) -> Driven:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,16 @@ def free_bytes() -> int:
     lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     available = int(lines["MemAvailable"].split()[0]) * 1024
     return max(0, min([available, *(limit - held for limit, held in _limits())]))
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held, in bytes."""
+    status = PROC / "self" / "status"
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines()) if status.is_file() else {}
+    if "VmHWM" in lines:
+        return int(lines["VmHWM"].split()[0]) * 1024
+    # On Linux this would count the process that started this one too, as large as it was then.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def cores() -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flamingo_lab import host
+from tests.folders import ROOT
 
 GIB = 2**30
 
@@ -95,3 +99,20 @@ def test_cores_are_those_whose_time_a_group_may_use(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
     assert host.cores() == cores
+
+
+def test_the_peak_is_this_process_own_whoever_started_it() -> None:
+    """What `getrusage` says of a child begins with what its parent held."""
+    held = np.ones(700 * 2**20, np.uint8)
+    assert host.peak_bytes() > held.nbytes
+    told = subprocess.run(
+        [sys.executable, "-c", "from flamingo_lab import host; print(host.peak_bytes())"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    assert 2**20 < int(told.stdout) < held.nbytes
+
+
+def test_without_proc_the_peak_is_what_the_system_tells(machine: Path) -> None:
+    assert host.peak_bytes() > 2**20

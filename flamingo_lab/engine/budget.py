@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from dataclasses import dataclass, replace
 from math import ceil
 from os import PathLike
@@ -225,7 +224,7 @@ def peak_bytes(device: torch.device) -> int:
     """The most memory that this process has held, in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    return host.peak_bytes()
 
 
 def taken_bytes(device: torch.device) -> int:
