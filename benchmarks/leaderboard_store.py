@@ -51,8 +51,9 @@ STEPS = {
 """What is timed, in a process that has imported what it needs and opened the store, which `opening` alone does within."""
 
 ASKED = """
-import resource, sys, time
+import sys, time
 import duckdb, numpy, pyarrow.compute, scipy.special
+from flamingo_lab.host import peak_bytes
 from leaderboards import boards, compare, forms, ranking, store as stores, table
 path, a, b, metric, step = sys.argv[1:]
 store = stores.open(path)
@@ -62,7 +63,7 @@ def timed():
     began, used = time.perf_counter(), time.process_time()
     exec(step)
     return time.perf_counter() - began, time.process_time() - used
-print(*timed(), *timed(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+print(*timed(), *timed(), peak_bytes(), file=sys.stderr)
 """
 
 
@@ -172,7 +173,7 @@ def measured(path: Path, step: str, a: str, b: str, metric: str) -> Measured:
         [sys.executable, "-c", code, str(path), a, b, metric, step], capture_output=True, text=True, check=True
     )
     *seconds, peak = map(float, done.stderr.split())
-    return Measured(*seconds, peak_mb=peak * 1024 / MEGABYTE)
+    return Measured(*seconds, peak_mb=peak / MEGABYTE)
 
 
 def report(path: Path, built: float) -> tuple[list[str], list[str]]:

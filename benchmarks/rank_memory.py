@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
+from flamingo_lab.host import peak_bytes
 from flamingo_lab.parallel import plan
 from flamingo_lab.parallel.model import SplitModel
 
@@ -26,9 +26,3 @@ def measure(model: SplitModel) -> list[Taken]:
         else:
             whole += parameter.nbytes
     return model.ranks.exchange(Taken(split, whole, peak_bytes()))
-
-
-def peak_bytes() -> int:
-    """The most that this process has had in memory."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) * 1024

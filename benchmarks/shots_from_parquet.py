@@ -10,7 +10,6 @@ order of the questions. Writes benchmarks/reports/shots_from_parquet.md.
 from __future__ import annotations
 
 import io
-import resource
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from eval_tasks import parquet, shots, task  # noqa: E402
 from eval_tasks import plan as plans  # noqa: E402
 from eval_tasks.plan import Plan, Settings  # noqa: E402
+from flamingo_lab.host import peak_bytes  # noqa: E402
 from tests.doubles import Scripted  # noqa: E402
 
 REPORT = Path(__file__).parent / "reports" / "shots_from_parquet.md"
@@ -99,7 +99,7 @@ def main() -> None:
         began = time.process_time()
         pool = task.get("vqav2").samples("train", data)
         read_seconds = time.process_time() - began
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        held = peak_bytes() / 2**30
         del pool
 
         def run() -> tuple[Plan, float, int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from eval_tasks import vqa_text
 from eval_tasks.metrics import Item, Prediction, Targets
 from eval_tasks.scoring import mark
 from eval_tasks.task import MetricName
+from flamingo_lab.host import peak_bytes
 
 REPORT = Path(__file__).parent / "reports" / "vqa_scoring.md"
 QUESTIONS = 214_354
@@ -159,7 +159,7 @@ def main() -> None:
         rows.append(
             f"| {variant} | {seconds[0]:.1f} | {statistics.median(later):.1f} | {later[0]:.1f}-{later[-1]:.1f} |"
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    peak = peak_bytes() / 1e6
     official = Official()
     theirs, value = seconds_of(lambda: official.evaluate(asked))
     ours = mark(MetricName("vqa_accuracy", OFFICIAL), asked)

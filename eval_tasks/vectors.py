@@ -81,17 +81,14 @@ class Vectors:
                     self._held.executemany("insert or ignore into origins values (?, ?)", origins)
                 looked(start + len(some), len(found))
 
-    def digest(self, image: Image) -> str | None:
-        """The picture's digest, None where it cannot be read. A file that is as it was is not looked at again."""
-        return self._known(image) or looking.digest(image)
+    def held(self, image: Image) -> str | None:
+        """The digest of a picture whose vector is here, else None. A file that is as it was is not looked at again."""
+        digest = self._known(image) or looking.digest(image)
+        return digest if digest is not None and self._has(digest) else None
 
     def index(self, entries: str) -> Path | None:
         """Where an index of some of the vectors is kept, which `entries` names; None without a folder."""
         return None if self._folder is None else self._folder / f"index-{self._key}-{entries}.faiss"
-
-    def __contains__(self, image: Image) -> bool:
-        digest = self.digest(image)
-        return digest is not None and self._has(digest)
 
     def mean(self, digests: Sequence[str]) -> NDArray[np.float32]:
         """The direction of several pictures together, (width,), of length 1."""
@@ -201,7 +198,7 @@ def _origin(image: Image) -> str | None:
         held = source.stat()
     except OSError:
         return None
-    return f"{source.resolve()} {place} {held.st_size} {held.st_mtime_ns}"
+    return f"{source.absolute()} {place} {held.st_size} {held.st_mtime_ns}"
 
 
 @contextmanager

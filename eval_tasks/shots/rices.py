@@ -42,7 +42,7 @@ def order(pool: Pool) -> Order:
     # Examples with the same pictures are one entry of the index; those whose pictures cannot be read are none.
     holders: dict[tuple[str, ...], list[int]] = {}
     for number, sample in enumerate(pool.samples):
-        digests = tuple(digest for image in sample.images if image in vectors and (digest := vectors.digest(image)))
+        digests = tuple(digest for image in sample.images if (digest := vectors.held(image)))
         if digests and len(digests) == len(sample.images):
             holders.setdefault(digests, []).append(number)
     entries = list(holders.values())
