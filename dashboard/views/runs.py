@@ -74,7 +74,7 @@ def _table(
     more = element("p", f"{len(runs) - MOST} more runs; filter to see them", kind="grey") if len(runs) > MOST else None
     return element(
         "div",
-        element("h3", f"All {len(runs)} runs") if chosen else None,
+        element("h3", "All runs") if chosen else None,
         element(
             "div",
             element("table", element("thead", element("tr", head)), element("tbody", rows), kind="cards"),
@@ -241,17 +241,36 @@ def _counted(name: str, value: float) -> str:
     return f"{percent(value)} %" if name.endswith("_share") else f"{value:,.0f}"
 
 
+def _stages(spent: Mapping[str, float]) -> list[tuple[int, str, float]]:
+    """Depth, name and seconds of each stage, its parts under it. What is named by its parts alone has their sum."""
+    paths = {tuple(name.split(": ")): seconds for name, seconds in spent.items()}
+    seen_at: dict[tuple[str, ...], int] = {}
+    for path in paths:
+        for depth in range(1, len(path) + 1):
+            seen_at.setdefault(path[:depth], len(seen_at))
+    in_order = sorted(seen_at, key=lambda path: [seen_at[path[: depth + 1]] for depth in range(len(path))])
+    return [
+        (
+            len(path) - 1,
+            path[-1],
+            paths[path] if path in paths else sum(paths[one] for one in paths if one[: len(path)] == path),
+        )
+        for path in in_order
+    ]
+
+
 def _time(run: Run) -> Element:
-    """Where the time went, and what was asked of the model."""
-    total = sum(run.stages.values()) or 1.0
+    """Where the time went, and what was asked of the model. Replicas work side by side: each has its own time."""
+    stages = _stages(run.stages)
+    whole = sum(seconds for depth, _, seconds in stages if depth == 0) or 1.0
     bars = [
         element(
             "tr",
-            element("td", name, kind="grey"),
+            element("td", name, kind="grey stage", __depth=depth),
             element("td", duration(seconds), kind="number"),
-            element("td", element("span", kind="bar", __share=seconds / total), width="60%"),
+            element("td", element("span", kind="bar", __share=min(1.0, seconds / whole)), width="40%"),
         )
-        for name, seconds in run.stages.items()
+        for depth, name, seconds in stages
     ]
     counted = {
         "whole time": _once_known(run, duration(run.seconds)),

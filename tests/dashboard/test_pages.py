@@ -659,6 +659,33 @@ def test_shares_of_work_are_in_percent(tmp_path: Path, monkeypatch: Patch) -> No
     assert "padding share 13.7 %" in shown and "passes 1,234" in shown
 
 
+def test_stages_of_replicas_stand_under_each_replica(tmp_path: Path, monkeypatch: Patch) -> None:
+    """Also where a run went on with other replicas."""
+    of_replicas = {"replica 0 on east": (6.0, 2.0), "replica 1 on west": (3.0, 4.0)}
+    stages = {"plan": 1.0}
+    for place, (prompts, tokens) in of_replicas.items():
+        stages[f"answer: {place}: prompts"] = prompts
+        stages["answer"], stages["score"] = 9.0, 0.5
+        stages[f"answer: {place}: tokens"] = tokens
+    samples = [made.sample("1" * 16, number) for number in range(4)]
+    made.write(tmp_path, made.run("1" * 16, samples, stages=stages), samples)
+    at = opened(monkeypatch, "runs", tmp_path, run="1" * 16)
+    rows = [node[2] for node in nodes(at) if node[0] == "tr" and "stage" in node[2][0][1].get("class", "")]
+    assert [(name[1]["--depth"], name[2][0], spent[2][0]) for name, spent, _ in reversed(rows)] == [
+        ("0", "plan", "1.0 s"),
+        ("0", "answer", "9.0 s"),
+        ("1", "replica 0 on east", "8.0 s"),
+        ("2", "prompts", "6.0 s"),
+        ("2", "tokens", "2.0 s"),
+        ("1", "replica 1 on west", "7.0 s"),
+        ("2", "prompts", "3.0 s"),
+        ("2", "tokens", "4.0 s"),
+        ("0", "score", "500 ms"),
+    ]
+    shares = [float(bar[2][0][1]["--share"]) for _, _, bar in reversed(rows)]
+    assert shares[1] == 9 / 10.5 and shares[2] == 8 / 10.5
+
+
 def test_two_runs_settings_stand_side_by_side(results: Path, monkeypatch: Patch) -> None:
     at = opened(monkeypatch, "runs", results, run="a" * 16, beside="b" * 16)
     marked = [node[2][0] for node in every(at, "differs")]
