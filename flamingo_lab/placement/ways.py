@@ -79,7 +79,7 @@ class Ways:
 
     def _split(self) -> Iterator[Choice]:
         count = self._local_ranks
-        if len(self._gpus) >= count or self._has_own_gpu:
+        if len(self._gpus) >= self._gpus_to_see:
             yield self._sliced(self._gpus if self._place else self._roomiest(count), self._ranks)
         for device in self._cpus:
             for form in self._forms(device, None):
@@ -129,7 +129,7 @@ class Ways:
         if self._place is None:
             owns = [(rank, devices[rank]) for rank in range(ranks)]
         else:
-            owns = [(self._place.rank, devices[0 if len(devices) == 1 else self._place.local_rank])]
+            owns = [(self._place.rank, devices[self._place.local_rank % len(devices)])]
         return Choice(form, [self._share(form, on, Slice(rank, ranks)) for rank, on in owns], self._planned, ranks)
 
     def _streamed(self, form: Form, device: Device) -> Choice:
@@ -152,9 +152,10 @@ class Ways:
         return min(self._room.bound(device.memory.taken, device.memory.free, neighbours), device.total)
 
     @property
-    def _has_own_gpu(self) -> bool:
-        """Whether this process is one of several, and sees the GPU alone that it was given."""
-        return self._place is not None and self._place.has_own_gpu and len(self._gpus) == 1
+    def _gpus_to_see(self) -> int:
+        """GPUs that this process has to see: those of all ranks here, or the one alone that it was given."""
+        has_own = self._place is not None and self._place.has_own_gpu and len(self._gpus) == 1
+        return 1 if has_own else self._local_ranks
 
     @property
     def _local_ranks(self) -> int:
@@ -187,9 +188,7 @@ class Ways:
                 f"--tensor-parallel {ranks}, but {self._place.ranks} processes were started together; "
                 f"say {self._place.ranks}"
             )
-        if self._has_own_gpu:
-            return
-        if len(self._gpus) < self._local_ranks and (self._gpus or not self._cpus):
+        if len(self._gpus) < self._gpus_to_see and (self._gpus or not self._cpus):
             if ":" in placing.device:
                 has = "one GPU" if len(self._gpus) == 1 else f"{len(self._gpus)} GPUs"
                 raise BadSetting(

@@ -1,8 +1,9 @@
-"""The pages that are made from the code are up to date, and a stale one is noticed."""
+"""Pages that are made from the code: a stale one is noticed and written again, and those here are up to date."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from flamingo_lab.family import BUNDLED
 from tests.folders import ROOT
 
 PICTURE = ROOT / "docs" / "pictures" / "eval.svg"
+
+WRITTEN = ["docs/reference/cli.md", "docs/models.md", "docs/tasks.md", "docs/families.md"]
 
 REPORT = """\
 # Speed
@@ -48,44 +51,34 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_no_generated_page_is_stale() -> None:
-    found = generate(ROOT, "--check")
-    assert found.returncode == 0, found.stderr
-
-
-@pytest.mark.parametrize("page", ["docs/reference/cli.md", "docs/models.md", "docs/tasks.md", "docs/families.md"])
-def test_a_stale_page_is_named_and_written_again(checkout: Path, page: str) -> None:
-    file = checkout / page
-    good = file.read_text()
-    file.write_text(good.replace("flamingo-tiny", "flamingo-huge").replace("easy-vqa", "hard-vqa"))
-    found = generate(checkout, "--check")
-    assert found.returncode == 1 and page in found.stderr
-    assert generate(checkout).returncode == 0
-    assert file.read_text() == good
-
-
-def test_a_report_fills_its_place_in_a_page_beside_it(checkout: Path) -> None:
+def test_stale_pages_are_named_and_written_again_and_reports_fill_their_places(checkout: Path) -> None:
+    files = [checkout / page for page in WRITTEN]
+    good = [file.read_text() for file in files]
+    for file, text in zip(files, good, strict=True):
+        file.write_text(text.replace("flamingo-tiny", "flamingo-huge").replace("easy-vqa", "hard-vqa"))
     (checkout / "benchmarks" / "reports" / "speed.md").write_text(REPORT)
-    page = checkout / "docs" / "speed.md"
-    page.write_text("before\n\n<!-- begin: report speed -->\nold\n<!-- end -->\n\nafter\n")
+    measured, missing = checkout / "docs" / "measured.md", checkout / "docs" / "missing.md"
+    measured.write_text("before\n\n<!-- begin: report speed -->\nold\n<!-- end -->\n\nafter\n")
+    missing.write_text("<!-- begin: report weather -->\n<!-- end -->\n")
+
+    found = generate(checkout, "--check")
+    assert found.returncode == 1
+    assert {page for page in WRITTEN if page in found.stderr} == set(WRITTEN)
+
     assert generate(checkout).returncode == 0
-    text = page.read_text()
+    assert [file.read_text() for file in files] == good
+    text = measured.read_text()
     assert text.startswith("before\n") and text.endswith("after\n")
     assert "| plain | 2.0 |" in text and "another" not in text and "old" not in text
     assert "(../benchmarks/reports/speed.md)" in text
+    assert "Not measured yet" in missing.read_text()
 
 
-def test_a_report_that_is_not_there_is_said_to_be_missing(checkout: Path) -> None:
-    page = checkout / "docs" / "speed.md"
-    page.write_text("<!-- begin: report speed -->\n<!-- end -->\n")
-    assert generate(checkout).returncode == 0
-    assert "Not measured yet" in page.read_text()
-
-
-def test_an_unknown_mark_is_refused(checkout: Path) -> None:
-    (checkout / "docs" / "speed.md").write_text("<!-- begin: weather -->\n<!-- end -->\n")
-    found = generate(checkout)
-    assert found.returncode == 1 and "weather" in found.stderr
+def test_an_unknown_mark_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")  # pyright: ignore[reportUnknownMemberType]
+    generator = importlib.import_module("generate")
+    with pytest.raises(SystemExit, match=r"speed.md: weather .* is nothing that can be written here"):
+        generator.with_parts("<!-- begin: weather -->\n<!-- end -->\n", Path("speed.md"))
 
 
 def test_the_readmes_picture_is_of_the_bundled_weights() -> None:

@@ -212,10 +212,10 @@ def test_the_command_says_it_in_one_line(folder: Path, tmp_path: Path, capfd: py
 
 MANY = """
 import json, sys
-from pathlib import Path
 import numpy as np
 from PIL import Image as pil
 import flamingo_lab as fl
+from flamingo_lab.host import peak_bytes
 model = fl.load(sys.argv[1], dtype="float32", memory=float(sys.argv[2]))
 def picture(n):
     drawn = np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -229,10 +229,7 @@ pictures = [fl.Image(picture(n)) for n in range(500)]
 shots = [fl.Shot(pictures[n], "what is it?", answer="a car") for n in range(4)]
 asked = (fl.Request(str(n), fl.Prompt.ask(pictures[n % 500], f"what {n}?", shots=shots), max_new_tokens=4) for n in range(2000))
 errors = sum(answer.error is not None for answer in model.answers(asked))
-# Of this program alone: getrusage also counts what its parent held when it was started.
-status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-peak = int(status["VmHWM"].split()[0]) * 1024
-print(json.dumps({"errors": errors, "peak": peak, "encoded": model.work.images_encoded}))
+print(json.dumps({"errors": errors, "peak": peak_bytes(), "encoded": model.work.images_encoded}))
 """
 
 

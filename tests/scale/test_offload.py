@@ -218,21 +218,16 @@ def test_weights_are_read_once_a_pass_however_many_questions_there_are(folder: P
 
 ASKED = """
 import json, sys
-from pathlib import Path
-import torch
 import flamingo_lab as fl
 import flamingo_lab.engine.loop
-from flamingo_lab.engine.budget import GIB, taken_bytes
+from flamingo_lab.engine.budget import GIB
+from flamingo_lab.host import peak_bytes
 from tests.scale.test_offload import requests
-def held(what):
-    # Of this program alone: getrusage also counts what its parent held when it was started.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[what].split()[0]) * 1024
-imports = held("VmHWM")
+imports = peak_bytes()
 bound = imports + int(sys.argv[2])
 model = fl.load(sys.argv[1], dtype="float32", offload=True, memory=bound / GIB)
 answers = {one.id: one.token_ids for one in model.answers(requests(24))}
-print(json.dumps({"peak": held("VmHWM"), "bound": bound, "imports": imports, "answers": answers}))
+print(json.dumps({"peak": peak_bytes(), "bound": bound, "imports": imports, "answers": answers}))
 """
 
 

@@ -340,17 +340,18 @@ def test_ranks_on_one_cpu_share_what_is_free(small: VLM) -> None:
 )
 def test_forms_need_less_the_fewer_bits_they_have(name: str) -> None:
     vlm = on_meta(name)
+    weights = held(vlm)
     whole = [needs.weight_bytes(vlm, Form(DTYPES[dtype])) for dtype in ("float32", "bfloat16")]
-    assert whole[0] == 2 * whole[1] == 4 * sum(one.numel() for one in held(vlm).values())
+    assert whole[0] == 2 * whole[1] == 4 * sum(one.numel() for one in weights.values())
     forms = [needs.weight_bytes(vlm, Form(torch.bfloat16, form)) for form in FORMS]
     assert whole[1] > forms[0] > forms[1]
     found = needs.streamed(vlm, torch.bfloat16)
     assert found.stays + found.two < forms[1]
     # A tied head has no weights of its own.
-    largest = [held(vlm).get(name, vlm.decoder.embedding.weight) for name in found.names]
+    largest = [weights.get(name, vlm.decoder.embedding.weight) for name in found.names]
     assert sum(one.numel() for one in largest) * 2 == found.two
-    others = held(vlm).keys() & set(in_order(vlm)) - set(found.names)
-    assert max(held(vlm)[name].numel() for name in others) <= min(one.numel() for one in largest)
+    others = weights.keys() & set(in_order(vlm)) - set(found.names)
+    assert max(weights[name].numel() for name in others) <= min(one.numel() for one in largest)
 
 
 def test_slices_add_up_to_the_whole_and_what_every_rank_holds(big: VLM) -> None:
@@ -434,25 +435,22 @@ def test_weights_take_what_was_planned_and_the_engine_has_that_room(folder: Path
 
 MEASURED = """
 import json, sys
-from pathlib import Path
 import torch
 import flamingo_lab as fl
-from flamingo_lab.placement.devices import here
-from flamingo_lab.engine.budget import Room
+from flamingo_lab.engine.budget import Room, taken_bytes
+from flamingo_lab.host import peak_bytes
 from flamingo_lab.loading import How, prepare
 from flamingo_lab.placement import Placing
-def held(what):
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[what].split()[0]) * 1024
+CPU = torch.device("cpu")
 prepared = prepare(sys.argv[1], None, {}, How(Placing("cpu", "bfloat16"), False, Room()))
-before = held("VmRSS")
+before = taken_bytes(CPU)
 needs = prepared.plan.chosen.shares[0].needs
 model = prepared.read()
-after = held("VmRSS")
+after = taken_bytes(CPU)
 text = "a" * 180
 answers = list(model.answers([fl.Request("0", fl.Prompt.raw(text), max_new_tokens=2)]))
 assert answers[0].error is None, answers[0].error
-print(json.dumps({"grown": after - before, "peak": held("VmHWM"), **needs._asdict(), "total": needs.total}))
+print(json.dumps({"grown": after - before, "peak": peak_bytes(), **needs._asdict(), "total": needs.total}))
 """
 
 

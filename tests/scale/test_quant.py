@@ -248,21 +248,17 @@ def test_int4_on_a_cpu_says_that_it_saves_memory_and_no_time(folder: Path, caplo
 
 LOADED = """
 import json, sys
-from pathlib import Path
-import torch
 import flamingo_lab as fl
 import flamingo_lab.engine.loop
 import flamingo_lab.quant.reading
-def peak():
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) * 1024
+from flamingo_lab.host import peak_bytes
 fl.load("flamingo-tiny", dtype="float32", quant=sys.argv[2])  # brings the code that loading takes
-before = peak()
+before = peak_bytes()
 model = fl.load(sys.argv[1], dtype="float32", quant=sys.argv[2])
 held = sum(one.nbytes for one in model.vlm.parameters())
 for one in model.vlm.parameters():
     one.data.sum()
-print(json.dumps({"rise": peak() - before, "held": held}))
+print(json.dumps({"rise": peak_bytes() - before, "held": held}))
 """
 
 MORE = 48 * 2**20
