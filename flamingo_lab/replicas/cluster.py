@@ -37,6 +37,14 @@ CONNECTING = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1"
 """Ray's settings for this process: it reports nothing, and does not tell of losses beside us. A user's own come first."""
 
 
+AUTHENTICATION = "RAY_AUTH_MODE"
+TOKEN = "token"
+"""Whether this process shows a cluster the user's token. Ray leaves it to the user, since any address would be shown it."""
+
+OPEN_TO_ALL = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+"""What a cluster's head tells whoever asks, unless it asks for a token."""
+
+
 class Node(NamedTuple):
     """What a living node has in all, used or not."""
 
@@ -119,10 +127,11 @@ def connect(address: str) -> str | None:
             context = ray.init("local", _system_config=HEALTH, **quiet)
         else:
             context = ray.init(_reached(address), **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         said = str(error).strip().partition("\n")[0]
         where = "Ray cannot be started here" if address == LOCAL else f"--ray {address}: no Ray cluster answers there"
-        raise BadCluster(f"{where} ({said})") from None
+        hint = "; is the token in RAY_AUTH_TOKEN or ~/.ray/auth_token the cluster's?" if _shows_token() else ""
+        raise BadCluster(f"{where} ({said}){hint}") from None
     return _dashboard(context)
 
 
@@ -220,11 +229,31 @@ def _reached(address: str) -> str:
         if os.environ.get("RAY_USE_TLS", "0") == "0":
             with grpc.insecure_channel(reached) as channel:
                 grpc.channel_ready_future(channel).result(timeout=REACHED_SECONDS)
+                asks_for_token = _asks_for_token(channel)
+            if asks_for_token != _shows_token():
+                asked, how = ("a", "set") if asks_for_token else ("no", "leave away")
+                raise BadCluster(
+                    f"--ray {address}: the cluster asks for {asked} token: {how} {AUTHENTICATION}={TOKEN} in the "
+                    "environment of this command"
+                )
     except (OSError, OverflowError) as error:
         raise BadCluster(f"--ray {address}: nothing answers there ({error}); is the cluster's head up?") from None
     except grpc.FutureTimeoutError:
         raise BadCluster(f"--ray {address}: what answers there is no Ray cluster; the head's port is {PORT}") from None
     return reached
+
+
+def _asks_for_token(channel: Any) -> bool:
+    grpc = package("grpc")
+    try:
+        channel.unary_unary(OPEN_TO_ALL)(b"", timeout=REACHED_SECONDS)
+    except grpc.RpcError as error:
+        return error.code() == grpc.StatusCode.UNAUTHENTICATED
+    return False
+
+
+def _shows_token() -> bool:
+    return os.environ.get(AUTHENTICATION, "").lower() == TOKEN
 
 
 def _say_nothing(*given: Any, **named: Any) -> None:

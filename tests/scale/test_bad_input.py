@@ -5,8 +5,13 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from flamingo_lab.cli import run
@@ -45,6 +50,53 @@ def test_an_address_where_something_else_is(capsys: pytest.CaptureFixture[str], 
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert "is no Ray cluster" in told(capsys, tmp_path, "--ray", address)
     assert time.monotonic() - began < 20
+
+
+@contextmanager
+def head(*, asks_for_token: bool) -> Iterator[str]:
+    """The address of what answers as a cluster's head does to whoever asks who it is."""
+
+    class Head(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: Any) -> Any:
+            return (
+                grpc.unary_unary_rpc_method_handler(self.answer)
+                if "GetClusterId" in handler_call_details.method
+                else None
+            )
+
+        def answer(self, request: bytes, context: Any) -> bytes:
+            if asks_for_token:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+            return b""
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Head()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(1).wait()
+
+
+@pytest.mark.parametrize(
+    ("asks", "mode", "line"),
+    [
+        (True, "", "asks for a token: set RAY_AUTH_MODE=token"),
+        (True, "disabled", "asks for a token: set RAY_AUTH_MODE=token"),
+        (False, "token", "asks for no token: leave away RAY_AUTH_MODE=token"),
+    ],
+)
+def test_a_cluster_that_asks_for_another_authentication(
+    asks: bool,
+    mode: str,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    with head(asks_for_token=asks) as address:
+        assert line in told(capsys, tmp_path, "--ray", address)
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265", "", ":6379", "head:port", "head:70000000"])

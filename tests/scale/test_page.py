@@ -49,6 +49,7 @@ RAY_CLUSTER = {
     "metadata": {"name": str},
     "spec": {
         "rayVersion": str,
+        "authOptions": {"mode": str},
         "headGroupSpec": POD,
         "workerGroupSpecs": [POD | {"groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int}],
     },
@@ -91,6 +92,12 @@ def test_both_files_set_the_health_checks_that_the_code_means() -> None:
     (block,) = of("yaml")
     head = yaml.safe_load(block.text)["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert wanted.items() <= {one["name"]: one["value"] for one in head["env"]}.items()
+
+
+def test_both_files_keep_strangers_out() -> None:
+    assert re.search(r"^export RAY_AUTH_MODE=token\nRAY_AUTH_TOKEN=\$\(", of("bash")[0].text, re.MULTILINE)
+    (block,) = of("yaml")
+    assert yaml.safe_load(block.text)["spec"]["authOptions"] == {"mode": "token"}
 
 
 def test_a_silent_node_is_noticed_within_thirty_seconds() -> None:
