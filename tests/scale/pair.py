@@ -227,7 +227,7 @@ def answer(out: Path, ranks: int, device: str, names: Sequence[str]) -> None:
             del model
             gc.collect()
     golden = Golden(GOLDENS / SCENES[0])
-    for scene, function in SCENE_FUNCTIONS.items() if ranks == 2 else ():
+    for scene, function in SCENE_FUNCTIONS.items() if list(names) == list(MECHANISMS) else ():
         with suppress(SystemExit):
             model = load(golden, SCENES[1], ranks, device)
             assert isinstance(model, SplitModel)
