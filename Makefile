@@ -3,7 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-INSTALL := $(RUN) -m pip install --constraint constraints.txt
+INSTALL := $(RUN) -m pip install --no-compile --constraint constraints.txt
+
+# pip would compile all of every package, for a minute; Python compiles what is imported, once, where it may keep it.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Stamps: what is installed already. A newer pyproject.toml or constraints.txt installs again.
 PACKAGE := $(VENV)/.package-installed
